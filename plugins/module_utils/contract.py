@@ -1,0 +1,281 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What makes an app's inputs acceptable: every rule of the contract, as plain functions.
+
+The rules see resolved values only. They know nothing of Ansible, hosts or files, so that each of them
+is tested without one; `plugins/action/contract.py` brings the values and reports the problems.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+#: Longest path a Unix socket can be bound to: sizeof(sun_path) less the final NUL, unix(7).
+SOCKET_PATH_MAX = 107
+#: Fewest characters of a SECRET_KEY: 32 bytes is what Flask's documentation generates.
+SECRET_KEY_MIN = 32
+#: Values that tutorials put in SECRET_KEY.
+WELL_KNOWN_SECRETS = frozenset({"dev", "secret", "secret-key", "changeme", "change-me", "change_me", "password", "your-secret-key"})
+
+#: Names whose unit, user or folder another service of the host already owns.
+RESERVED_NAMES = frozenset(
+    "adm apt auth backup backups bin certbot cron daemon dbus default fail2ban ftp games getty git gunicorn irc kmod letsencrypt "
+    "list log logrotate lp mail man messagebus network news nginx nobody ntp postgres postgresql proc proxy redis redis-server "
+    "resolvconf root rsyslog run sasl ssh sshd ssl sudo sync sys syslog systemd tmp udev ufw user users uucp uuidd www-data".split()
+)
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_WSGI = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(.*\))?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_URL_PATH = re.compile(r"/[\w./~%+-]*")
+_URL_PREFIX = re.compile(r"/([\w.~+-]+/)+")
+_FILE_NAME = re.compile(r"[\w][\w.-]*")
+_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
+_PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(===?\s*[\w.!+-]+|@\s*\S+)")
+_PROCESS = re.compile(r"[a-z][a-z0-9]{0,30}")
+
+#: What each kind of source needs and may have beside `type`.
+_SOURCE_KEYS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "git": (frozenset({"repo", "version"}), frozenset({"deploy_key"})),
+    "path": (frozenset({"path"}), frozenset()),
+    "archive": (frozenset(), frozenset({"url", "file", "checksum"})),
+    "package": (frozenset({"requirement"}), frozenset()),
+}
+
+
+class Problem(NamedTuple):
+    """One reason to refuse the input: the variable, what is wrong with it, and what to write instead."""
+
+    variable: str
+    what: str
+    fix: str
+
+
+Values = Mapping[str, Any]
+
+
+def stray_names(names: Sequence[str], known: Sequence[str]) -> Iterator[Problem]:
+    """Variables that carry the contract's prefix but mean nothing: typos, or a name from another version."""
+    for name in sorted(set(names) - set(known)):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        fix = f"did you mean {near[0]}?" if near else "remove it; docs/contract.md lists every name"
+        yield Problem(name, "is not a variable of the contract", fix)
+
+
+def wrong_types(values: Values, spec: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """Values whose YAML type is not the one the spec names.
+
+    Ansible's own check would accept a string where a list is due (and later iterate over its letters).
+    Text from `-e name=value` stands for a number or a boolean, so that is taken.
+    """
+    for name, option in spec.items():
+        if name not in values or values[name] is None:
+            continue
+        kind, value = option.get("type", "str"), values[name]
+        if kind == "list" and not isinstance(value, list):
+            yield Problem(name, f"must be a list, and is {_kind(value)}", f"write {name}: [{value}]")
+        elif kind == "dict" and not isinstance(value, Mapping):
+            yield Problem(name, f"must be a dictionary, and is {_kind(value)}", f"write 'key: value' lines below {name}:")
+        elif kind in ("str", "path") and not isinstance(value, str):
+            yield Problem(name, f"must be text, and is {_kind(value)}", f'write {name}: "{value}"')
+        elif kind == "int" and not re.fullmatch(r"-?\d+", str(value)):
+            yield Problem(name, f"must be a whole number, and is {value!r}", f"write {name}: {option.get('default', 1)}")
+        elif kind == "bool" and str(value).lower() not in {"true", "false", "yes", "no", "on", "off", "1", "0"}:
+            yield Problem(name, f"must be true or false, and is {value!r}", f"write {name}: {str(option.get('default', False)).lower()}")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a dictionary"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        return "text"
+    return f"the {type(value).__name__} {value!r}"
+
+
+def missing(values: Values, spec: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """Required inputs that are absent or empty: an empty string would satisfy Ansible's `required`."""
+    examples = {
+        "app_name": "app_name: blog",
+        "app_domains": "app_domains: [blog.example.com]",
+        "app_wsgi": "app_wsgi: blog:create_app()",
+        "app_source": "app_source: {type: git, repo: https://git.example.com/blog.git, version: v1.0.0}",
+    }
+    for name, option in spec.items():
+        if option.get("required") and not values.get(name):
+            yield Problem(name, "is required and not set", f"write, for example, {examples.get(name, name + ': …')}")
+
+
+def bad_name(values: Values) -> Iterator[Problem]:
+    """The name becomes a user, units, a database and paths; it must suit all of them."""
+    name = values["app_name"]
+    if not _NAME.fullmatch(name):
+        yield Problem("app_name", f"{name!r} will not do as a user, unit and database name", "use 2 to 31 of a-z 0-9 -, a letter first")
+    elif name in RESERVED_NAMES:
+        yield Problem("app_name", f"{name!r} belongs to a service of the system", f"use another name, for example {name}-app")
+
+
+def bad_domains(values: Values) -> Iterator[Problem]:
+    """Each domain goes into a certificate and a server_name."""
+    domains = values["app_domains"]
+    for domain in domains:
+        if not isinstance(domain, str) or not _is_domain(domain):
+            fix = "write the bare host name in lower case, for example blog.example.com"
+            yield Problem("app_domains", f"{domain!r} is not a domain name", fix)
+    for domain in sorted({d for d in domains if isinstance(d, str) and domains.count(d) > 1}):
+        yield Problem("app_domains", f"{domain!r} is listed twice", "list each name once")
+
+
+def _is_domain(text: str) -> bool:
+    labels = text.split(".")
+    return len(text) <= 253 and len(labels) >= 2 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+
+
+def bad_wsgi(values: Values) -> Iterator[Problem]:
+    if not _WSGI.fullmatch(values["app_wsgi"]):
+        fix = "write module:callable or module:factory(), for example blog:create_app()"
+        yield Problem("app_wsgi", f"{values['app_wsgi']!r} names no WSGI entry point", fix)
+
+
+def bad_source(values: Values) -> Iterator[Problem]:
+    """Each kind of source has its own keys; one that would be ignored is refused."""
+    source = values["app_source"]
+    kind = source.get("type")
+    if kind not in _SOURCE_KEYS:
+        yield Problem("app_source", f"type {kind!r} is unknown", f"use one of {', '.join(_SOURCE_KEYS)}")
+        return
+    required, optional = _SOURCE_KEYS[kind]
+    for key in sorted(set(source) - required - optional - {"type"}):
+        allowed = ", ".join(sorted(required | optional))
+        yield Problem("app_source", f"key {key!r} means nothing for type {kind}", f"type {kind} takes {allowed}")
+    for key in sorted(k for k in required if not source.get(k)):
+        yield Problem("app_source", f"type {kind} needs {key!r}", f"add {key}: …")
+    if kind == "archive":
+        yield from _bad_archive(source)
+    if kind == "package" and source.get("requirement") and not _PINNED.fullmatch(source["requirement"]):
+        fix = "pin it: name==version, or name @ url"
+        yield Problem("app_source", f"requirement {source['requirement']!r} does not say which version goes live", fix)
+
+
+def _bad_archive(source: Mapping[str, Any]) -> Iterator[Problem]:
+    if bool(source.get("url")) == bool(source.get("file")):
+        yield Problem("app_source", "type archive needs either url or file", "add one of them")
+    if source.get("url") and not source.get("checksum"):
+        yield Problem("app_source", "type archive with url needs checksum", "add checksum: sha256:<hex> (sha256sum FILE)")
+    if source.get("checksum") and not _CHECKSUM.fullmatch(str(source["checksum"])):
+        yield Problem("app_source", f"checksum {source['checksum']!r} is not sha256:<64 hex digits>", "write sha256:<hex> (sha256sum FILE)")
+
+
+def bad_paths(values: Values) -> Iterator[Problem]:
+    """Paths that end up in nginx's configuration, and the one the kernel limits."""
+    socket = values.get("app_socket", "")
+    if len(socket.encode()) > SOCKET_PATH_MAX:
+        what = f"{socket!r} is {len(socket.encode())} bytes, and the kernel takes {SOCKET_PATH_MAX}"
+        yield Problem("app_socket", what, "use a shorter app_name or app_socket")
+    for name in ("app_health_ready", "app_health_live"):
+        if not _URL_PATH.fullmatch(values.get(name, "/")):
+            yield Problem(name, f"{values[name]!r} is not a path", "write, for example, /healthz/ready")
+    for name in ("app_static", "app_uploads"):
+        for prefix, folder in values.get(name, {}).items():
+            if not _URL_PREFIX.fullmatch(str(prefix)):
+                yield Problem(name, f"{prefix!r} is not a URL prefix", "begin and end it with a slash, for example /static/")
+            if not isinstance(folder, str) or not folder.strip("/") or folder.startswith("/") or ".." in folder.split("/"):
+                yield Problem(name, f"folder {folder!r} must be relative and stay inside", "write, for example, blog/static")
+
+
+def bad_environment(values: Values) -> Iterator[Problem]:
+    """The environment: names a process can have, values that fit one line, nothing missing, no weak key, no debug mode."""
+    present: dict[str, Any] = {}
+    for name in ("app_env", "app_secrets"):
+        for key, value in values.get(name, {}).items():
+            if not _VARIABLE.fullmatch(str(key)):
+                yield Problem(name, f"{key!r} is not a name for an environment variable", "use letters, digits and _")
+            if isinstance(value, (Mapping, list)) or value is None:
+                yield Problem(name, f"{key} is {'empty' if value is None else _kind(value)}", "give it a text, a number or a boolean")
+            elif "\x00" in str(value):
+                yield Problem(name, f"{key} holds a NUL character", "remove it")
+            present[str(key)] = value
+    for key in values.get("app_required_env", []):
+        if str(present.get(key, "")) == "":
+            yield Problem("app_required_env", f"{key} is required and not set", f"add {key} to app_env or, if secret, to app_secrets")
+    if _truthy(present.get("FLASK_DEBUG")):
+        yield Problem("app_env", "FLASK_DEBUG is on: the debugger runs anyone's code", "remove it, or set it to 0")
+    if "SECRET_KEY" in values.get("app_env", {}):
+        yield Problem("app_env", "SECRET_KEY is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
+    yield from _weak_secret(present)
+    if str(present.get("DATABASE_URL", "")).startswith("sqlite"):
+        yield Problem("app_env", "DATABASE_URL is SQLite, which a release would not share with the next", "remove it, or use PostgreSQL")
+
+
+def _weak_secret(present: Mapping[str, Any]) -> Iterator[Problem]:
+    if "SECRET_KEY" not in present:
+        return
+    key = str(present["SECRET_KEY"])
+    if len(key) < SECRET_KEY_MIN or key.lower() in WELL_KNOWN_SECRETS or len(set(key)) < 8:
+        fix = "generate one: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+        yield Problem("app_secrets", f"SECRET_KEY is weak: {SECRET_KEY_MIN} random characters at least", fix)
+
+
+def _truthy(value: Any) -> bool:
+    return str(value if value is not None else "").lower() not in {"", "0", "false", "no", "off"}
+
+
+def bad_files(values: Values) -> Iterator[Problem]:
+    for name, entry in values.get("app_files", {}).items():
+        if not _FILE_NAME.fullmatch(str(name)):
+            yield Problem("app_files", f"{name!r} is not a plain file name", "leave out slashes")
+        if not isinstance(entry, Mapping) or set(entry) not in ({"content"}, {"template"}):
+            yield Problem("app_files", f"{name} must have either content or template", f"write {name}: {{content: …}}")
+
+
+def bad_processes(values: Values) -> Iterator[Problem]:
+    for name, entry in values.get("app_processes", {}).items():
+        if not _PROCESS.fullmatch(str(name)):
+            yield Problem("app_processes", f"{name!r} will not do in a unit name", "use a-z and 0-9, a letter first")
+        if not isinstance(entry, Mapping) or not entry.get("command"):
+            yield Problem("app_processes", f"{name} needs a command", f"write {name}: {{command: celery -A blog worker}}")
+        elif set(entry) - {"command", "stop_timeout"}:
+            unknown = ", ".join(sorted(set(entry) - {"command", "stop_timeout"}))
+            yield Problem("app_processes", f"{name} has unknown keys: {unknown}", "use command and stop_timeout")
+
+
+def no_authority(values: Values) -> Iterator[Problem]:
+    """A certificate has to come from somewhere."""
+    if not values.get("acme_email") and not values.get("tls_certificate_file"):
+        yield Problem("acme_email", "is required and not set", "write acme_email: you@example.com, or give tls_certificate_file")
+
+
+#: Rules that look at one aspect each, and the variables they read. A rule is left out when one of those is already
+#: known to be absent or of the wrong type: it could only repeat that.
+RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...] = (
+    (bad_name, ("app_name",)),
+    (bad_domains, ("app_domains",)),
+    (bad_wsgi, ("app_wsgi",)),
+    (bad_source, ("app_source",)),
+    (bad_paths, ("app_name", "app_socket", "app_static", "app_uploads", "app_health_ready", "app_health_live")),
+    (bad_environment, ("app_env", "app_secrets", "app_required_env")),
+    (bad_files, ("app_files",)),
+    (bad_processes, ("app_processes",)),
+    (no_authority, ("acme_email",)),
+)
+
+
+def problems(values: Values, names: Sequence[str], spec: Mapping[str, Mapping[str, Any]]) -> list[Problem]:
+    """Every reason to refuse the input, most basic first.
+
+    :arg values: resolved values of the contract's variables, and of `tls_certificate_file`.
+    :arg names: every variable name of the host that carries the prefix `app_`.
+    :arg spec: `options` of the role's argument specification.
+    """
+    known = [name for name in spec if name.startswith("app_")]
+    found = [*stray_names(names, known), *missing(values, spec), *wrong_types(values, spec)]
+    broken = {problem.variable for problem in found}
+    for rule, reads in RULES:
+        if not broken.intersection(reads):
+            found.extend(rule(values))
+    return found
