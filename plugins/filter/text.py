@@ -1,0 +1,31 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Filters that spell a value for the file it is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+
+
+def systemd_quote(text: str) -> str:
+    """``text`` as one argument of ExecStart= (systemd.service(5), "Command lines"): quoted, specifiers and variables literal."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def python_literal(value: Any) -> str:
+    """``value`` as Python source: True rather than true, quotes and escapes right."""
+    if isinstance(value, list):
+        return "[" + ", ".join(python_literal(item) for item in value) + "]"
+    # str() first: Ansible's tagged strings have a repr of their own.
+    return repr(str(value) if isinstance(value, str) else value)
+
+
+class FilterModule:
+    """The collection's text filters."""
+
+    def filters(self) -> dict[str, Callable[..., str]]:
+        return {"environment_file": environment_file, "python_literal": python_literal, "systemd_quote": systemd_quote}

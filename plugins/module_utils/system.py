@@ -1,0 +1,108 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What the modules ask of the host: commands as another user, units, the journal, HTTP over a Unix socket."""
+
+from __future__ import annotations
+
+import grp
+import http.client
+import os
+import pwd
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+
+class CommandFailed(Exception):
+    """A command exited with another status than 0; the message is what it said."""
+
+
+class Account(NamedTuple):
+    """A system user, as numbers."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, user: str, group: str) -> Account:
+        """Look both up; KeyError when one does not exist."""
+        return cls(user, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
+
+
+def command(*words: str, account: Account | None = None, environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Run a command and return what it printed, errors included.
+
+    As another ``account`` it keeps nothing of root's: neither groups nor environment.
+    """
+    base = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    result = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**base, **(environment or {})},
+        cwd=cwd,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+        umask=0o022,
+        check=False,
+    )
+    output = result.stdout.decode(errors="replace")
+    if result.returncode != 0:
+        raise CommandFailed(f"{output.strip()}\n({words[0]} exited {result.returncode})".strip())
+    return output
+
+
+def tail(text: str, lines: int = 30) -> str:
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def is_active(unit: str) -> bool:
+    return subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
+
+
+def instances(template: str) -> list[str]:
+    """Units of a template (`blog` for `blog@.service`) that run, start or wait to be restarted."""
+    listed = command(
+        *("systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service"),
+        *("--state=active,activating,reloading,deactivating", f"{template}@*.service"),
+    )
+    return [line.split()[0] for line in listed.splitlines() if line.split()]
+
+
+def journal(unit: str, lines: int = 30) -> str:
+    """The last lines of the unit's last run."""
+    run = command("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
+    match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"] if run else [f"--unit={unit}"]
+    return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self.path))
+
+
+def get(path: Path, url: str, host: str, timeout: float = 5) -> tuple[int, str]:
+    """GET ``url`` through the socket at ``path``, as nginx would ask; status 0 and the reason when nothing answers."""
+    connection = UnixConnection(path, timeout)
+    headers = {"Host": host, "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": host}
+    try:
+        connection.request("GET", url, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read(2000).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return 0, f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()
