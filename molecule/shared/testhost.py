@@ -4,6 +4,7 @@
     testhost.py engine              see to it that a Docker engine answers
     testhost.py images [SUITE...]   build the images that are missing or a week old (bookworm, trixie)
     testhost.py demo-up             a bare Debian 13 reachable over SSH (slipway-demo) and slipway-acme
+    testhost.py demo-curl           fetch its front page, and print how
     testhost.py demo-down           remove both
 
 The images hold what a VPS provider's image holds, and in apt's cache the packages that the roles install:
@@ -36,9 +37,19 @@ ACME = CACHE / "acme"
 DEMO = CACHE / "demo"
 SUITES = ("bookworm", "trixie")
 #: What a provider's image has, and systemd as PID 1.
-BASE_PACKAGES = (
-    "systemd systemd-sysv dbus python3 python3-apt sudo iproute2 ca-certificates procps openssh-server apt-utils".split()
-)
+BASE_PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "python3",
+    "python3-apt",
+    "sudo",
+    "iproute2",
+    "ca-certificates",
+    "procps",
+    "openssh-server",
+    "apt-utils",
+]
 #: Only for tests, installed from the image's cache: the ACME server itself.
 TEST_PACKAGES = ["pebble"]
 #: The demo's network: fixed addresses, so that the inventory and the printed curl line can name them.
@@ -202,7 +213,7 @@ def build_image(suite: str, tag: str) -> None:
             settings = Path(scratch, "settings.sh")
             settings.write_text(
                 f"printf '[global]\\nindex-url = {index}\\n' > \"$1/etc/pip.conf\"\n"
-                f"mkdir -p \"$1/etc/uv\" && printf 'index-url = \"{index}\"\\n' > \"$1/etc/uv/uv.toml\"\n"
+                f'mkdir -p "$1/etc/uv" && printf \'index-url = "{index}"\\n\' > "$1/etc/uv/uv.toml"\n'
             )
             hooks.append(f'sh "{settings}" "$1"')
         hooks += [
@@ -327,6 +338,17 @@ def root_of_acme() -> None:
     (DEMO / "root.pem").write_text(found[0] + "\n")
 
 
+def demo_curl() -> None:
+    """The command that fetches the demo's front page, tried before it is printed."""
+    words = ["curl", "--resolve", f"{DEMO_DOMAIN}:443:{DEMO_ADDRESS}", "--cacert", os.path.relpath(DEMO / "root.pem"), f"https://{DEMO_DOMAIN}/"]
+    if not shutil.which("curl"):
+        install("curl")
+    status = run(*words, "--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}").strip()
+    if status != "200":
+        raise HostError(f"`{' '.join(words)}` answered {status}")
+    print(f"\nThe demo answers (200, certificate issued by {DEMO_ACME}). Fetch it with\n\n    {' '.join(words)}\n\nmake demo-down removes it.")
+
+
 def demo_down() -> None:
     if not engine_answers():
         say("no Docker engine answers, so nothing of the demo runs")
@@ -344,6 +366,7 @@ def main() -> int:
     verbs.add_parser("engine")
     verbs.add_parser("images").add_argument("suites", nargs="*", default=SUITES)
     verbs.add_parser("demo-up")
+    verbs.add_parser("demo-curl")
     verbs.add_parser("demo-down")
     arguments = parser.parse_args()
     try:
@@ -353,7 +376,7 @@ def main() -> int:
             for suite in arguments.suites:
                 image(suite)
         else:
-            {"engine": engine, "demo-up": demo_up, "demo-down": demo_down}[arguments.verb]()
+            {"engine": engine, "demo-up": demo_up, "demo-curl": demo_curl, "demo-down": demo_down}[arguments.verb]()
     except HostError as error:
         print(f"testhost: {error}", file=sys.stderr)
         return 1

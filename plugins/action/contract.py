@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.slipway.vps.plugins.module_utils.contract import Problem, problems
 
 _ROLE = Path(__file__).resolve().parents[2] / "roles" / "app"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
@@ -24,8 +24,15 @@ def python_literal(value: Any) -> str:
     return repr(str(value) if isinstance(value, str) else value)
 
 
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """``rows`` as lines of text: the headings, then a line per row; of a text with several lines the first."""
+    grid = [list(columns), *([str(row.get(column, "")).split("\n")[0] for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in grid) for index in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]
+
+
 class FilterModule:
     """The collection's text filters."""
 
-    def filters(self) -> dict[str, Callable[..., str]]:
-        return {"environment_file": environment_file, "python_literal": python_literal, "systemd_quote": systemd_quote}
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"environment_file": environment_file, "python_literal": python_literal, "systemd_quote": systemd_quote, "table": table}

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class CommandFailed(Exception):
@@ -79,6 +80,21 @@ def journal(unit: str, lines: int = 30) -> str:
     run = command("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
     match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"] if run else [f"--unit={unit}"]
     return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
+
+
+def postgres_environment(url: str) -> dict[str, str]:
+    """libpq's variables for a database URL: unlike an argument they do not show in the list of processes."""
+    parts = urlsplit(url)
+    query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+    values = {
+        "PGDATABASE": unquote(parts.path.lstrip("/")),
+        "PGHOST": query.get("host") or parts.hostname or "",
+        "PGPORT": str(parts.port or query.get("port") or ""),
+        "PGUSER": unquote(parts.username or ""),
+        "PGPASSWORD": unquote(parts.password or ""),
+        "PGCONNECT_TIMEOUT": "5",
+    }
+    return {key: value for key, value in values.items() if value}
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -54,13 +54,13 @@ commit:
   returned: success
 """
 
-import hashlib  # noqa: E402  # Ansible wants the documentation first
-import os  # noqa: E402
-import subprocess  # noqa: E402
-import tarfile  # noqa: E402
-from pathlib import Path  # noqa: E402
+import hashlib
+import os
+import subprocess
+import tarfile
+from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
 #: Left out where git cannot say what to ignore.
 LEFT_OUT = {".git", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox"}

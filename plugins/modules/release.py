@@ -169,24 +169,22 @@ output:
   returned: action is migrate
 """
 
-import fcntl  # noqa: E402  # Ansible wants the documentation first
-import os  # noqa: E402
-import platform  # noqa: E402
-import re  # noqa: E402
-import shlex  # noqa: E402
-import shutil  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Iterator  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-from urllib.parse import parse_qs, unquote, urlsplit  # noqa: E402
+import fcntl
+import os
+import platform
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-
-from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file, parse_environment  # noqa: E402
-from ansible_collections.slipway.vps.plugins.module_utils.releases import (  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file, parse_environment
+from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     BUILDING,
     FAILED,
     LIVE,
@@ -202,7 +200,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (  # n
     reusable,
     write_atomically,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.system import (  # noqa: E402
+from ansible_collections.slipway.vps.plugins.module_utils.system import (
     Account,
     CommandFailed,
     command,
@@ -210,6 +208,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (  # noq
     instances,
     is_active,
     journal,
+    postgres_environment,
     tail,
 )
 
@@ -352,7 +351,9 @@ class Deploy:
             if self.p["requirement"]:
                 self.uv(folder, *pip, self.p["requirement"])
             elif lock is None:
-                raise CommandFailed("the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs")
+                raise CommandFailed(
+                    "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
+                )
             elif lock.name == "uv.lock":
                 self.uv(folder, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
             elif lock.name == "requirements.txt":
@@ -551,21 +552,6 @@ class Deploy:
 def _project(text: str) -> str:
     """The normalised project name of a requirement or of a dist-info folder."""
     return re.sub(r"[-_.]+", "-", re.split(r"[=<>!~@\[; ]|-\d", text)[0]).strip("-").lower()
-
-
-def postgres_environment(url: str) -> dict[str, str]:
-    """libpq's variables for a database URL: unlike an argument they do not show in the list of processes."""
-    parts = urlsplit(url)
-    query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-    values = {
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
-        "PGHOST": query.get("host") or parts.hostname or "",
-        "PGPORT": str(parts.port or query.get("port") or ""),
-        "PGUSER": unquote(parts.username or ""),
-        "PGPASSWORD": unquote(parts.password or ""),
-        "PGCONNECT_TIMEOUT": "5",
-    }
-    return {key: value for key, value in values.items() if value}
 
 
 @contextmanager

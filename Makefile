@@ -1,0 +1,63 @@
+# Slipway. `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export MOLECULE_GLOB := molecule/*/molecule.yml
+TESTHOST := $(BIN)/python molecule/shared/testhost.py
+DEMO := ansible-playbook -i inventories/demo
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# --- Set-up -----------------------------------------------------------------------------------
+.PHONY: setup
+setup: $(VENV)/.done ## Install the controller's tools into .venv (the other targets call it)
+
+$(VENV)/.done: requirements.txt .ci/setup
+	.ci/setup $(VENV)
+	touch $@
+
+.PHONY: lock
+lock: setup ## Fix the versions and hashes of requirements.in anew
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
+
+# --- Demo -------------------------------------------------------------------------------------
+.PHONY: demo
+demo: setup ## A bare Debian 13 here, site.yml over SSH, and the curl line that fetches the app
+	$(TESTHOST) demo-up
+	$(DEMO) site.yml
+	@$(TESTHOST) demo-curl
+
+.PHONY: demo-down
+demo-down: setup ## Remove the demo
+	$(TESTHOST) demo-down
+
+# --- Tests ------------------------------------------------------------------------------------
+.PHONY: test
+test: setup ## Everything: lint, unit and render tests, then molecule on Debian 12 and 13
+	$(BIN)/python tests/run.py
+
+.PHONY: check
+check: lint unit ## The quick part of test (under 2 minutes)
+
+.PHONY: lint
+lint: setup ## ansible-lint, yamllint, ruff, mypy, and the documentation of modules and roles
+	$(BIN)/python tests/run.py lint
+
+.PHONY: unit
+unit: setup ## Unit and render tests, and the example app's own
+	$(BIN)/python tests/run.py unit
+
+.PHONY: images
+images: setup ## Build the images of the test hosts
+	$(TESTHOST) images
+
+.PHONY: molecule
+molecule: setup ## The molecule scenarios alone
+	$(BIN)/python tests/run.py molecule

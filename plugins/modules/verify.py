@@ -1,0 +1,354 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Walk the request path of an app, hop by hop, on its host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: verify
+short_description: Walk the request path of an app, hop by hop, on its host
+version_added: 0.1.0
+description:
+  - Looks at each hop between a visitor and the database, in order, by itself, so that the hop that is broken is named and not only
+    the 502 that follows from it. Changes nothing.
+  - Fails when a check fails; the result has all checks either way.
+author:
+  - The Slipway authors
+options:
+  name:
+    description: Name of the app.
+    type: str
+    required: true
+  domains:
+    description: Domain names; the first is canonical.
+    type: list
+    elements: str
+    required: true
+  user:
+    description: User of the app.
+    type: str
+    required: true
+  group:
+    description: Its group.
+    type: str
+    required: true
+  socket:
+    description: Socket between nginx and Gunicorn.
+    type: path
+    required: true
+  proxy_group:
+    description: Group that may open it.
+    type: str
+    required: true
+  root:
+    description: Folder of the app.
+    type: path
+    required: true
+  ready:
+    description: Readiness path.
+    type: str
+    required: true
+  certificate:
+    description: Certificate that nginx should serve.
+    type: path
+    required: true
+  database_url:
+    description: Database of the app.
+    type: str
+    required: true
+  redis_socket:
+    description: Socket of the app's Redis.
+    type: path
+    required: true
+  backup_dir:
+    description: Folder of the backups.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    description: Changes nothing in either mode.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Walk the request path
+  slipway.vps.verify:
+    name: blog
+    domains: [blog.example.com]
+    user: blog
+    group: blog
+    socket: /run/blog/gunicorn.sock
+    proxy_group: www-data
+    root: /srv/blog
+    ready: /healthz/ready
+    certificate: /etc/ssl/blog/fullchain.pem
+    database_url: postgresql:///blog?host=/run/postgresql
+    redis_socket: /run/redis-blog/redis.sock
+    backup_dir: /var/backups/blog
+"""
+
+RETURN = r"""
+checks:
+  description: All checks in the order of the path, each with C(hop), C(check), C(result), C(evidence) and C(fix).
+  type: list
+  elements: dict
+  returned: always
+broken:
+  description: Those that failed.
+  type: list
+  elements: dict
+  returned: always
+"""
+
+import grp
+import http.client
+import socket
+import ssl
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.vps.plugins.module_utils.releases import Store
+from ansible_collections.slipway.vps.plugins.module_utils.system import (
+    Account,
+    CommandFailed,
+    command,
+    get,
+    instances,
+    is_active,
+    journal,
+    postgres_environment,
+    tail,
+)
+
+
+class Broken(Exception):
+    """A check failed; the text is what was seen."""
+
+
+class RequestPath:
+    """The request path of one app on this host. Each method is one check: it returns what it saw, or raises."""
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self.p = parameters
+        self.name: str = parameters["name"]
+        self.domain: str = parameters["domains"][0]
+        self.store = Store(Path(parameters["root"]))
+
+    def firewall(self) -> str:
+        status = command("ufw", "status")
+        if "Status: active" not in status:
+            raise Broken(status.strip())
+        closed = [port for port in ("80/tcp", "443/tcp") if not any(line.startswith(port) for line in status.splitlines())]
+        if closed:
+            raise Broken(f"no rule opens {' and '.join(closed)}")
+        return "active; 80 and 443 open"
+
+    def tls(self) -> str:
+        served = self.served_certificate()
+        on_disk = ssl.PEM_cert_to_DER_cert(Path(self.p["certificate"]).read_text().split("-----END")[0] + "-----END CERTIFICATE-----\n")
+        if served != on_disk:
+            raise Broken(f"the certificate served is not the one in {self.p['certificate']}")
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(ssl.DER_cert_to_PEM_cert(served))
+            file.flush()
+            facts = dict(
+                line.split("=", 1)
+                for line in command("openssl", "x509", "-in", file.name, "-noout", "-subject", "-issuer", "-enddate").splitlines()
+                if "=" in line
+            )
+            names = command("openssl", "x509", "-in", file.name, "-noout", "-ext", "subjectAltName")
+        absent = [domain for domain in self.p["domains"] if f"DNS:{domain}" not in names.replace(",", " ").split()]
+        left = (datetime.fromtimestamp(ssl.cert_time_to_seconds(facts["notAfter"]), timezone.utc) - datetime.now(timezone.utc)).days
+        if absent:
+            raise Broken(f"the certificate does not name {', '.join(absent)}")
+        if facts["subject"].strip() == facts["issuer"].strip():
+            raise Broken("the placeholder is served: no certificate has been issued yet")
+        if left < 1:
+            raise Broken(f"the certificate ended on {facts['notAfter']}")
+        return f"issued by{facts['issuer'].replace(' = ', '=').replace('CN=', ' CN=', 1).replace('  ', ' ')}; {left} days left"
+
+    def served_certificate(self) -> bytes:
+        context = ssl.create_default_context()
+        # What is served is compared with the file, so a private CA is as good as a public one here.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", 443), timeout=5) as plain,
+                context.wrap_socket(plain, server_hostname=self.domain) as tls,
+            ):
+                return tls.getpeercert(binary_form=True) or b""
+        except OSError as error:
+            raise Broken(f"no TLS on port 443: {error}") from error
+
+    def nginx(self) -> str:
+        if not is_active("nginx.service"):
+            raise Broken(f"nginx.service is not active\n{journal('nginx.service', 5)}")
+        try:
+            command("nginx", "-t", "-q")
+        except CommandFailed as error:
+            raise Broken(str(error)) from error
+        return "active; configuration valid"
+
+    def redirect(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=5)
+        try:
+            connection.request("GET", "/", headers={"Host": self.domain})
+            response = connection.getresponse()
+        except OSError as error:
+            raise Broken(f"no answer on port 80: {error}") from error
+        finally:
+            connection.close()
+        target = response.getheader("Location") or ""
+        if response.status not in (301, 308) or not target.startswith(f"https://{self.domain}/"):
+            raise Broken(f"http://{self.domain}/ answered {response.status} {target}")
+        return f"{response.status} to {target}"
+
+    def socket(self) -> str:
+        path = Path(self.p["socket"])
+        if not is_active(f"{self.name}.socket"):
+            raise Broken(f"{self.name}.socket is not active")
+        status = path.stat()
+        mode, group = stat.S_IMODE(status.st_mode), grp.getgrgid(status.st_gid).gr_name
+        if mode != 0o660 or group != self.p["proxy_group"]:
+            raise Broken(f"{path} has mode {mode:04o} and group {group}; 0660 and {self.p['proxy_group']} are due")
+        return f"{path} 0660 {group}"
+
+    def gunicorn(self) -> str:
+        live = self.store.live_id()
+        if not live:
+            raise Broken("no release is live")
+        unit = f"{self.name}@{live}.service"
+        if not is_active(unit):
+            raise Broken(f"{unit} is not active\n{journal(unit, 10)}")
+        others = [other for other in instances(self.name) if other != unit]
+        if others:
+            raise Broken(f"besides {unit} there still runs {', '.join(others)}")
+        return f"release {live}"
+
+    def app(self) -> str:
+        status, body = get(Path(self.p["socket"]), self.p["ready"], self.domain)
+        if status != 200:
+            raise Broken(f"GET {self.p['ready']} answered {status or 'nothing'}: {tail(body, 3)[:300]}")
+        return f"GET {self.p['ready']} 200"
+
+    def postgres(self) -> str:
+        url = self.p["database_url"]
+        if not url.startswith("postgres"):
+            return "not used"
+        account = Account.of(self.p["user"], self.p["group"])
+        try:
+            version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=postgres_environment(url))
+        except (CommandFailed, OSError) as error:
+            raise Broken(tail(str(error), 3)) from error
+        return f"{version.split()[0]}, as {self.p['user']} over its socket"
+
+    def redis(self) -> str:
+        account = Account.of(self.p["user"], self.p["group"])
+        try:
+            answer = command("redis-cli", "-s", self.p["redis_socket"], "ping", account=account).strip()
+        except (CommandFailed, OSError) as error:
+            raise Broken(tail(str(error), 3)) from error
+        if answer != "PONG":
+            raise Broken(answer)
+        return "PONG"
+
+    def backup(self) -> str:
+        if not Path(f"/etc/cron.d/{self.name}-backup").is_file() or not is_active("cron.service"):
+            raise Broken(f"no cron job takes backups (/etc/cron.d/{self.name}-backup, cron.service)")
+        newest = sorted(path.parent.name for path in Path(self.p["backup_dir"]).glob("*/manifest.json"))
+        return f"scheduled; newest {newest[-1]}" if newest else "scheduled; none taken yet"
+
+    def logs(self) -> str:
+        rule = Path(f"/etc/logrotate.d/{self.name}")
+        if not rule.is_file():
+            raise Broken(f"{rule} is absent")
+        return "rotated"
+
+    def front_door(self) -> str:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=35, context=context)
+        # SNI and Host as a visitor's, the address this host's own.
+        connection._create_connection = lambda *_args, **_kw: socket.create_connection(("127.0.0.1", 443), 35)  # type: ignore[attr-defined]
+        connection.host = self.domain
+        try:
+            connection.request("GET", "/", headers={"Host": self.domain})
+            response = connection.getresponse()
+        except OSError as error:
+            raise Broken(f"no answer: {error}") from error
+        finally:
+            connection.close()
+        if response.status >= 500:
+            raise Broken(f"GET https://{self.domain}/ answered {response.status}; request id {response.getheader('X-Request-ID')}")
+        return f"GET https://{self.domain}/ {response.status}"
+
+
+#: The path in order: hop, what is checked, how, and where to look when it is broken.
+CHECKS: tuple[tuple[str, str, Callable[[RequestPath], str], str], ...] = (
+    ("firewall", "ufw is active", RequestPath.firewall, "ansible-playbook site.yml --tags edge; then: ufw status verbose"),
+    ("tls", "certificate served", RequestPath.tls, "let each domain point at this host, then: ansible-playbook site.yml --tags edge"),
+    ("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
+    ("nginx", "HTTP to HTTPS", RequestPath.redirect, "nginx -t; ansible-playbook site.yml --tags edge"),
+    (
+        "socket",
+        "only the proxy may open it",
+        RequestPath.socket,
+        "ansible-playbook site.yml --tags serve; then: systemctl status {name}.socket",
+    ),
+    ("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook playbooks/deploy.yml; journalctl -u '{name}@*'"),
+    ("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50"),
+    ("postgres", "reachable as the app", RequestPath.postgres, "ansible-playbook site.yml --tags data; journalctl -u postgresql@*"),
+    ("redis", "reachable as the app", RequestPath.redis, "ansible-playbook site.yml --tags data; journalctl -u redis-server@{name}"),
+    ("backup", "taken by cron", RequestPath.backup, "ansible-playbook site.yml --tags keep"),
+    ("logs", "rotated", RequestPath.logs, "ansible-playbook site.yml --tags keep"),
+    (
+        "front door",
+        "a visitor's request",
+        RequestPath.front_door,
+        "the first broken hop above is the cause; journalctl -u '{name}@*' -n 50",
+    ),
+)
+
+
+def walk(path: RequestPath) -> list[dict[str, str]]:
+    """All checks in order. One that fails does not stop the rest: each hop is looked at by itself."""
+    found = []
+    for hop, check, look, fix in CHECKS:
+        try:
+            result, evidence = "ok", look(path)
+        except (Broken, CommandFailed, OSError, KeyError, subprocess.SubprocessError) as error:
+            result, evidence = "BROKEN", str(error) or type(error).__name__
+        found.append({"hop": hop, "check": check, "result": result, "evidence": evidence, "fix": fix.format(name=path.name)})
+    return found
+
+
+def main() -> None:
+    text = {"type": "str", "required": True}
+    path = {"type": "path", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            **dict.fromkeys(("name", "user", "group", "proxy_group", "ready", "database_url"), text),
+            **dict.fromkeys(("socket", "root", "certificate", "redis_socket", "backup_dir"), path),
+            "domains": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    checks = walk(RequestPath(module.params))
+    broken = [check for check in checks if check["result"] != "ok"]
+    result: dict[str, Any] = {"changed": False, "checks": checks, "broken": broken}
+    if broken:
+        module.fail_json(msg=f"{len(broken)} of {len(checks)} checks failed: {', '.join(c['hop'] for c in broken)}", **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
