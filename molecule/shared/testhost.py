@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -38,17 +39,8 @@ DEMO = CACHE / "demo"
 SUITES = ("bookworm", "trixie")
 #: What a provider's image has, and systemd as PID 1.
 BASE_PACKAGES = [
-    "systemd",
-    "systemd-sysv",
-    "dbus",
-    "python3",
-    "python3-apt",
-    "sudo",
-    "iproute2",
-    "ca-certificates",
-    "procps",
-    "openssh-server",
-    "apt-utils",
+    *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "sudo", "iproute2"),
+    *("ca-certificates", "procps", "openssh-server", "apt-utils"),
 ]
 #: Only for tests, installed from the image's cache: the ACME server itself.
 TEST_PACKAGES = ["pebble"]
@@ -135,12 +127,11 @@ def engine() -> None:
 
 
 def role_packages() -> list[str]:
-    """Every package that a role installs: the `*_packages` lists of the roles' defaults."""
+    """Every package that a role installs: the list `<role>_packages` of each role's defaults."""
     names: set[str] = set()
     for defaults in sorted(ROOT.glob("roles/*/defaults/main.yml")):
-        for key, value in (yaml.safe_load(defaults.read_text()) or {}).items():
-            if key.endswith("_packages") and isinstance(value, list):
-                names.update(value)
+        role = defaults.parents[1].name
+        names.update((yaml.safe_load(defaults.read_text()) or {}).get(f"{role}_packages", []))
     return sorted(names)
 
 
@@ -183,7 +174,16 @@ def pip_index() -> str:
 
 def image_key(suite: str) -> str:
     """Changes with everything an image is made of, and weekly, for the distribution's updates."""
-    parts = [Path(__file__).read_text(), suite, *role_packages(), *apt_sources(suite), *apt_proxies(), pip_index()]
+    parts = [
+        inspect.getsource(build_image),
+        suite,
+        *BASE_PACKAGES,
+        *role_packages(),
+        *TEST_PACKAGES,
+        *apt_sources(suite),
+        *apt_proxies(),
+        pip_index(),
+    ]
     parts += [path.read_text() for path in extra_authorities()] + [str(int(time.time() // (7 * 86400)))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
@@ -264,14 +264,14 @@ def acme_files() -> None:
 
 
 def running(name: str) -> bool:
-    return run("docker", "inspect", "--format={{.State.Running}}", name, quiet=True).strip() == "true"
+    return run("docker", "container", "inspect", "--format={{.State.Running}}", name, quiet=True).strip() == "true"
 
 
 def start(name: str, *options: str, command: list[str]) -> None:
     """Start the container ``name`` unless it runs already; one that stopped boots again."""
     if running(name):
         return
-    if run("docker", "inspect", name, quiet=True):
+    if run("docker", "container", "inspect", name, quiet=True):
         say(f"booting {name} again")
         run("docker", "start", name)
         return
@@ -320,7 +320,14 @@ def ssh_access() -> None:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "slipway-demo", "-f", str(key))
     run("docker", "exec", DEMO_HOST, "sh", "-c", "ssh-keygen -A && install -d -m 0700 -o admin -g admin /home/admin/.ssh")
     run("docker", "cp", f"{key}.pub", f"{DEMO_HOST}:/home/admin/.ssh/authorized_keys")
-    run("docker", "exec", DEMO_HOST, "sh", "-c", "chown admin: /home/admin/.ssh/authorized_keys && systemctl start ssh")
+    run(
+        "docker",
+        "exec",
+        DEMO_HOST,
+        "sh",
+        "-c",
+        "chown admin: /home/admin/.ssh/authorized_keys && systemctl reset-failed ssh; systemctl start ssh",
+    )
     host_key = run("docker", "exec", DEMO_HOST, "cat", "/etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
     (DEMO / "known_hosts").write_text(f"{DEMO_ADDRESS} {' '.join(host_key)}\n")
 
@@ -340,13 +347,22 @@ def root_of_acme() -> None:
 
 def demo_curl() -> None:
     """The command that fetches the demo's front page, tried before it is printed."""
-    words = ["curl", "--resolve", f"{DEMO_DOMAIN}:443:{DEMO_ADDRESS}", "--cacert", os.path.relpath(DEMO / "root.pem"), f"https://{DEMO_DOMAIN}/"]
+    words = [
+        "curl",
+        "--resolve",
+        f"{DEMO_DOMAIN}:443:{DEMO_ADDRESS}",
+        "--cacert",
+        os.path.relpath(DEMO / "root.pem"),
+        f"https://{DEMO_DOMAIN}/",
+    ]
     if not shutil.which("curl"):
         install("curl")
     status = run(*words, "--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}").strip()
     if status != "200":
         raise HostError(f"`{' '.join(words)}` answered {status}")
-    print(f"\nThe demo answers (200, certificate issued by {DEMO_ACME}). Fetch it with\n\n    {' '.join(words)}\n\nmake demo-down removes it.")
+    print(
+        f"\nThe demo answers (200, certificate issued by {DEMO_ACME}). Fetch it with\n\n    {' '.join(words)}\n\nmake demo-down removes it."
+    )
 
 
 def demo_down() -> None:

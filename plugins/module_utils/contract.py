@@ -22,7 +22,7 @@ WELL_KNOWN_SECRETS = frozenset({"dev", "secret", "secret-key", "changeme", "chan
 
 #: Names whose unit, user or folder another service of the host already owns.
 RESERVED_NAMES = frozenset(
-    [
+    {
         "adm",
         "apt",
         "auth",
@@ -82,7 +82,7 @@ RESERVED_NAMES = frozenset(
         "uucp",
         "uuidd",
         "www-data",
-    ]
+    }
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")

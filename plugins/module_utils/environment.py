@@ -13,7 +13,11 @@ _ASSIGNMENT = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"$', flag
 
 def environment_file(values: Mapping[str, Any]) -> str:
     """Text that sets ``values``, one variable after the other, sorted."""
-    return "".join(f'{name}="{re.sub(r"""(["\\`$])""", r"\\\1", _plain(values[name]))}"\n' for name in sorted(values))
+    return "".join(f"{name}={_quoted(_plain(values[name]))}\n" for name in sorted(values))
+
+
+def _quoted(text: str) -> str:
+    return '"' + re.sub(r'(["\\`$])', r"\\\1", text) + '"'
 
 
 def _plain(value: Any) -> str:

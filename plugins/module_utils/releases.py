@@ -86,7 +86,7 @@ class Store:
 
     def live_id(self) -> str | None:
         try:
-            return Path(os.readlink(self.current)).name
+            return self.current.readlink().name
         except OSError:
             return None
 
@@ -129,7 +129,7 @@ def write_atomically(path: Path, text: str, mode: int, owner: tuple[int, int] | 
             if owner:
                 os.fchown(stream.fileno(), *owner)
             os.fsync(stream.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 
-class CommandFailed(Exception):
+class CommandError(Exception):
     """A command exited with another status than 0; the message is what it said."""
 
 
@@ -54,7 +54,7 @@ def command(*words: str, account: Account | None = None, environment: Mapping[st
     )
     output = result.stdout.decode(errors="replace")
     if result.returncode != 0:
-        raise CommandFailed(f"{output.strip()}\n({words[0]} exited {result.returncode})".strip())
+        raise CommandError(f"{output.strip()}\n({words[0]} exited {result.returncode})".strip())
     return output
 
 
@@ -80,6 +80,14 @@ def journal(unit: str, lines: int = 30) -> str:
     run = command("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
     match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"] if run else [f"--unit={unit}"]
     return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
+
+
+def start_unit(unit: str) -> None:
+    """Start a unit and wait until it is up; what the journal says of it is the error otherwise."""
+    try:
+        command("systemctl", "start", unit)
+    except CommandError as error:
+        raise CommandError(f"{journal(unit)}\n{error}".strip()) from error
 
 
 def postgres_environment(url: str) -> dict[str, str]:

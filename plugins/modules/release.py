@@ -202,13 +202,14 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
 )
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     Account,
-    CommandFailed,
+    CommandError,
     command,
     get,
     instances,
     is_active,
     journal,
     postgres_environment,
+    start_unit,
     tail,
 )
 
@@ -216,7 +217,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
 MIGRATIONS = ("migrations/env.py", "*/migrations/env.py", "src/*/migrations/env.py")
 
 
-class StepFailed(Exception):
+class StepError(Exception):
     """A step of the deploy failed; the text is the evidence."""
 
     def __init__(self, step: str, evidence: str) -> None:
@@ -230,8 +231,8 @@ def step(name: str) -> Iterator[None]:
     """Whatever goes wrong inside is a failure of the step ``name``."""
     try:
         yield
-    except (CommandFailed, OSError) as error:
-        raise StepFailed(name, tail(str(error))) from error
+    except (CommandError, OSError) as error:
+        raise StepError(name, tail(str(error))) from error
 
 
 class Deploy:
@@ -296,7 +297,7 @@ class Deploy:
         """A failed step is written into the manifest, and all else of the release goes, unless it serves."""
         try:
             yield
-        except StepFailed as failure:
+        except StepError as failure:
             if self.store.live_id() != release.id:
                 release.state = FAILED
                 release.failure = {"step": failure.step, "reason": failure.evidence}
@@ -317,8 +318,9 @@ class Deploy:
         names = command("tar", "--list", "--file", str(archive)).splitlines()
         tops = {name.removeprefix("./").split("/")[0] for name in names} - {""}
         inside = len(tops) == 1 and all("/" in name.removeprefix("./") for name in names if name.strip("./"))
+        # --touch: files get today's time, which nginx puts into their ETag; the archive's own times may all be the same.
         command(
-            *("tar", "--extract", "--no-same-owner", "--file", str(archive), "--directory", str(folder)),
+            *("tar", "--extract", "--touch", "--no-same-owner", "--file", str(archive), "--directory", str(folder)),
             *(["--strip-components=1"] if inside and not any(name.startswith("./") for name in names) else []),
         )
 
@@ -351,7 +353,7 @@ class Deploy:
             if self.p["requirement"]:
                 self.uv(folder, *pip, self.p["requirement"])
             elif lock is None:
-                raise CommandFailed(
+                raise CommandError(
                     "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
                 )
             elif lock.name == "uv.lock":
@@ -447,7 +449,7 @@ class Deploy:
         query = "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version"
         try:
             found = command("psql", "-XAtqc", query, account=self.account, environment=postgres_environment(url)).strip()
-        except CommandFailed:
+        except CommandError:
             return None
         return found or None
 
@@ -461,10 +463,7 @@ class Deploy:
         with self.failing(release):
             try:
                 with step("start"):
-                    try:
-                        command("systemctl", "start", unit)
-                    except CommandFailed as error:
-                        raise CommandFailed(journal(unit) or str(error)) from error
+                    start_unit(unit)
                 self.await_ready(unit)
             finally:
                 command("systemctl", "stop", unit)
@@ -479,7 +478,7 @@ class Deploy:
                 return
             if time.monotonic() > deadline or not is_active(unit):
                 answer = f"GET {self.p['ready']} answered {status or 'nothing'}: {body.strip()[:500]}"
-                raise StepFailed("readiness", f"{answer}\n{journal(unit)}")
+                raise StepError("readiness", f"{answer}\n{journal(unit)}")
             time.sleep(0.25)
 
     # --- activate -----------------------------------------------------------------------------------------------------
@@ -496,7 +495,7 @@ class Deploy:
         if not changed or self.check_mode:
             return {"changed": changed, "release": release.id}
         with self.failing(release):
-            self.start(release, unit, processes)
+            self.start(processes, unit)
         release.state, release.live_at = LIVE, now().isoformat(timespec="seconds")
         self.store.save(release)
         self.store.point_current_at(release.id)
@@ -508,18 +507,25 @@ class Deploy:
             self.store.save(previous)
         return {"changed": True, "release": release.id}
 
-    def start(self, release: Release, unit: str, processes: list[str]) -> None:
+    def start(self, processes: list[str], unit: str) -> None:
         with step("start"):
-            # The app as a whole first: while it is active systemd leaves the socket's connections to the instances.
-            command("systemctl", "start", f"{self.name}.service")
-            for wanted in (unit, *processes):
-                try:
-                    command("systemctl", "start", wanted)
-                except CommandFailed as error:
-                    evidence = journal(wanted) or str(error)
-                    for started in (*processes, unit):
-                        command("systemctl", "stop", started)
-                    raise CommandFailed(evidence) from error
+            self.open_socket()
+            try:
+                for wanted in (unit, *processes):
+                    start_unit(wanted)
+            except CommandError:
+                command("systemctl", "stop", *processes, unit)
+                raise
+
+    def open_socket(self) -> None:
+        """The socket first, then the app as a whole: while that is active systemd leaves the socket's connections to the instances.
+
+        The other way round systemd refuses to open a socket whose service is active already.
+        """
+        if not is_active(f"{self.name}.socket"):
+            command("systemctl", "stop", f"{self.name}.service")
+            start_unit(f"{self.name}.socket")
+        start_unit(f"{self.name}.service")
 
     def unit(self, release_id: str) -> str:
         return f"{self.name}@{release_id}.service"
@@ -533,7 +539,7 @@ class Deploy:
     def wanted(self) -> Release:
         release = self.store.load(self.p["release"] or "")
         if release is None:
-            raise StepFailed("manifest", f"there is no release {self.p['release']!r} below {self.store.releases}")
+            raise StepError("manifest", f"there is no release {self.p['release']!r} below {self.store.releases}")
         return release
 
     # --- prune, list --------------------------------------------------------------------------------------------------
@@ -565,13 +571,13 @@ def exclusive(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StepFailed("lock", f"another deploy works on {root} right now; run this again when it is done") from error
+            raise StepError("lock", f"another deploy works on {root} right now; run this again when it is done") from error
         yield
     finally:
         os.close(handle)
 
 
-def message(failure: StepFailed, live: str | None) -> str:
+def message(failure: StepError, live: str | None) -> str:
     serving = f"Release {live} goes on serving." if live else "No release is live yet."
     retry = "Correct the cause, then run the same command again."
     return f"The step '{failure.step}' failed; nothing was switched. {serving}\n{failure.evidence}\n{retry}"
@@ -611,7 +617,7 @@ def main() -> None:
     try:
         with exclusive(deploy.store.root):
             result = actions[module.params["action"]]()
-    except StepFailed as failure:
+    except StepError as failure:
         live = deploy.store.live_id() or ""
         module.fail_json(msg=message(failure, live), step=failure.step, release=module.params["release"] or "", live=live)
     module.exit_json(live=deploy.store.live_id() or "", **result)

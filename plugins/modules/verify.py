@@ -117,7 +117,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.releases import Store
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     Account,
-    CommandFailed,
+    CommandError,
     command,
     get,
     instances,
@@ -128,7 +128,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
 )
 
 
-class Broken(Exception):
+class BrokenHopError(Exception):
     """A check failed; the text is what was seen."""
 
 
@@ -144,17 +144,17 @@ class RequestPath:
     def firewall(self) -> str:
         status = command("ufw", "status")
         if "Status: active" not in status:
-            raise Broken(status.strip())
+            raise BrokenHopError(status.strip())
         closed = [port for port in ("80/tcp", "443/tcp") if not any(line.startswith(port) for line in status.splitlines())]
         if closed:
-            raise Broken(f"no rule opens {' and '.join(closed)}")
+            raise BrokenHopError(f"no rule opens {' and '.join(closed)}")
         return "active; 80 and 443 open"
 
     def tls(self) -> str:
         served = self.served_certificate()
         on_disk = ssl.PEM_cert_to_DER_cert(Path(self.p["certificate"]).read_text().split("-----END")[0] + "-----END CERTIFICATE-----\n")
         if served != on_disk:
-            raise Broken(f"the certificate served is not the one in {self.p['certificate']}")
+            raise BrokenHopError(f"the certificate served is not the one in {self.p['certificate']}")
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(ssl.DER_cert_to_PEM_cert(served))
             file.flush()
@@ -167,11 +167,11 @@ class RequestPath:
         absent = [domain for domain in self.p["domains"] if f"DNS:{domain}" not in names.replace(",", " ").split()]
         left = (datetime.fromtimestamp(ssl.cert_time_to_seconds(facts["notAfter"]), timezone.utc) - datetime.now(timezone.utc)).days
         if absent:
-            raise Broken(f"the certificate does not name {', '.join(absent)}")
+            raise BrokenHopError(f"the certificate does not name {', '.join(absent)}")
         if facts["subject"].strip() == facts["issuer"].strip():
-            raise Broken("the placeholder is served: no certificate has been issued yet")
+            raise BrokenHopError("the placeholder is served: no certificate has been issued yet")
         if left < 1:
-            raise Broken(f"the certificate ended on {facts['notAfter']}")
+            raise BrokenHopError(f"the certificate ended on {facts['notAfter']}")
         return f"issued by{facts['issuer'].replace(' = ', '=').replace('CN=', ' CN=', 1).replace('  ', ' ')}; {left} days left"
 
     def served_certificate(self) -> bytes:
@@ -186,15 +186,15 @@ class RequestPath:
             ):
                 return tls.getpeercert(binary_form=True) or b""
         except OSError as error:
-            raise Broken(f"no TLS on port 443: {error}") from error
+            raise BrokenHopError(f"no TLS on port 443: {error}") from error
 
     def nginx(self) -> str:
         if not is_active("nginx.service"):
-            raise Broken(f"nginx.service is not active\n{journal('nginx.service', 5)}")
+            raise BrokenHopError(f"nginx.service is not active\n{journal('nginx.service', 5)}")
         try:
             command("nginx", "-t", "-q")
-        except CommandFailed as error:
-            raise Broken(str(error)) from error
+        except CommandError as error:
+            raise BrokenHopError(str(error)) from error
         return "active; configuration valid"
 
     def redirect(self) -> str:
@@ -203,40 +203,40 @@ class RequestPath:
             connection.request("GET", "/", headers={"Host": self.domain})
             response = connection.getresponse()
         except OSError as error:
-            raise Broken(f"no answer on port 80: {error}") from error
+            raise BrokenHopError(f"no answer on port 80: {error}") from error
         finally:
             connection.close()
         target = response.getheader("Location") or ""
         if response.status not in (301, 308) or not target.startswith(f"https://{self.domain}/"):
-            raise Broken(f"http://{self.domain}/ answered {response.status} {target}")
+            raise BrokenHopError(f"http://{self.domain}/ answered {response.status} {target}")
         return f"{response.status} to {target}"
 
     def socket(self) -> str:
         path = Path(self.p["socket"])
         if not is_active(f"{self.name}.socket"):
-            raise Broken(f"{self.name}.socket is not active")
+            raise BrokenHopError(f"{self.name}.socket is not active")
         status = path.stat()
         mode, group = stat.S_IMODE(status.st_mode), grp.getgrgid(status.st_gid).gr_name
         if mode != 0o660 or group != self.p["proxy_group"]:
-            raise Broken(f"{path} has mode {mode:04o} and group {group}; 0660 and {self.p['proxy_group']} are due")
+            raise BrokenHopError(f"{path} has mode {mode:04o} and group {group}; 0660 and {self.p['proxy_group']} are due")
         return f"{path} 0660 {group}"
 
     def gunicorn(self) -> str:
         live = self.store.live_id()
         if not live:
-            raise Broken("no release is live")
+            raise BrokenHopError("no release is live")
         unit = f"{self.name}@{live}.service"
         if not is_active(unit):
-            raise Broken(f"{unit} is not active\n{journal(unit, 10)}")
+            raise BrokenHopError(f"{unit} is not active\n{journal(unit, 10)}")
         others = [other for other in instances(self.name) if other != unit]
         if others:
-            raise Broken(f"besides {unit} there still runs {', '.join(others)}")
+            raise BrokenHopError(f"besides {unit} there still runs {', '.join(others)}")
         return f"release {live}"
 
     def app(self) -> str:
         status, body = get(Path(self.p["socket"]), self.p["ready"], self.domain)
         if status != 200:
-            raise Broken(f"GET {self.p['ready']} answered {status or 'nothing'}: {tail(body, 3)[:300]}")
+            raise BrokenHopError(f"GET {self.p['ready']} answered {status or 'nothing'}: {tail(body, 3)[:300]}")
         return f"GET {self.p['ready']} 200"
 
     def postgres(self) -> str:
@@ -246,30 +246,30 @@ class RequestPath:
         account = Account.of(self.p["user"], self.p["group"])
         try:
             version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=postgres_environment(url))
-        except (CommandFailed, OSError) as error:
-            raise Broken(tail(str(error), 3)) from error
+        except (CommandError, OSError) as error:
+            raise BrokenHopError(tail(str(error), 3)) from error
         return f"{version.split()[0]}, as {self.p['user']} over its socket"
 
     def redis(self) -> str:
         account = Account.of(self.p["user"], self.p["group"])
         try:
             answer = command("redis-cli", "-s", self.p["redis_socket"], "ping", account=account).strip()
-        except (CommandFailed, OSError) as error:
-            raise Broken(tail(str(error), 3)) from error
+        except (CommandError, OSError) as error:
+            raise BrokenHopError(tail(str(error), 3)) from error
         if answer != "PONG":
-            raise Broken(answer)
+            raise BrokenHopError(answer)
         return "PONG"
 
     def backup(self) -> str:
         if not Path(f"/etc/cron.d/{self.name}-backup").is_file() or not is_active("cron.service"):
-            raise Broken(f"no cron job takes backups (/etc/cron.d/{self.name}-backup, cron.service)")
+            raise BrokenHopError(f"no cron job takes backups (/etc/cron.d/{self.name}-backup, cron.service)")
         newest = sorted(path.parent.name for path in Path(self.p["backup_dir"]).glob("*/manifest.json"))
         return f"scheduled; newest {newest[-1]}" if newest else "scheduled; none taken yet"
 
     def logs(self) -> str:
         rule = Path(f"/etc/logrotate.d/{self.name}")
         if not rule.is_file():
-            raise Broken(f"{rule} is absent")
+            raise BrokenHopError(f"{rule} is absent")
         return "rotated"
 
     def front_door(self) -> str:
@@ -284,11 +284,11 @@ class RequestPath:
             connection.request("GET", "/", headers={"Host": self.domain})
             response = connection.getresponse()
         except OSError as error:
-            raise Broken(f"no answer: {error}") from error
+            raise BrokenHopError(f"no answer: {error}") from error
         finally:
             connection.close()
         if response.status >= 500:
-            raise Broken(f"GET https://{self.domain}/ answered {response.status}; request id {response.getheader('X-Request-ID')}")
+            raise BrokenHopError(f"GET https://{self.domain}/ answered {response.status}; request id {response.getheader('X-Request-ID')}")
         return f"GET https://{self.domain}/ {response.status}"
 
 
@@ -325,7 +325,7 @@ def walk(path: RequestPath) -> list[dict[str, str]]:
     for hop, check, look, fix in CHECKS:
         try:
             result, evidence = "ok", look(path)
-        except (Broken, CommandFailed, OSError, KeyError, subprocess.SubprocessError) as error:
+        except (BrokenHopError, CommandError, OSError, KeyError, subprocess.SubprocessError) as error:
             result, evidence = "BROKEN", str(error) or type(error).__name__
         found.append({"hop": hop, "check": check, "result": result, "evidence": evidence, "fix": fix.format(name=path.name)})
     return found

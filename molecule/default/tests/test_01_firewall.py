@@ -1,0 +1,86 @@
+"""What may reach the host: seen from outside, and as the rules say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers import must
+
+HERE, VISITOR = "10.213.61.1", "10.213.61.2"
+OPEN = (22, 80, 443)
+CANARY = 8099
+
+
+@pytest.fixture(scope="module")
+def visitor(host: Any) -> Iterator[str]:
+    """Somebody outside: a network namespace whose only way to the host is a wire, through the firewall."""
+    host.run("ip netns del slipway-visitor; ip link del slipway-wire")
+    must(host, "ip netns add slipway-visitor")
+    try:
+        must(host, "ip link add slipway-wire type veth peer name eth0 netns slipway-visitor")
+        must(host, f"ip address add {HERE}/30 dev slipway-wire && ip link set slipway-wire up")
+        must(host, f"ip -n slipway-visitor address add {VISITOR}/30 dev eth0 && ip -n slipway-visitor link set eth0 up")
+        yield "ip netns exec slipway-visitor"
+    finally:
+        host.run("ip netns del slipway-visitor; ip link del slipway-wire")
+
+
+@pytest.fixture(scope="module")
+def listener(host: Any) -> Iterator[int]:
+    """A service that somebody started on all addresses and forgot."""
+    host.run("systemctl stop slipway-canary")
+    must(host, f"systemd-run --quiet --collect --unit=slipway-canary python3 -m http.server {CANARY}")
+    must(host, f"for i in $(seq 50); do ss -Htln sport = :{CANARY} | grep -q . && exit 0; sleep 0.1; done; exit 1")
+    yield CANARY
+    host.run("systemctl stop slipway-canary")
+
+
+def reached(host: Any, visitor: str, port: int) -> bool:
+    return bool(host.run(f"{visitor} timeout 2 bash -c '</dev/tcp/{HERE}/{port}'").rc == 0)
+
+
+def test_a_visitor_reaches_the_front_door_and_nothing_else(host: Any, visitor: str, listener: int) -> None:
+    """[K5] 22, 80 and 443 answer. What else listens, even a service started after the firewall, does not."""
+    listening = {int(line.split()[3].rsplit(":", 1)[1]) for line in must(host, "ss -Htln").splitlines() if "127.0.0." not in line.split()[3]}
+    assert listener in listening, f"the canary must listen for this test to mean anything: {sorted(listening)}"
+    assert set(OPEN) <= listening, f"22, 80 and 443 must listen: {sorted(listening)}"
+    answers = {port: reached(host, visitor, port) for port in sorted(listening | {5432, 6379, 8000})}
+    assert {port for port, answer in answers.items() if answer} == set(OPEN), f"reached from outside: {answers}\n{must(host, 'ufw status verbose')}"
+
+
+def test_the_canary_is_alive_where_it_may_be_reached(host: Any, listener: int) -> None:
+    """[K5] The counter-proof: it is the firewall that refused, not a dead listener."""
+    must(host, f"timeout 2 bash -c '</dev/tcp/127.0.0.1/{listener}'")
+
+
+def test_ssh_is_limited(host: Any, visitor: str) -> None:
+    """[K5] One address gets six connections in 30 seconds: guessing passwords is slow."""
+    tries = [reached(host, visitor, 22) for _ in range(9)]
+    assert not all(tries), f"nine connections in a row were all accepted: {tries}\n{must(host, 'ufw status')}"
+
+
+def test_rules_for_ipv4_and_ipv6(host: Any) -> None:
+    """[K5] The rules are exactly the expected ones, in both protocols; the rest is refused."""
+    status = must(host, "ufw status verbose")
+    assert "Status: active" in status
+    assert "Default: deny (incoming), allow (outgoing)" in status, status
+    assert "Logging: on (low)" in status, status
+    rules = [tuple(re.split(r"\s{2,}", line.split("#")[0].strip())) for line in status.split("--\n")[-1].splitlines() if line.strip()]
+    expected = [("22/tcp", "LIMIT IN", "Anywhere"), ("80/tcp", "ALLOW IN", "Anywhere"), ("443/tcp", "ALLOW IN", "Anywhere")]
+    expected += [(f"{port} (v6)", action, f"{where} (v6)") for port, action, where in expected]
+    assert sorted(rules) == sorted(expected), status
+
+
+def test_the_kernel_has_the_rules(host: Any) -> None:
+    """[K5] Packets are dropped by default, in both protocols."""
+    for command in ("iptables", "ip6tables"):
+        assert "-P INPUT DROP" in must(host, f"{command} -S INPUT")
+
+
+def test_the_firewall_comes_back_after_a_reboot(host: Any) -> None:
+    """[K5] Enabled in ufw and in systemd: both are needed."""
+    assert must(host, "systemctl is-enabled ufw.service").strip() == "enabled"
+    assert re.search(r"^ENABLED=yes$", host.file("/etc/ufw/ufw.conf").content_string, re.MULTILINE)
