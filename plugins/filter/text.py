@@ -12,7 +12,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.environment import env
 
 def systemd_quote(text: str) -> str:
     """``text`` as one argument of ExecStart= (systemd.service(5), "Command lines"): quoted, specifiers and variables literal."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\n", "\\n")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\r", "\\r").replace("\n", "\\n")
     return f'"{escaped}"'
 
 

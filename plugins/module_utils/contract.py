@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 SOCKET_PATH_MAX = 107
 #: Fewest characters of a SECRET_KEY: 32 bytes is what Flask's documentation generates.
 SECRET_KEY_MIN = 32
-#: Values that tutorials put in SECRET_KEY.
-WELL_KNOWN_SECRETS = frozenset({"dev", "secret", "secret-key", "changeme", "change-me", "change_me", "password", "your-secret-key"})
+#: What the placeholders of tutorials and `.env` examples say; random text practically never does.
+_PLACEHOLDER = re.compile(r"change.?(me|this|it)|replace.?(me|this)|secret.?key|password|placeholder|example", re.IGNORECASE)
 
 #: Names whose unit, user or folder another service of the host already owns.
 RESERVED_NAMES = frozenset(
@@ -131,11 +131,16 @@ def wrong_types(values: Values, spec: Mapping[str, Mapping[str, Any]]) -> Iterat
     Text from `-e name=value` stands for a number or a boolean, so that is taken.
     """
     for name, option in spec.items():
-        if name not in values or values[name] is None:
+        if name not in values or (values[name] is None and option.get("required")):
             continue
         kind, value = option.get("type", "str"), values[name]
-        if kind == "list" and not isinstance(value, list):
+        if value is None:
+            # `app_env:` with nothing below it: no default takes its place.
+            yield Problem(name, "is there and has no value", f"remove the line, or write {name}: {_EMPTY.get(kind, '…')}")
+        elif kind == "list" and not isinstance(value, list):
             yield Problem(name, f"must be a list, and is {_kind(value)}", f"write {name}: [{value}]")
+        elif kind == "list" and option.get("elements") == "str" and not all(isinstance(item, str) for item in value):
+            yield Problem(name, "must hold text only", "put each item in quotes")
         elif kind == "dict" and not isinstance(value, Mapping):
             yield Problem(name, f"must be a dictionary, and is {_kind(value)}", f"write 'key: value' lines below {name}:")
         elif kind in ("str", "path") and not isinstance(value, str):
@@ -144,6 +149,10 @@ def wrong_types(values: Values, spec: Mapping[str, Mapping[str, Any]]) -> Iterat
             yield Problem(name, f"must be a whole number, and is {value!r}", f"write {name}: {option.get('default', 1)}")
         elif kind == "bool" and str(value).lower() not in {"true", "false", "yes", "no", "on", "off", "1", "0"}:
             yield Problem(name, f"must be true or false, and is {value!r}", f"write {name}: {str(option.get('default', False)).lower()}")
+
+
+#: How "nothing" is written.
+_EMPTY = {"list": "[]", "dict": "{}", "str": '""'}
 
 
 def _kind(value: Any) -> str:
@@ -203,6 +212,12 @@ def bad_wsgi(values: Values) -> Iterator[Problem]:
 def bad_source(values: Values) -> Iterator[Problem]:
     """Each kind of source has its own keys; one that would be ignored is refused."""
     source = values["app_source"]
+    wrong = [key for key, value in source.items() if not isinstance(key, str) or not isinstance(value, str)]
+    for key in wrong:
+        # YAML reads version: 1.10 as the number 1.1.
+        yield Problem("app_source", f"{key} must be text, and is {_kind(source[key])}", f"put it in quotes, for example {key}: 'v1.10'")
+    if wrong:
+        return
     kind = source.get("type")
     if kind not in _SOURCE_KEYS:
         yield Problem("app_source", f"type {kind!r} is unknown", f"use one of {', '.join(_SOURCE_KEYS)}")
@@ -274,7 +289,7 @@ def _weak_secret(present: Mapping[str, Any]) -> Iterator[Problem]:
     if "SECRET_KEY" not in present:
         return
     key = str(present["SECRET_KEY"])
-    if len(key) < SECRET_KEY_MIN or key.lower() in WELL_KNOWN_SECRETS or len(set(key)) < 8:
+    if len(key) < SECRET_KEY_MIN or len(set(key)) < 8 or _PLACEHOLDER.search(key):
         fix = "generate one: python3 -c 'import secrets; print(secrets.token_hex(32))'"
         yield Problem("app_secrets", f"SECRET_KEY is weak: {SECRET_KEY_MIN} random characters at least", fix)
 
@@ -295,10 +310,12 @@ def bad_processes(values: Values) -> Iterator[Problem]:
     for name, entry in values.get("app_processes", {}).items():
         if not _PROCESS.fullmatch(str(name)):
             yield Problem("app_processes", f"{name!r} will not do in a unit name", "use a-z and 0-9, a letter first")
+        elif name == "rehearsal":
+            yield Problem("app_processes", "'rehearsal' is the unit that tries a new release", "use another name")
         if not isinstance(entry, Mapping) or not entry.get("command"):
             yield Problem("app_processes", f"{name} needs a command", f"write {name}: {{command: celery -A blog worker}}")
         elif set(entry) - {"command", "stop_timeout"}:
-            unknown = ", ".join(sorted(set(entry) - {"command", "stop_timeout"}))
+            unknown = ", ".join(sorted(map(str, set(entry) - {"command", "stop_timeout"})))
             yield Problem("app_processes", f"{name} has unknown keys: {unknown}", "use command and stop_timeout")
 
 

@@ -316,12 +316,13 @@ class Deploy:
 
     def unpack(self, archive: Path, folder: Path) -> None:
         names = command("tar", "--list", "--file", str(archive)).splitlines()
-        tops = {name.removeprefix("./").split("/")[0] for name in names} - {""}
-        inside = len(tops) == 1 and all("/" in name.removeprefix("./") for name in names if name.strip("./"))
+        dotted = any(name.startswith("./") for name in names)
+        members = [name.removeprefix("./") for name in names if name.strip("./")]
+        alone = len({name.split("/")[0] for name in members}) == 1 and all("/" in name for name in members)
         # --touch: files get today's time, which nginx puts into their ETag; the archive's own times may all be the same.
         command(
             *("tar", "--extract", "--touch", "--no-same-owner", "--file", str(archive), "--directory", str(folder)),
-            *(["--strip-components=1"] if inside and not any(name.startswith("./") for name in names) else []),
+            *([f"--strip-components={1 + dotted}"] if alone else []),
         )
 
     def give(self, folder: Path, account: Account | None) -> None:

@@ -44,11 +44,15 @@ def reached(host: Any, visitor: str, port: int) -> bool:
 
 def test_a_visitor_reaches_the_front_door_and_nothing_else(host: Any, visitor: str, listener: int) -> None:
     """[K5] 22, 80 and 443 answer. What else listens, even a service started after the firewall, does not."""
-    listening = {int(line.split()[3].rsplit(":", 1)[1]) for line in must(host, "ss -Htln").splitlines() if "127.0.0." not in line.split()[3]}
+    listening = {
+        int(line.split()[3].rsplit(":", 1)[1]) for line in must(host, "ss -Htln").splitlines() if "127.0.0." not in line.split()[3]
+    }
     assert listener in listening, f"the canary must listen for this test to mean anything: {sorted(listening)}"
     assert set(OPEN) <= listening, f"22, 80 and 443 must listen: {sorted(listening)}"
     answers = {port: reached(host, visitor, port) for port in sorted(listening | {5432, 6379, 8000})}
-    assert {port for port, answer in answers.items() if answer} == set(OPEN), f"reached from outside: {answers}\n{must(host, 'ufw status verbose')}"
+    assert {port for port, answer in answers.items() if answer} == set(OPEN), (
+        f"reached from outside: {answers}\n{must(host, 'ufw status verbose')}"
+    )
 
 
 def test_the_canary_is_alive_where_it_may_be_reached(host: Any, listener: int) -> None:

@@ -14,13 +14,15 @@ FULLCHAIN, KEY = "/etc/ssl/demo/fullchain.pem", "/etc/ssl/demo/privkey.pem"
 def handshake(host: Any, name: str | None, *options: str) -> str:
     """What openssl says about a handshake with this host, whether it succeeded or not."""
     sni = f"-servername {name}" if name else "-noservername"
-    result = host.run(f"timeout 10 openssl s_client -connect 127.0.0.1:443 {sni} {' '.join(options)} </dev/null")
-    return f"{result.stdout}\n{result.stderr}"
+    # Text only: with HTTP/2 the server's first frame would be in the output.
+    printable = "tr -cd '\\11\\12\\40-\\176'"
+    command = f"timeout 10 openssl s_client -connect 127.0.0.1:443 {sni} {' '.join(options)} </dev/null 2>&1 | {printable}"
+    return str(host.run(command).stdout)
 
 
 def refused(said: str) -> bool:
-    """No session was agreed on. (Without a certificate from the server there is none.)"""
-    return "BEGIN CERTIFICATE" not in said and re.search(r"alert|no protocols|no cipher|handshake failure|unrecognized name", said) is not None
+    """The server showed no certificate, so there is no session."""
+    return "BEGIN CERTIFICATE" not in said
 
 
 def fingerprint(host: Any, pem: str) -> str:
@@ -51,7 +53,9 @@ def test_the_certificate_served_is_the_one_on_disk(host: Any, app: App) -> None:
     served, stored = served_and_stored(host, app)
     assert served == stored, f"nginx serves {served} and the disk holds {stored}"
     facts = must(host, f"openssl x509 -in {FULLCHAIN} -noout -subject -issuer -dates -ext subjectAltName")
-    assert "Slipway placeholder" not in facts, f"the placeholder is served\n{facts}\n{must(host, 'tail -n 40 /var/log/letsencrypt/letsencrypt.log')}"
+    assert "Slipway placeholder" not in facts, (
+        f"the placeholder is served\n{facts}\n{must(host, 'tail -n 40 /var/log/letsencrypt/letsencrypt.log')}"
+    )
     assert re.search(r"issuer=CN ?= ?Pebble", facts), f"not issued by the ACME CA of the test:\n{facts}"
     assert must(host, f"readlink {FULLCHAIN}").strip() == "/etc/letsencrypt/live/demo/fullchain.pem"
     assert must(host, f"readlink {KEY}").strip() == "/etc/letsencrypt/live/demo/privkey.pem"
@@ -114,16 +118,19 @@ def test_protocols_offered(host: Any, app: App, options: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    ["-tls1_1 -cipher ALL:@SECLEVEL=0", "-tls1 -cipher ALL:@SECLEVEL=0", "-tls1_2 -cipher AES128-SHA:AES256-GCM-SHA384", "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA"],
+    [
+        "-tls1_1 -cipher ALL:@SECLEVEL=0",
+        "-tls1 -cipher ALL:@SECLEVEL=0",
+        "-tls1_2 -cipher AES128-SHA:AES256-GCM-SHA384",
+        "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA",
+    ],
     ids=["TLS 1.1", "TLS 1.0", "no forward secrecy", "CBC"],
 )
 def test_what_is_weak_is_refused(host: Any, app: App, options: str) -> None:
     """[E3] Old protocols, and ciphers outside of Mozilla's intermediate list."""
-    # openssl must be willing: a client that refuses by itself would prove nothing.
-    settings = "OPENSSL_CONF=/dev/null"
-    result = host.run(f"{settings} timeout 10 openssl s_client -connect 127.0.0.1:443 -servername {app.domain} {options} </dev/null")
-    said = f"{result.stdout}\n{result.stderr}"
-    assert "alert" in said and "BEGIN CERTIFICATE" not in said, f"the server must be the one that refuses:\n{said}"
+    said = handshake(host, app.domain, options)
+    # An alert is the server's: a client that refuses by itself would prove nothing.
+    assert " alert " in said and refused(said), said
 
 
 def test_http2(host: Any, app: App) -> None:
