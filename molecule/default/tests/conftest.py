@@ -2,10 +2,74 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
-from helpers import App
+import requests
+import testinfra
+from helpers import App, must, run_in_app
+
+PASSWORD = "a long password for tests"
+
+
+@pytest.fixture(scope="module")
+def app(host: Any) -> App:
+    name = must(host, "hostname").strip()
+    return App(domain=f"{name}.slipway.test", alias=f"www.{name}.slipway.test")
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    """The host's address on the scenario's network."""
+    return must(host, "ip -4 -o addr show eth0").split()[3].split("/")[0]
 
 
 @pytest.fixture(scope="session")
-def app() -> App:
-    return App()
+def neighbour() -> Any:
+    """Another machine on the same network."""
+    return testinfra.get_host("docker://slipway-neighbour")
+
+
+@pytest.fixture(scope="session")
+def acme_root(neighbour: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root certificate that the ACME server signs with."""
+    fetch = (
+        "import ssl,urllib.request as u;"
+        "print(u.urlopen('https://localhost:15000/roots/0',context=ssl._create_unverified_context()).read().decode())"
+    )
+    path = tmp_path_factory.mktemp("acme") / "root.pem"
+    path.write_text(must(neighbour, f'python3 -c "{fetch}"'))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def names(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app's names lead to the host under test, as public DNS would say."""
+    if not {"visitor", "traffic"} & set(request.fixturenames):
+        return
+    app: App = request.getfixturevalue("app")
+    address: str = request.getfixturevalue("address")
+    original = socket.getaddrinfo
+
+    def resolve(name: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(address if name in (app.domain, app.alias) else name, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.fixture
+def visitor(acme_root: Path) -> Iterator[requests.Session]:
+    """A browser of sorts: keeps cookies, and believes the certificate only if the CA signed it."""
+    with requests.Session() as session:
+        session.verify = str(acme_root)
+        yield session
+
+
+@pytest.fixture(scope="module")
+def account(host: Any, app: App) -> tuple[str, str]:
+    """A user of the app, made as an operator makes one."""
+    run_in_app(host, app, f"user add keeper <<'WORD'\n{PASSWORD}\nWORD")
+    return "keeper", PASSWORD

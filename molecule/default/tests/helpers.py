@@ -39,3 +39,32 @@ def must(host: Any, command: str) -> str:
     result = host.run(command)
     assert result.rc == 0, f"`{command}` exited {result.rc}\n{result.stdout}\n{result.stderr}"
     return str(result.stdout)
+
+
+def run_in_app(host: Any, app: App, words: str) -> str:
+    """Run a `flask` command in the live release, with the environment its service has."""
+    return must(
+        host,
+        f"systemd-run --quiet --wait --pipe --collect --uid={app.name} --gid={app.name} --working-directory={app.current}/"
+        f" -p EnvironmentFile={app.current}/environment -p EnvironmentFile={app.config}/secrets {app.current}/.venv/bin/flask {words}",
+    )
+
+
+def live_unit(host: Any, app: App) -> str:
+    """The unit of the live release."""
+    return f"{app.name}@{must(host, f'readlink {app.current}').strip().split('/')[-1]}.service"
+
+
+def through_socket(host: Any, app: App, path: str, user: str = "www-data") -> tuple[int, str]:
+    """GET ``path`` on Gunicorn's socket as ``user``; status 0 with the reason when there is no connection."""
+    script = (
+        "import http.client,socket,sys\n"
+        "c=http.client.HTTPConnection('x');c.sock=socket.socket(socket.AF_UNIX);c.sock.settimeout(10)\n"
+        "try:\n"
+        f" c.sock.connect('{app.socket}');c.request('GET','{path}',headers={{'Host':'{app.domain}','X-Forwarded-Proto':'https'}})\n"
+        " r=c.getresponse();print(r.status);print(r.read().decode())\n"
+        "except OSError as e: print(0);print(repr(e))\n"
+    )
+    said = must(host, f'runuser -u {user} -- python3 -c "{script}"')
+    status, _, body = said.partition("\n")
+    return int(status), body.strip()
