@@ -108,7 +108,7 @@ def test_archive_from_the_controller(host: Any, app: App, traffic: Traffic, fixt
 def test_a_change_of_configuration_is_a_release(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]) -> None:
     """[A11 S1] A new value in app_env reaches the app by a switch, like new code; and the same input changes nothing."""
     source = {"type": "archive", "file": fixtures["archive"]}
-    env = {"LOGBOOK_LEDGER": 1, "UPLOAD_FOLDER": f"{app.shared}/uploads", "SOMETHING_NEW": 'spaces "quotes" $HOME `x` \\'}
+    env: dict[str, Any] = {"LOGBOOK_LEDGER": 1, "UPLOAD_FOLDER": f"{app.shared}/uploads", "SOMETHING_NEW": 'spaces "quotes" $HOME `x` \\'}
     deploy(host, app, traffic, source, app_env=env)
     pid = must(host, f"systemctl show --value -p MainPID '{app.name}@*.service'").split()[0]
     assert env["SOMETHING_NEW"] in must(host, f"cat /proc/{pid}/environ").split("SOMETHING_NEW=")[1].split("\0")[0]

@@ -1,0 +1,130 @@
+"""The units and Gunicorn's configuration, as text."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from render import render, value
+
+UNITS = "etc/systemd/system"
+PROCESSES = {"worker": {"command": "celery -A blog worker --hostname=%h", "stop_timeout": 300}, "beat": {"command": "celery -A blog beat"}}
+
+
+def lines(template: str, **scenario: Any) -> list[str]:
+    return render("gunicorn", f"{UNITS}/{template}", **scenario).splitlines()
+
+
+def configuration(environment: dict[str, str] | None = None, **scenario: Any) -> dict[str, Any]:
+    """What Gunicorn would read, in a process of its own: the file runs with a stand-in for Gunicorn's logger."""
+    text = render("gunicorn", "etc/app/gunicorn.conf.py.j2", **scenario)
+    program = (
+        "import json,sys,types;g=types.ModuleType('gunicorn');g.glogging=types.SimpleNamespace(Logger=object);sys.modules['gunicorn']=g\n"
+        f"scope={{}};exec({text!r},scope)\n"
+        "print(json.dumps({k:v for k,v in scope.items() if isinstance(v,(str,int,list,type(None))) and not k.startswith('__')}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"SLIPWAY_WSGI": "blog:app", **(environment or {})},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_socket_is_for_the_proxy_only() -> None:
+    """[A5] Group and mode of the socket, and the unit that takes its connections."""
+    unit = lines("app.socket.j2")
+    for line in ("ListenStream=/run/demo/gunicorn.sock", "SocketGroup=www-data", "SocketMode=0660", "Backlog=2048", "Service=demo.service"):
+        assert line in unit
+
+
+def test_instances_share_the_socket() -> None:
+    """[S1 A7] systemd hands the listening socket to every instance; stopping gives requests longer than Gunicorn does."""
+    unit = lines("app@.service.j2", gunicorn_graceful_timeout=50)
+    for line in ("Sockets=demo.socket", "Type=notify", "KillMode=mixed", "StartLimitIntervalSec=0", "Restart=always", "TimeoutStopSec=60"):
+        assert line in unit
+
+
+def test_rehearsal_is_private() -> None:
+    """[S1] Another socket, one worker, no restart: and no share in the visitors' socket."""
+    unit = lines("app-rehearsal@.service.j2")
+    start = next(line for line in unit if line.startswith("ExecStart="))
+    assert "--workers 1" in start and "--bind unix:%t/demo-rehearsal/gunicorn.sock" in start
+    assert "Restart=no" in unit and not [line for line in unit if line.startswith("Sockets=")]
+
+
+@pytest.mark.parametrize("template", ["app@.service.j2", "app-rehearsal@.service.j2", "app-process@.service.j2"])
+def test_every_process_is_sandboxed(template: str) -> None:
+    """[A5 A9] The same user, environment and limits for whatever runs code of the app."""
+    unit = lines(template, item={"key": "worker", "value": PROCESSES["worker"]})
+    for line in (
+        "User=demo",
+        "EnvironmentFile=/srv/demo/releases/%i/environment",
+        "EnvironmentFile=-/etc/demo/secrets",
+        "ProtectSystem=strict",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "TasksMax=512",
+    ):
+        assert line in unit
+    assert not [line for line in unit if line.startswith("MemoryMax=")]
+    assert "MemoryMax=512M" in lines(template, item={"key": "worker", "value": PROCESSES["worker"]}, gunicorn_memory_max="512M")
+
+
+def test_boot_starts_the_live_release_and_its_processes() -> None:
+    """[A9 A15] One line per unit of a release, each following `current`."""
+    starts = [line for line in lines("app.service.j2", app_processes=PROCESSES) if line.startswith("ExecStart=")]
+    assert [line.split('"')[1].split("@")[0] for line in starts] == ["demo", "demo-beat", "demo-worker"]
+    assert all(line.startswith("ExecStart=-") and "readlink /srv/demo/current" in line for line in starts)
+
+
+def test_process_command_is_kept_literal() -> None:
+    """[A15] systemd expands % and $ in a command; the operator's are meant for the command."""
+    unit = lines("app-process@.service.j2", item={"key": "worker", "value": {"command": 'run --at %h "$X"', "stop_timeout": 300}})
+    assert 'ExecStart=/bin/sh -c "exec run --at %%h \\"$$X\\""' in unit
+    assert "TimeoutStopSec=300" in unit
+
+
+def test_configuration_defaults() -> None:
+    """[A2 A7 A8] Gunicorn's values as the project promises them."""
+    found = configuration()
+    expected = {"wsgi_app": "blog:app", "worker_class": "gthread", "threads": 4, "timeout": 30, "graceful_timeout": 30, "keepalive": 75}
+    assert {key: found[key] for key in expected} == expected
+    assert (found["preload_app"], found["control_socket_disable"], found["accesslog"], found["bind"]) == (True, True, "-", [])
+
+
+def test_environment_overrides() -> None:
+    """[A2] Each setting by an environment variable, in its own type."""
+    found = configuration({"WEB_CONCURRENCY": "7", "GUNICORN_THREADS": "2", "GUNICORN_TIMEOUT": "90", "GUNICORN_WORKER_CLASS": "sync"})
+    assert (found["workers"], found["threads"], found["timeout"], found["worker_class"]) == (7, 2, 90, "sync")
+
+
+def test_workers_are_bounded_by_memory() -> None:
+    """[A3] However many cores: never more workers than the memory holds, and always one."""
+    assert configuration(gunicorn_worker_memory=10_000_000)["workers"] == 1
+    assert configuration(gunicorn_workers=3)["workers"] == 3
+
+
+@pytest.mark.parametrize(("worker_class", "needs"), [("gthread", 1), ("sync", 1), ("gevent", 2), ("asgi", 1)])
+def test_worker_classes(worker_class: str, needs: int) -> None:
+    """[A4] One variable chooses the class and brings what it needs."""
+    assert configuration(gunicorn_worker_class=worker_class)["worker_class"] == worker_class
+    requirements = value("gunicorn", "gunicorn_requirements", gunicorn_worker_class=worker_class)
+    assert len(requirements) == needs and requirements[0].startswith("gunicorn==")
+    assert (worker_class == "gevent") == any(name.startswith("gevent==") for name in requirements)
+
+
+def test_runtime_files_cover_every_unit() -> None:
+    """[S1 A15] Whatever a running process would not notice asks for a new release."""
+    assert value("gunicorn", "gunicorn_runtime_files", app_processes=PROCESSES) == [
+        "/etc/demo/gunicorn.conf.py",
+        "/etc/systemd/system/demo@.service",
+        "/etc/systemd/system/demo-beat@.service",
+        "/etc/systemd/system/demo-worker@.service",
+    ]
