@@ -1,0 +1,360 @@
+"""nginx's configuration, line by line where a line matters, for ordinary and unusual values."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from render import ROOT, render, value
+
+SITE = "etc/nginx/sites-available/site.conf.j2"
+DEFAULT = "etc/nginx/sites-available/slipway-default.conf.j2"
+TLS = "etc/nginx/snippets/slipway-tls.conf.j2"
+HEADERS = "etc/nginx/snippets/headers.conf.j2"
+PROXY = "etc/nginx/snippets/proxy.conf.j2"
+HTTP = "etc/nginx/conf.d/slipway.conf.j2"
+MAIN = "etc/nginx/modules-enabled/90-slipway.conf.j2"
+
+# What `nginx -V` says on Debian 13 and on Debian 12.
+NEW = {"stderr": "nginx version: nginx/1.26.3\nbuilt with OpenSSL 3.5.5 27 Jan 2026 (running with OpenSSL 3.5.7 9 Jun 2026)"}
+OLD = {"stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.18 30 Sep 2025 (running with OpenSSL 3.0.22 2 Jun 2026)"}
+# Built with the newer, running with the older: what runs is what counts.
+MIXED = {"stderr": "nginx version: nginx/1.26.3\nbuilt with OpenSSL 3.5.5 27 Jan 2026 (running with OpenSSL 3.0.22 2 Jun 2026)"}
+
+
+def nginx(template: str, *, build: dict[str, str] = NEW, ipv6: bool = True, **scenario: Any) -> str:
+    return render("nginx", template, **{"__nginx_build": build, "__nginx_ipv6": {"stat": {"exists": ipv6}}, **scenario})
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+
+
+def block(text: str, start: str) -> str:
+    """The block that the line ``start`` opens, with the blocks inside it."""
+    depth = 0
+    found: list[str] = []
+    for line in text.splitlines():
+        if found or line.strip() == f"{start} {{":
+            found.append(line)
+            code = line.split("#")[0]
+            depth += code.count("{") - code.count("}")
+            if depth == 0:
+                return "\n".join(found)
+    raise AssertionError(f"no block `{start}` in:\n{text}")
+
+
+def servers(text: str) -> dict[str, str]:
+    """Server blocks by their first listen and names."""
+    found: dict[str, str] = {}
+    for part in re.split(r"^server \{$", text, flags=re.MULTILINE)[1:]:
+        names = re.search(r"^    server_name (.*);$", part, re.MULTILINE)
+        assert names, part
+        port = "443" if "listen 443" in part else "80"
+        found[f"{port} {names.group(1)}"] = part
+    return found
+
+
+@pytest.mark.parametrize("template", [SITE, DEFAULT, TLS, HEADERS, PROXY, HTTP, MAIN])
+def test_every_file_says_who_wrote_it(template: str) -> None:
+    text = nginx(template)
+    assert text.startswith("#\n# Ansible managed\n#\n# slipway:nginx\n"), text[:80]
+    assert text.endswith("\n") and "True" not in text and "False" not in text
+
+
+@pytest.mark.parametrize("template", [SITE, DEFAULT])
+@pytest.mark.parametrize("build", [NEW, OLD])
+@pytest.mark.parametrize("ipv6", [True, False])
+@pytest.mark.parametrize("limits", [[], [{"path": "/login", "rate": "10r/m", "burst": 5}]])
+def test_whitespace_is_designed(template: str, build: dict[str, str], ipv6: bool, limits: list[Any]) -> None:
+    """Indented by depth, no line with two statements, no two empty lines in a row."""
+    text = nginx(template, build=build, ipv6=ipv6, nginx_rate_limits=limits, app_static={"/static/": "s"}, app_uploads={"/up/": "u"})
+    assert "\n\n\n" not in text and not re.search(r"[ \t]$", text, re.MULTILINE), text
+    depth = 0
+    for line in text.splitlines():
+        code = line.strip()
+        if not code or code.startswith("#"):
+            continue
+        depth -= code == "}"
+        assert line == "    " * depth + code, f"{line!r} at depth {depth}"
+        assert code.endswith((";", "{", "}")), code
+        depth += code.endswith("{")
+    assert depth == 0
+
+
+# --- TLS --------------------------------------------------------------------------------------
+
+
+def test_tls_policy() -> None:
+    """[E3]"""
+    text = lines(nginx(TLS))
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in text
+    assert "ssl_session_tickets off;" in text
+    assert "ssl_session_cache shared:slipway_tls:10m;" in text
+    ciphers = next(line for line in text if line.startswith("ssl_ciphers ")).removeprefix("ssl_ciphers ").rstrip(";").split(":")
+    assert all(c.startswith("ECDHE-") and ("GCM" in c or "POLY1305" in c) for c in ciphers), ciphers
+
+
+@pytest.mark.parametrize(
+    ("build", "groups"),
+    [(NEW, "X25519MLKEM768:X25519:prime256v1:secp384r1"), (OLD, "X25519:prime256v1:secp384r1"), (MIXED, "X25519:prime256v1:secp384r1")],
+)
+def test_post_quantum_only_where_openssl_knows_it(build: dict[str, str], groups: str) -> None:
+    """[E3] An unknown group keeps nginx from starting."""
+    assert f"ssl_ecdh_curve {groups};" in lines(nginx(TLS, build=build))
+
+
+def test_http2_in_the_words_of_the_version() -> None:
+    """[E3]"""
+    for template in (SITE, DEFAULT):
+        new, old = nginx(template), nginx(template, build=OLD)
+        https = new.count("listen 443 ssl")
+        assert new.count("    http2 on;") == https and "ssl http2" not in new
+        assert old.count("listen 443 ssl http2") == https and "http2 on" not in old
+
+
+def test_ipv6_only_where_the_kernel_has_it() -> None:
+    for template in (SITE, DEFAULT):
+        assert nginx(template).count("listen [::]:") == nginx(template).count("listen ") / 2
+        assert "[::]" not in nginx(template, ipv6=False)
+
+
+def test_unknown_names_are_refused() -> None:
+    """[E1]"""
+    found = servers(nginx(DEFAULT))
+    assert "listen 80 default_server;" in lines(found["80 _"]) and "return 444;" in lines(found["80 _"])
+    https = lines(found["443 _"])
+    assert "listen 443 ssl default_server;" in https and "ssl_reject_handshake on;" in https and "return 444;" in https
+    assert "include snippets/slipway-tls.conf;" in https, "protocols are settled by the default server"
+    assert not any("ssl_certificate" in line for line in https)
+
+
+# --- Redirects --------------------------------------------------------------------------------
+
+
+def test_redirects() -> None:
+    """[E1]"""
+    found = servers(nginx(SITE, app_domains=["a.test", "b.test", "c.test"]))
+    assert set(found) == {"80 a.test b.test c.test", "443 b.test c.test", "443 a.test"}
+    assert "return 308 https://$host$request_uri;" in lines(found["80 a.test b.test c.test"])
+    assert "return 308 https://a.test$request_uri;" in lines(found["443 b.test c.test"])
+    challenge = lines(block(found["80 a.test b.test c.test"], "location ^~ /.well-known/acme-challenge/"))
+    assert "root /var/lib/demo-acme;" in challenge
+
+
+def test_one_domain_needs_no_redirecting_server() -> None:
+    """[E1]"""
+    assert set(servers(nginx(SITE, app_domains=["a.test"]))) == {"80 a.test", "443 a.test"}
+
+
+def test_certificate_of_the_contract() -> None:
+    """[E2]"""
+    text = lines(nginx(SITE))
+    assert text.count("ssl_certificate /etc/ssl/demo/fullchain.pem;") == text.count("ssl_certificate_key /etc/ssl/demo/privkey.pem;") == 2
+
+
+# --- Headers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        ({}, "max-age=63072000"),
+        ({"nginx_hsts_include_subdomains": True}, "max-age=63072000; includeSubDomains"),
+        ({"nginx_hsts_include_subdomains": "yes", "nginx_hsts_preload": "yes"}, "max-age=63072000; includeSubDomains; preload"),
+        ({"nginx_hsts_max_age": 0}, "max-age=0"),
+    ],
+)
+def test_hsts(scenario: dict[str, Any], expected: str) -> None:
+    """[E1] Wider only on request."""
+    assert f'add_header Strict-Transport-Security "{expected}" always;' in lines(nginx(HEADERS, **scenario))
+
+
+def test_headers_at_every_level_that_adds_one() -> None:
+    """[E4] add_header is not inherited by a level that has one of its own."""
+    text = nginx(SITE, app_static={"/static/": "s"}, app_uploads={"/uploads/": "u"})
+    blocks = [*servers(text).values()]
+    blocks += [block(text, "location ^~ /static/"), block(text, "location ^~ /uploads/")]
+    for part in blocks:
+        outer = re.sub(r"location [^{]*\{[^}]*\}", "", part) if "server_name" in part else part
+        if "add_header" in outer:
+            assert "include snippets/demo-headers.conf;" in outer, outer
+            assert outer.count("add_header Content-Security-Policy") == 1, outer
+    assert all(line.endswith("always;") for line in lines(nginx(HEADERS)))
+
+
+def test_content_security_policy_may_be_the_apps() -> None:
+    """[E4] Empty: nginx neither sets the header nor hides the app's. Uploads keep their own in any case."""
+    scenario: dict[str, Any] = {"nginx_content_security_policy": "", "app_uploads": {"/uploads/": "u"}, "app_static": {"/static/": "s"}}
+    assert nginx(SITE, **scenario).count("Content-Security-Policy") == 1
+    assert "proxy_hide_header Content-Security-Policy;" not in nginx(PROXY, **scenario)
+    assert "proxy_hide_header Content-Security-Policy;" in lines(nginx(PROXY))
+
+
+def test_frames_are_refused_in_both_words() -> None:
+    """[E4]"""
+    assert "frame-ancestors 'none'" in nginx(SITE) and "add_header X-Frame-Options DENY always;" in lines(nginx(HEADERS))
+    same: dict[str, Any] = {"nginx_frame_options": "SAMEORIGIN"}
+    assert "frame-ancestors 'self'" in nginx(SITE, **same) and "add_header X-Frame-Options SAMEORIGIN always;" in lines(
+        nginx(HEADERS, **same)
+    )
+
+
+def test_what_nginx_says_is_said_once() -> None:
+    """[E4] Each header nginx adds is hidden when the app sends it too."""
+    added = set(re.findall(r"^add_header (\S+)", nginx(HEADERS), re.MULTILINE)) | {"Content-Security-Policy"}
+    assert added == set(re.findall(r"^proxy_hide_header (\S+);", nginx(PROXY), re.MULTILINE))
+
+
+# --- Proxy ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Host", "$host"),
+        ("X-Real-IP", "$remote_addr"),
+        ("X-Forwarded-For", "$remote_addr"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "$host"),
+        ("X-Forwarded-Port", "$server_port"),
+        ("X-Forwarded-Prefix", '""'),
+        ("X-Forwarded-Protocol", '""'),
+        ("X-Forwarded-Ssl", '""'),
+        ("X-Request-ID", "$request_id"),
+        ("Forwarded", '""'),
+        ("Script-Name", '""'),
+        ("Path-Info", '""'),
+        ("Proxy", '""'),
+        ("Connection", "$slipway_connection"),
+    ],
+)
+def test_headers_are_overwritten(header: str, expected: str) -> None:
+    """[E5] Gunicorn believes all that comes through its socket."""
+    assert [line for line in lines(nginx(PROXY)) if line.startswith(f"proxy_set_header {header} ")] == [
+        f"proxy_set_header {header} {expected};"
+    ]
+
+
+def test_nothing_of_the_clients_is_appended_to() -> None:
+    """[E5]"""
+    assert "proxy_add_x_forwarded_for" not in nginx(PROXY) and "$http_" not in nginx(PROXY)
+    assert "underscores_in_headers off;" in lines(nginx(HTTP))
+
+
+def test_every_way_to_the_app_sets_them() -> None:
+    """[E5] proxy_pass is written in one place, next to the headers."""
+    text = nginx(SITE, nginx_rate_limits=[{"path": "/login", "rate": "10r/m"}])
+    assert "proxy_pass" not in text and "proxy_set_header" not in text
+    assert lines(nginx(PROXY))[-1] == "proxy_pass http://slipway_demo;"
+    assert text.count("include snippets/demo-proxy.conf;") == 4
+
+
+def test_times_fit_gunicorns() -> None:
+    """[E11] nginx waits longer than Gunicorn's 30 s, and drops an idle connection before Gunicorn's 75 s."""
+    assert 30 < value("nginx", "nginx_proxy_read_timeout") <= 60
+    assert value("nginx", "nginx_upstream_keepalive_timeout") < 75
+    upstream = lines(block(nginx(SITE), "upstream slipway_demo"))
+    assert "server unix:/run/demo/gunicorn.sock;" in upstream
+    assert "keepalive 32;" in upstream and "keepalive_timeout 60s;" in upstream
+    proxy = lines(nginx(PROXY))
+    assert "proxy_read_timeout 35s;" in proxy and "proxy_http_version 1.1;" in proxy
+    assert "proxy_next_upstream error;" in proxy, "a POST is never sent twice"
+
+
+def test_only_websocket_is_upgraded() -> None:
+    """[E5] h2c would be a tunnel past everything here."""
+    text = nginx(HTTP)
+    assert lines(block(text, "map $http_upgrade $slipway_upgrade")) == [
+        "map $http_upgrade $slipway_upgrade {",
+        'default "";',
+        "websocket websocket;",
+        "}",
+    ]
+
+
+# --- Files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["/static/", "/static", "static"])
+@pytest.mark.parametrize("folder", ["logbook/static", "logbook/static/", "/logbook/static"])
+def test_static(prefix: str, folder: str) -> None:
+    """[E6] However it is written, prefix and folder end in a slash: otherwise /static../ would leave the folder."""
+    found = lines(block(nginx(SITE, app_static={prefix: folder}), "location ^~ /static/"))
+    assert "alias /srv/demo/current/logbook/static/;" in found
+    assert 'add_header Cache-Control "public, max-age=31536000, immutable";' in found, "without `always`: an error is not for a year"
+    assert "access_log off;" in found and "try_files $uri =404;" in found
+
+
+def test_uploads() -> None:
+    """[E6]"""
+    found = lines(block(nginx(SITE, app_uploads={"/uploads/": "uploads"}), "location ^~ /uploads/"))
+    assert "alias /srv/demo/shared/uploads/;" in found
+    assert 'add_header Cache-Control "private, max-age=300";' in found
+    assert any("Content-Security-Policy" in line and line.endswith('sandbox" always;') for line in found)
+    assert "access_log off;" not in found
+
+
+def test_no_files_no_locations() -> None:
+    """[E6]"""
+    assert "alias" not in nginx(SITE)
+
+
+# --- Limits -----------------------------------------------------------------------------------
+
+
+def test_limits_of_a_request() -> None:
+    """[E7]"""
+    app = lines(servers(nginx(SITE))["443 demo.slipway.test"])
+    assert {"client_max_body_size 10m;", "client_body_timeout 15s;", "send_timeout 15s;", "gzip on;", "gzip_vary on;"} <= set(app)
+    assert next(line for line in app if line.startswith("gzip_types ")).split().count("text/html") == 0, "nginx warns about it"
+    shared = lines(nginx(HTTP))
+    assert "client_header_timeout 15s;" in shared and "large_client_header_buffers 4 8k;" in shared
+
+
+def test_rate_limits() -> None:
+    """[E8]"""
+    limits = [{"path": "/login", "rate": "10r/m", "burst": 5}, {"path": "/api/", "rate": "20r/s"}]
+    text = nginx(SITE, nginx_rate_limits=limits)
+    assert "limit_req_zone $binary_remote_addr zone=slipway_demo_1:10m rate=10r/m;" in lines(text)
+    assert "limit_req_zone $binary_remote_addr zone=slipway_demo_2:10m rate=20r/s;" in lines(text)
+    login, api = lines(block(text, "location = /login")), lines(block(text, "location /api/"))
+    assert "limit_req zone=slipway_demo_1 burst=5 nodelay;" in login and "limit_req_status 429;" in login
+    assert "limit_req zone=slipway_demo_2;" in api and "include snippets/demo-proxy.conf;" in api
+    assert "limit_req" not in nginx(SITE)
+
+
+# --- Log --------------------------------------------------------------------------------------
+
+
+def test_health_checks_are_not_logged() -> None:
+    """[E9] Also where both are one path: a location may be there only once."""
+    scenarios: list[dict[str, Any]] = [{}, {"app_health_live": "/up", "app_health_ready": "/up"}]
+    for scenario in scenarios:
+        text = nginx(SITE, **scenario)
+        paths = {"/up"} if scenario else {"/healthz/live", "/healthz/ready"}
+        for path in paths:
+            assert text.count(f"location = {path} {{") == 1
+            assert "access_log off;" in lines(block(text, f"location = {path}"))
+
+
+def test_log_lines_are_json() -> None:
+    """[K1] Filled in with numbers where numbers stand bare."""
+    form = "".join(re.findall(r"^    '(.*)'", nginx(HTTP), re.MULTILINE))
+    assert "escape=json" in nginx(HTTP)
+    line = json.loads(re.sub(r"\$(status|bytes_sent|request_time)\b", "1", form))
+    assert {"request_id", "path", "status", "duration", "user_agent", "upstream_time", "forwarded_for", "remote_addr"} <= set(line)
+
+
+# --- Order ------------------------------------------------------------------------------------
+
+
+def test_checked_before_reloaded() -> None:
+    """[E10] Handlers run in the order they are written in."""
+    handlers = yaml.safe_load((ROOT / "roles/nginx/handlers/main.yml").read_text())
+    assert [handler["listen"] for handler in handlers] == ["nginx config changed"] * 2
+    assert handlers[0]["ansible.builtin.command"] == "nginx -t"
+    assert handlers[1]["ansible.builtin.systemd_service"]["state"] == "reloaded"
