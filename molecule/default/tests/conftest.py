@@ -65,6 +65,8 @@ def visitor(acme_root: Path) -> Iterator[requests.Session]:
     """A browser of sorts: keeps cookies, and believes the certificate only if the CA signed it."""
     with requests.Session() as session:
         session.verify = str(acme_root)
+        # Otherwise REQUESTS_CA_BUNDLE of this machine would win over the line above.
+        session.trust_env = False
         yield session
 
 

@@ -80,6 +80,7 @@ class Traffic:
     def _ask(self, write: bool) -> None:
         with requests.Session() as session:
             session.verify = str(self.certificate)
+            session.trust_env = False
             for _ in range(self.limit):
                 if self._stop.wait(0.05):
                     return
