@@ -59,7 +59,11 @@ def lint() -> Iterator[Step]:
 def unit() -> Iterator[Step]:
     """Tests that need no host."""
     report = REPORTS / "unit.xml"
-    yield Step("unit and render tests", ["pytest", "-c", ".config/pytest.ini", f"--junitxml={report}", "tests/unit", "tests/templates"], report=report)
+    yield Step(
+        "unit and render tests",
+        ["pytest", "-c", ".config/pytest.ini", f"--junitxml={report}", "tests/unit", "tests/templates"],
+        report=report,
+    )
     example, report = ROOT / "examples/flask-app", REPORTS / "example.xml"
     runner = ["uv", "run", "--quiet", "--no-project", "--with-requirements", "requirements.txt", "--with", "pytest", "--with", "fakeredis"]
     yield Step("tests of the example app", [*runner, "pytest", "-q", f"--junitxml={report}"], folder=example, report=report)
@@ -87,6 +91,8 @@ def run(step: Step) -> Count:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
+        # Molecule frames what it shows: wide enough for Ansible's lines.
+        "COLUMNS": os.environ.get("COLUMNS", "170"),
         # Of a scenario pytest runs inside molecule, which passes no report's name on.
         **({"PYTEST_ADDOPTS": f"--junitxml={step.report}"} if step.report and step.command[0] == "molecule" else {}),
     }

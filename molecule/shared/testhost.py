@@ -151,8 +151,10 @@ def _host_sources() -> Iterator[tuple[str, str]]:
             pattern = r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+.*\bmain\b"
             yield from re.findall(pattern, path.read_text(), flags=re.MULTILINE)
     for path in folder.glob("sources.list.d/*.sources"):
-        for stanza in re.split(r"\n\s*\n", path.read_text()):
+        for stanza in re.split(r"\n\s*\n", re.sub(r"\n[ \t]+", " ", path.read_text())):
             fields = dict(re.findall(r"^(\w[\w-]*):\s*(.*)$", stanza, flags=re.MULTILINE))
+            if fields.get("Enabled", "yes") == "no":
+                continue
             if "deb" in fields.get("Types", "").split() and "main" in fields.get("Components", "").split():
                 yield from ((uri, name) for uri in fields["URIs"].split() for name in fields["Suites"].split())
 

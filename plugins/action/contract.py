@@ -15,8 +15,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.vps.plugins.module_utils.contract import Problem, problems
 
 _ROLE = Path(__file__).resolve().parents[2] / "roles" / "app"
-#: Inputs that the contract's rules need and that carry another prefix.
-_OTHERS = ("acme_email", "tls_certificate_file")
+#: An input that a rule of the contract needs and that belongs to another role.
+_OTHERS = ("tls_certificate_file",)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types

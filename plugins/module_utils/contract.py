@@ -264,6 +264,7 @@ def bad_paths(values: Values) -> Iterator[Problem]:
 def bad_environment(values: Values) -> Iterator[Problem]:
     """The environment: names a process can have, values that fit one line, nothing missing, no weak key, no debug mode."""
     present: dict[str, Any] = {}
+    origin: dict[str, str] = {}
     for name in ("app_env", "app_secrets"):
         for key, value in values.get(name, {}).items():
             if not _VARIABLE.fullmatch(str(key)):
@@ -272,17 +273,18 @@ def bad_environment(values: Values) -> Iterator[Problem]:
                 yield Problem(name, f"{key} is {'empty' if value is None else _kind(value)}", "give it a text, a number or a boolean")
             elif "\x00" in str(value):
                 yield Problem(name, f"{key} holds a NUL character", "remove it")
-            present[str(key)] = value
+            present[str(key)], origin[str(key)] = value, name
     for key in values.get("app_required_env", []):
         if str(present.get(key, "")) == "":
             yield Problem("app_required_env", f"{key} is required and not set", f"add {key} to app_env or, if secret, to app_secrets")
     if _truthy(present.get("FLASK_DEBUG")):
-        yield Problem("app_env", "FLASK_DEBUG is on: the debugger runs anyone's code", "remove it, or set it to 0")
+        yield Problem(origin["FLASK_DEBUG"], "FLASK_DEBUG is on: the debugger runs anyone's code", "remove it, or set it to 0")
     if "SECRET_KEY" in values.get("app_env", {}):
         yield Problem("app_env", "SECRET_KEY is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
     yield from _weak_secret(present)
     if str(present.get("DATABASE_URL", "")).startswith("sqlite"):
-        yield Problem("app_env", "DATABASE_URL is SQLite, which a release would not share with the next", "remove it, or use PostgreSQL")
+        what = "DATABASE_URL is SQLite, which a release would not share with the next"
+        yield Problem(origin["DATABASE_URL"], what, "remove it, or use PostgreSQL")
 
 
 def _weak_secret(present: Mapping[str, Any]) -> Iterator[Problem]:

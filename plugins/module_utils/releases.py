@@ -84,6 +84,13 @@ class Store:
         names = sorted(path.name for path in self.releases.iterdir() if _ID.fullmatch(path.name))
         return [release for release in map(self.load, names) if release is not None]
 
+    def unfinished(self) -> list[str]:
+        """Folders that an interrupted build left: in state building, or without a manifest that can be read."""
+        if not self.releases.is_dir():
+            return []
+        names = sorted(path.name for path in self.releases.iterdir() if _ID.fullmatch(path.name) and path.name != self.live_id())
+        return [name for name in names if (found := self.load(name)) is None or found.state == BUILDING]
+
     def live_id(self) -> str | None:
         try:
             return self.current.readlink().name

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import http.client
 import os
@@ -88,6 +89,12 @@ def start_unit(unit: str) -> None:
         command("systemctl", "start", unit)
     except CommandError as error:
         raise CommandError(f"{journal(unit)}\n{error}".strip()) from error
+
+
+def stop_units(*units: str) -> None:
+    """Stop units and wait until they are down. One that cannot be stopped is left to the caller's next look."""
+    with contextlib.suppress(CommandError):
+        command("systemctl", "stop", *units)
 
 
 def postgres_environment(url: str) -> dict[str, str]:

@@ -66,16 +66,23 @@ from ansible.module_utils.basic import AnsibleModule
 LEFT_OUT = {".git", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox"}
 
 
+class RefusedByGitError(Exception):
+    """Git does not say what it ignores: packing all of it could take secrets along."""
+
+
 def members(folder: Path) -> list[Path]:
     """Relative paths of all files and links to pack, sorted."""
     listed = git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     if listed is not None:
         candidates = [Path(name) for name in listed.split("\0") if name]
-        return sorted(p for p in candidates if os.path.lexists(folder / p) and not (folder / p).is_dir())
+        return sorted(p for p in candidates if (folder / p).is_symlink() or (folder / p).is_file())
+    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        raise RefusedByGitError(f"{folder} is in a git work tree that git will not read (try: git -C {folder} status)")
     found: list[Path] = []
     for top, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in LEFT_OUT]
-        found += [Path(top, name).relative_to(folder) for name in files if not name.endswith(".pyc")]
+        links = [name for name in folders if Path(top, name).is_symlink()]
+        found += [Path(top, name).relative_to(folder) for name in (*files, *links) if not name.endswith(".pyc")]
     return sorted(found)
 
 
@@ -122,7 +129,10 @@ def main() -> None:
     folder = Path(module.params["path"])
     if not folder.is_dir():
         module.fail_json(msg=f"app_source.path: {folder} is not a folder on the controller")
-    file, checksum = pack(folder, Path(module.params["dest"]))
+    try:
+        file, checksum = pack(folder.resolve(), Path(module.params["dest"]))
+    except RefusedByGitError as error:
+        module.fail_json(msg=f"app_source.path: {error}")
     module.exit_json(changed=False, file=str(file), checksum=checksum, commit=commit(folder))
 
 

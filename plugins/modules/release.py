@@ -185,7 +185,6 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file, parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
-    BUILDING,
     FAILED,
     LIVE,
     MANIFEST,
@@ -210,6 +209,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     journal,
     postgres_environment,
     start_unit,
+    stop_units,
     tail,
 )
 
@@ -218,21 +218,22 @@ MIGRATIONS = ("migrations/env.py", "*/migrations/env.py", "src/*/migrations/env.
 
 
 class StepError(Exception):
-    """A step of the deploy failed; the text is the evidence."""
+    """A step of the deploy failed; the text is the evidence. ``switched``: only after the new release had taken over."""
 
-    def __init__(self, step: str, evidence: str) -> None:
+    def __init__(self, step: str, evidence: str, switched: bool = False) -> None:
         super().__init__(evidence)
         self.step = step
         self.evidence = evidence
+        self.switched = switched
 
 
 @contextmanager
-def step(name: str) -> Iterator[None]:
+def step(name: str, switched: bool = False) -> Iterator[None]:
     """Whatever goes wrong inside is a failure of the step ``name``."""
     try:
         yield
     except (CommandError, OSError) as error:
-        raise StepError(name, tail(str(error))) from error
+        raise StepError(name, tail(str(error)), switched) from error
 
 
 class Deploy:
@@ -270,8 +271,8 @@ class Deploy:
         if planned["release"] or self.check_mode:
             return {"changed": self.check_mode, "release": planned["release"]}
         releases = self.store.all()
-        for interrupted in (r for r in releases if r.state == BUILDING):
-            self.store.remove(interrupted.id)
+        for interrupted in self.store.unfinished():
+            self.store.remove(interrupted)
         release = Release(
             id=new_id(self.p["commit"] or self.p["identity"], now(), (r.id for r in releases)),
             fingerprint=self.fingerprint(),
@@ -285,6 +286,8 @@ class Deploy:
         self.store.save(release)
         with self.failing(release):
             self.place_source(folder)
+            # Once more: the source may bring a file of that name.
+            self.store.save(release)
             self.build_environment(folder, release)
             self.snapshot_configuration(folder, release)
             self.check_entry_point(release)
@@ -294,11 +297,14 @@ class Deploy:
 
     @contextmanager
     def failing(self, release: Release) -> Iterator[None]:
-        """A failed step is written into the manifest, and all else of the release goes, unless it serves."""
+        """A failed step is written into the manifest, and all else of the release goes.
+
+        A release that has served before is left as it is: a passing fault must not destroy what one wants to go back to.
+        """
         try:
             yield
         except StepError as failure:
-            if self.store.live_id() != release.id:
+            if release.state not in (LIVE, RETIRED):
                 release.state = FAILED
                 release.failure = {"step": failure.step, "reason": failure.evidence}
                 self.store.save(release)
@@ -387,7 +393,8 @@ class Deploy:
     def snapshot_configuration(self, folder: Path, release: Release) -> None:
         """The configuration without secrets, as it is now: going back to this release brings it back."""
         with step("environment"):
-            text = (self.config_dir / "environment").read_text()
+            # Not read_text(): it would change the line ends within values.
+            text = (self.config_dir / "environment").read_bytes().decode()
             own = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.p["wsgi"]}
             write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.account.gid))
 
@@ -443,7 +450,7 @@ class Deploy:
         """The revision Alembic noted in the database; None where there is none, or no psql to ask."""
         texts = []
         for path in (self.store.folder(release.id) / "environment", self.config_dir / "secrets"):
-            texts.append(path.read_text() if path.exists() else "")
+            texts.append(path.read_bytes().decode() if path.exists() else "")
         url = parse_environment("".join(texts)).get("DATABASE_URL", "")
         if not url.startswith("postgres") or not shutil.which("psql"):
             return None
@@ -467,7 +474,7 @@ class Deploy:
                     start_unit(unit)
                 self.await_ready(unit)
             finally:
-                command("systemctl", "stop", unit)
+                stop_units(unit)
         return {"changed": False, "release": release.id}
 
     def await_ready(self, unit: str) -> None:
@@ -501,8 +508,9 @@ class Deploy:
         self.store.save(release)
         self.store.point_current_at(release.id)
         # From here on the new release serves alone; the others finish what they have begun.
-        for stray in strays:
-            command("systemctl", "stop", stray)
+        if strays:
+            with step("drain", switched=True):
+                command("systemctl", "stop", *strays)
         if previous and previous.id != release.id:
             previous.state = RETIRED
             self.store.save(previous)
@@ -515,7 +523,7 @@ class Deploy:
                 for wanted in (unit, *processes):
                     start_unit(wanted)
             except CommandError:
-                command("systemctl", "stop", *processes, unit)
+                stop_units(*processes, unit)
                 raise
 
     def open_socket(self) -> None:
@@ -524,7 +532,7 @@ class Deploy:
         The other way round systemd refuses to open a socket whose service is active already.
         """
         if not is_active(f"{self.name}.socket"):
-            command("systemctl", "stop", f"{self.name}.service")
+            stop_units(f"{self.name}.service")
             start_unit(f"{self.name}.socket")
         start_unit(f"{self.name}.service")
 
@@ -579,9 +587,12 @@ def exclusive(root: Path) -> Iterator[None]:
 
 
 def message(failure: StepError, live: str | None) -> str:
-    serving = f"Release {live} goes on serving." if live else "No release is live yet."
     retry = "Correct the cause, then run the same command again."
-    return f"The step '{failure.step}' failed; nothing was switched. {serving}\n{failure.evidence}\n{retry}"
+    if failure.switched:
+        outcome = f"the switch itself succeeded: release {live} serves."
+    else:
+        outcome = f"nothing was switched. {f'Release {live} goes on serving.' if live else 'No release is live yet.'}"
+    return f"The step '{failure.step}' failed; {outcome}\n{failure.evidence}\n{retry}"
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ class Outcome:
 
 def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> Outcome:
     """Run playbooks/<name>.yml against one host of the scenario, as an operator would."""
-    container = host.backend.name
+    container = host.backend.get_hostname()
     command = ["ansible-playbook", "--limit", container, f"playbooks/{name}.yml", "--extra-vars", json.dumps(variables or {})]
     inventory = os.environ.get("MOLECULE_INVENTORY_FILE", "")
     environment = {

@@ -16,19 +16,19 @@ CANARY = 8099
 
 
 @pytest.fixture(scope="module")
-def visitor(host: Any) -> Iterator[str]:
+def outsider(host: Any) -> Iterator[str]:
     """Somebody outside: a network namespace whose only way to the host is a wire, through the firewall."""
     # Another address each time: the limit on SSH remembers the last one for 30 seconds.
     address = f"10.213.61.{random.randint(2, 254)}"
-    host.run("ip netns del slipway-visitor; ip link del slipway-wire")
-    must(host, "ip netns add slipway-visitor")
+    host.run("ip netns del slipway-outsider; ip link del slipway-wire")
+    must(host, "ip netns add slipway-outsider")
     try:
-        must(host, "ip link add slipway-wire type veth peer name eth0 netns slipway-visitor")
+        must(host, "ip link add slipway-wire type veth peer name eth0 netns slipway-outsider")
         must(host, f"ip address add {HERE}/24 dev slipway-wire && ip link set slipway-wire up")
-        must(host, f"ip -n slipway-visitor address add {address}/24 dev eth0 && ip -n slipway-visitor link set eth0 up")
-        yield "ip netns exec slipway-visitor"
+        must(host, f"ip -n slipway-outsider address add {address}/24 dev eth0 && ip -n slipway-outsider link set eth0 up")
+        yield "ip netns exec slipway-outsider"
     finally:
-        host.run("ip netns del slipway-visitor; ip link del slipway-wire")
+        host.run("ip netns del slipway-outsider; ip link del slipway-wire")
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +41,18 @@ def listener(host: Any) -> Iterator[int]:
     host.run("systemctl stop slipway-canary")
 
 
-def reached(host: Any, visitor: str, port: int) -> bool:
-    return bool(host.run(f"{visitor} timeout 2 bash -c '</dev/tcp/{HERE}/{port}'").rc == 0)
+def reached(host: Any, outsider: str, port: int) -> bool:
+    return bool(host.run(f"{outsider} timeout 2 bash -c '</dev/tcp/{HERE}/{port}'").rc == 0)
 
 
-def test_a_visitor_reaches_the_front_door_and_nothing_else(host: Any, visitor: str, listener: int) -> None:
+def test_an_outsider_reaches_the_front_door_and_nothing_else(host: Any, outsider: str, listener: int) -> None:
     """[K5] 22, 80 and 443 answer. What else listens, even a service started after the firewall, does not."""
     listening = {
         int(line.split()[3].rsplit(":", 1)[1]) for line in must(host, "ss -Htln").splitlines() if "127.0.0." not in line.split()[3]
     }
     assert listener in listening, f"the canary must listen for this test to mean anything: {sorted(listening)}"
     assert set(OPEN) <= listening, f"22, 80 and 443 must listen: {sorted(listening)}"
-    answers = {port: reached(host, visitor, port) for port in sorted(listening | {5432, 6379, 8000})}
+    answers = {port: reached(host, outsider, port) for port in sorted(listening | {5432, 6379, 8000})}
     assert {port for port, answer in answers.items() if answer} == set(OPEN), (
         f"reached from outside: {answers}\n{must(host, 'ufw status verbose')}"
     )
@@ -63,9 +63,9 @@ def test_the_canary_is_alive_where_it_may_be_reached(host: Any, listener: int) -
     must(host, f"timeout 2 bash -c '</dev/tcp/127.0.0.1/{listener}'")
 
 
-def test_ssh_is_limited(host: Any, visitor: str) -> None:
+def test_ssh_is_limited(host: Any, outsider: str) -> None:
     """[K5] One address gets six connections in 30 seconds: guessing passwords is slow."""
-    tries = [reached(host, visitor, 22) for _ in range(9)]
+    tries = [reached(host, outsider, 22) for _ in range(9)]
     assert not all(tries), f"nine connections in a row were all accepted: {tries}\n{must(host, 'ufw status')}"
 
 

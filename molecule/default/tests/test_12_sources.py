@@ -42,7 +42,9 @@ def fixtures(host: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     wheel = next((here / "wheels").glob("*.whl"))
     must(host, f"rm -rf {FIXTURES} && mkdir -p {FIXTURES}")
     for path in (here / "logbook.git", here / "logbook.tar.gz", wheel):
-        subprocess.run(["docker", "cp", "--quiet", str(path), f"{host.backend.name}:{FIXTURES}/"], check=True, capture_output=True)
+        subprocess.run(
+            ["docker", "cp", "--quiet", str(path), f"{host.backend.get_hostname()}:{FIXTURES}/"], check=True, capture_output=True
+        )
     must(host, f"chown -R root:root {FIXTURES} && chmod -R a+rX {FIXTURES}")
     return {
         "commit": commit,

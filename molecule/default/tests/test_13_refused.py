@@ -64,7 +64,9 @@ def test_unreachable_repository(host: Any, app: App, traffic: Traffic) -> None:
     """[A12] The message names the variable, git's own words and what to look at."""
     source = {"type": "git", "repo": "file:///nowhere/app.git", "version": "v1"}
     outcome = refused(host, app, traffic, {"app_source": source})
-    assert "app_source: {repo: file:///nowhere/app.git" in outcome.output and "does not exist" in outcome.output, str(outcome)
+    assert "app_source: {repo: file:///nowhere/app.git" in outcome.output and "does not appear to be a git repository" in outcome.output, (
+        str(outcome)
+    )
 
 
 def test_requirement_that_does_not_exist(host: Any, app: App, traffic: Traffic, tmp_path: Path) -> None:

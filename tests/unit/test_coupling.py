@@ -1,0 +1,197 @@
+"""A role reads its own variables, the contract's and facts: what it needs from another role comes through the play.
+
+Ansible would not notice: in a list of roles each one sees the defaults of all the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from jinja2 import meta, nodes
+
+from .conftest import ROOT
+
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+#: What Ansible itself gives to every task. Facts only as ansible_facts['x']: injected ones are switched off.
+MAGIC = {
+    *("ansible_check_mode", "ansible_facts", "ansible_managed", "inventory_dir", "inventory_hostname"),
+    *("item", "lookup", "omit", "query", "vars"),
+}
+#: Inputs of the contract without its prefix, and the roles that may read them.
+EXCEPTIONS = {"acme_email": {"app", "tls"}}
+#: Keys whose value is an expression without braces.
+EXPRESSIONS = {"when", "until", "changed_when", "failed_when", "that", "var"}
+FOLDERS = ("defaults", "handlers", "meta", "tasks", "templates", "vars")
+
+
+class UnreadableError(Exception):
+    """Part of a role that this scan cannot read."""
+
+
+def sources(role: Path) -> Iterator[tuple[str, str]]:
+    """Every Jinja text of a role, and where it stands."""
+    for path in sorted(path for folder in FOLDERS for path in (role / folder).rglob("*") if path.is_file()):
+        where = str(path.relative_to(role))
+        if path.suffix == ".j2":
+            yield where, path.read_text()
+        elif path.suffix in (".yml", ".yaml"):
+            yield from ((where, text) for text in expressions(yaml.safe_load(path.read_text())))
+        else:
+            raise UnreadableError(f"{where} is neither YAML nor a template")
+
+
+def expressions(node: Any, bare: bool = False) -> Iterator[str]:
+    """Every string below a YAML node that Ansible would evaluate."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from expressions(key)
+            yield from expressions(value, bare=key in EXPRESSIONS)
+    elif isinstance(node, list):
+        for value in node:
+            yield from expressions(value, bare)
+    elif isinstance(node, str):
+        if "{{" in node or "{%" in node:
+            yield node
+        elif bare:
+            yield "{{ " + node + " }}"
+
+
+def parse(text: str) -> tuple[jinja2.Environment, nodes.Template]:
+    environment = jinja2.Environment(extensions=["jinja2.ext.do"])
+    tree = environment.parse(text)
+    # Ansible's filters and tests are not at hand, and need not be: only names count.
+    for used in tree.find_all((nodes.Filter, nodes.Test)):
+        environment.filters.setdefault(used.name, environment.filters["string"])
+        environment.tests.setdefault(used.name, environment.tests["defined"])
+    return environment, tree
+
+
+def names(text: str) -> set[str]:
+    """Variables that a Jinja text reads from outside, also by way of `vars` and of `lookup('vars')`."""
+    environment, tree = parse(text)
+    used = meta.find_undeclared_variables(tree)
+    for node in tree.find_all(nodes.Getattr):
+        if isinstance(node.node, nodes.Name) and node.node.name == "vars":
+            used.add(node.attr)
+    for item in tree.find_all(nodes.Getitem):
+        if isinstance(item.node, nodes.Name) and item.node.name == "vars":
+            used.add(item.arg.value if isinstance(item.arg, nodes.Const) else "vars[…]")
+    for call in tree.find_all(nodes.Call):
+        words = [word.value for word in call.args if isinstance(word, nodes.Const)]
+        if isinstance(call.node, nodes.Name) and words and str(words[0]).split(".")[-1] in ("vars", "varnames"):
+            used.update(map(str, words[1:]) if len(words) == len(call.args) else ["lookup('vars', …)"])
+    return used - set(environment.globals)
+
+
+def foreign(role: str, used: set[str]) -> set[str]:
+    """Names that the role may not read."""
+    own = (f"{role}_", f"__{role}_", "app_")
+    return {name for name in used if not name.startswith(own) and name not in MAGIC and role not in EXCEPTIONS.get(name, set())}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_reads_its_own_variables_only(role: str) -> None:
+    """And the contract's, and facts."""
+    read = [(where, name) for where, text in sources(ROOT / "roles" / role) for name in sorted(foreign(role, names(text)))]
+    assert not read, f"role {role} reads what is not its own: " + ", ".join(f"{name} ({where})" for where, name in read)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_sets_its_own_variables_only(role: str) -> None:
+    """Registers, facts, loop variables and the variables of tasks carry the role's name: all of them outlive or shadow."""
+    for path in sorted((ROOT / "roles" / role).glob("*/*.yml")):
+        if path.parent.name in ("tasks", "handlers"):
+            for name in written(yaml.safe_load(path.read_text())):
+                assert name.startswith(f"__{role}_"), f"{path.name} sets {name}, which is not __{role}_*"
+        if path.parent.name in ("defaults", "vars"):
+            prefix = f"{role}_" if path.parent.name == "defaults" else f"__{role}_"
+            for name in yaml.safe_load(path.read_text()) or {}:
+                assert name.startswith(prefix), f"{path.parent.name}/{path.name} sets {name}, which is not {prefix}*"
+
+
+def written(tasks: Any) -> Iterator[str]:
+    for task in tasks or []:
+        yield from [task["register"]] if "register" in task else []
+        yield from [task["loop_control"]["loop_var"]] if "loop_var" in task.get("loop_control", {}) else []
+        yield from task.get("vars", {})
+        yield from (name for name in task.get("ansible.builtin.set_fact", {}) if name != "cacheable")
+        for part in ("block", "rescue", "always"):
+            yield from written(task.get(part))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_asks_for_features_not_for_distributions(role: str) -> None:
+    """`nginx -V`, `pg_lsclusters`: what a release is called says nothing of a backport, or of the next release."""
+    pattern = re.compile(r"ansible_(distribution|os_family|lsb)|ansible_facts(\.|\[['\"])(distribution|os_family|lsb)")
+    for where, text in sources(ROOT / "roles" / role):
+        assert not pattern.search(text), f"{where}: {text}"
+
+
+# --- The scan itself ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{{ nginx_packages }}", "{{ x | default(nginx_packages) }}", "{% if nginx_packages | length %}{% endif %}"),
+        *("{% for x in nginx_packages %}{{ x }}{% endfor %}", "{{ vars.nginx_packages }}", "{{ vars['nginx_packages'] }}"),
+        *("{% macro m(vars) %}{{ vars.nginx_packages }}{% endmacro %}", "{{ lookup('vars', 'nginx_packages') }}"),
+        *("{{ query('ansible.builtin.vars', 'nginx_packages') }}", "{{ {'a': [nginx_packages]} }}", "{{ a ~ nginx_packages[0].b }}"),
+        *("{{ '%s' | format(nginx_packages) }}", "{{ a is version(nginx_packages, '>') }}", "{% set a = nginx_packages %}{{ a }}"),
+    ],
+)
+def test_the_scan_sees_a_name(text: str) -> None:
+    assert "nginx_packages" in names(text)
+    assert "nginx_packages" in foreign("tls", names(text))
+    assert "nginx_packages" not in foreign("nginx", names(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nginx_packages", "{{ 'nginx_packages' }}", "{# {{ nginx_packages }} #}", "{{ a.nginx_packages }}", "{% set nginx_packages = 1 %}"],
+)
+def test_the_scan_sees_only_names(text: str) -> None:
+    assert "nginx_packages" not in names(text)
+
+
+def test_the_scan_looks_into_every_kind_of_file(tmp_path: Path) -> None:
+    """A foreign name in each place where a role can read one."""
+    files = {
+        "defaults/main.yml": "tls_a: '{{ nginx_a }}'",
+        "vars/main.yml": "__tls_b:\n  - x: '{{ nginx_b }}'",
+        "meta/argument_specs.yml": "argument_specs: {main: {options: {tls_c: {default: '{{ nginx_c }}'}}}}",
+        "handlers/main.yml": "[{name: x, when: nginx_d | bool}]",
+        "tasks/main.yml": (
+            "[{block: [{ansible.builtin.assert: {that: [nginx_e]}, until: nginx_f, changed_when: [nginx_g], loop: '{{ nginx_h }}'}],"
+            " when: [true, nginx_i is defined], vars: {__tls_x: '{{ nginx_j }}'}},"
+            " {ansible.builtin.set_fact: {'{{ nginx_k }}': 1}, failed_when: not nginx_l, name: 'x {{ nginx_m }}'}]"
+        ),
+        "templates/etc/x.j2": "{% if nginx_n %}{% endif %}{{ hostvars['other'].x }} {{ ansible_distribution }} {{ loop }}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = {name for _, text in sources(tmp_path) for name in foreign("tls", names(text))}
+    assert found == {*(f"nginx_{letter}" for letter in "abcdefghijklmn"), "hostvars", "ansible_distribution", "loop"}
+
+
+def test_the_scan_says_what_it_cannot_read(tmp_path: Path) -> None:
+    """A file that it would pass over is a hole."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/main.json").write_text("[]")
+    with pytest.raises(UnreadableError, match=r"main\.json"):
+        list(sources(tmp_path))
+
+
+def test_every_exception_is_needed() -> None:
+    """An exception that nobody uses any more is a hole."""
+    for name, roles in EXCEPTIONS.items():
+        assert name in yaml.safe_load((ROOT / "roles/app/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+        readers = {role for role in ROLES for _, text in sources(ROOT / "roles" / role) if name in names(text)}
+        assert readers | {"app"} == roles
