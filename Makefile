@@ -44,7 +44,8 @@ test: setup ## Everything: lint, unit and render tests, then molecule on Debian 
 	$(BIN)/python tests/run.py
 
 .PHONY: check
-check: lint unit ## The quick part of test (under 2 minutes)
+check: setup ## The quick part of test: lint and unit (under 2 minutes)
+	$(BIN)/python tests/run.py lint unit
 
 .PHONY: lint
 lint: setup ## ansible-lint, yamllint, ruff, mypy, and the documentation of modules and roles
