@@ -24,11 +24,11 @@ def python_literal(value: Any) -> str:
     return repr(str(value) if isinstance(value, str) else value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """``rows`` as lines of text: the headings, then a line per row; of a text with several lines the first."""
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """``rows`` as text: the headings, then a line per row; of a text with several lines the first."""
     grid = [list(columns), *([str(row.get(column, "")).split("\n")[0] for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in grid) for index in range(len(columns))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid)
 
 
 class FilterModule:

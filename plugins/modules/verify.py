@@ -95,7 +95,7 @@ checks:
   elements: dict
   returned: always
 broken:
-  description: Those that failed.
+  description: Those that failed by themselves. A check that failed because of another hop has C(behind <hop>) as its result.
   type: list
   elements: dict
   returned: always
@@ -106,12 +106,11 @@ import http.client
 import socket
 import ssl
 import stat
-import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.releases import Store
@@ -292,42 +291,54 @@ class RequestPath:
         return f"GET https://{self.domain}/ {response.status}"
 
 
-#: The path in order: hop, what is checked, how, and where to look when it is broken.
-CHECKS: tuple[tuple[str, str, Callable[[RequestPath], str], str], ...] = (
-    ("firewall", "ufw is active", RequestPath.firewall, "ansible-playbook site.yml --tags edge; then: ufw status verbose"),
-    ("tls", "certificate served", RequestPath.tls, "let each domain point at this host, then: ansible-playbook site.yml --tags edge"),
-    ("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
-    ("nginx", "HTTP to HTTPS", RequestPath.redirect, "nginx -t; ansible-playbook site.yml --tags edge"),
-    (
-        "socket",
-        "only the proxy may open it",
-        RequestPath.socket,
-        "ansible-playbook site.yml --tags serve; then: systemctl status {name}.socket",
-    ),
-    ("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook playbooks/deploy.yml; journalctl -u '{name}@*'"),
-    ("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50"),
-    ("postgres", "reachable as the app", RequestPath.postgres, "ansible-playbook site.yml --tags data; journalctl -u postgresql@*"),
-    ("redis", "reachable as the app", RequestPath.redis, "ansible-playbook site.yml --tags data; journalctl -u redis-server@{name}"),
-    ("backup", "taken by cron", RequestPath.backup, "ansible-playbook site.yml --tags keep"),
-    ("logs", "rotated", RequestPath.logs, "ansible-playbook site.yml --tags keep"),
-    (
+class Check(NamedTuple):
+    """One look at one hop. ``behind``: hops without which it cannot succeed, so that their failure explains its own."""
+
+    hop: str
+    check: str
+    look: Callable[[RequestPath], str]
+    fix: str
+    behind: tuple[str, ...] = ()
+
+
+SITE = "ansible-playbook site.yml --tags"
+CHECKS = (
+    Check("firewall", "ufw is active", RequestPath.firewall, f"{SITE} edge; then: ufw status verbose"),
+    Check("tls", "certificate served", RequestPath.tls, f"let each domain point at this host, then: {SITE} edge", ("nginx",)),
+    Check("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
+    Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
+    Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
+    Check("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook playbooks/deploy.yml; journalctl -u '{name}@*'"),
+    Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
+    Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
+    Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
+    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep"),
+    Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
+    Check(
         "front door",
         "a visitor's request",
         RequestPath.front_door,
-        "the first broken hop above is the cause; journalctl -u '{name}@*' -n 50",
+        "journalctl -u '{name}@*' -n 50",
+        ("nginx", "socket", "gunicorn", "app"),
     ),
 )
 
 
-def walk(path: RequestPath) -> list[dict[str, str]]:
-    """All checks in order. One that fails does not stop the rest: each hop is looked at by itself."""
+def walk(path: RequestPath, checks: Sequence[Check] = CHECKS) -> list[dict[str, str]]:
+    """All checks in order. One that fails does not stop the rest; one that fails because of another hop is said to be behind it."""
     found = []
-    for hop, check, look, fix in CHECKS:
+    for check in checks:
         try:
-            result, evidence = "ok", look(path)
-        except (BrokenHopError, CommandError, OSError, KeyError, subprocess.SubprocessError) as error:
+            result, evidence = "ok", check.look(path)
+        except (BrokenHopError, CommandError, OSError, KeyError, ValueError) as error:
             result, evidence = "BROKEN", str(error) or type(error).__name__
-        found.append({"hop": hop, "check": check, "result": result, "evidence": evidence, "fix": fix.format(name=path.name)})
+        fix = check.fix.format(name=path.name)
+        found.append({"hop": check.hop, "check": check.check, "result": result, "evidence": evidence, "fix": fix})
+    broken = {row["hop"] for row in found if row["result"] == "BROKEN"}
+    for row, check in zip(found, checks, strict=True):
+        causes = [hop for hop in check.behind if hop in broken]
+        if row["result"] == "BROKEN" and causes:
+            row["result"] = f"behind {' and '.join(causes)}"
     return found
 
 
@@ -343,7 +354,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     checks = walk(RequestPath(module.params))
-    broken = [check for check in checks if check["result"] != "ok"]
+    broken = [check for check in checks if check["result"] == "BROKEN"]
     result: dict[str, Any] = {"changed": False, "checks": checks, "broken": broken}
     if broken:
         module.fail_json(msg=f"{len(broken)} of {len(checks)} checks failed: {', '.join(c['hop'] for c in broken)}", **result)

@@ -11,6 +11,7 @@ import pytest
 import requests
 import testinfra
 from helpers import App, must, run_in_app
+from hops import broken_before
 
 PASSWORD = "a long password for tests"
 
@@ -43,6 +44,27 @@ def acme_root(neighbour: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("acme") / "root.pem"
     path.write_text(must(neighbour, f'python3 -c "{fetch}"'))
     return path
+
+
+@pytest.fixture(scope="module")
+def behind(host: Any, request: pytest.FixtureRequest) -> list[str]:
+    """Broken hops that explain whatever fails in this file."""
+    return broken_before(host, request.module.__name__)
+
+
+@pytest.fixture(autouse=True)
+def hop(behind: list[str]) -> None:
+    """Leave a failure to the file of the hop that causes it. The run is red all the same: see pytest_sessionfinish."""
+    if behind:
+        pytest.skip(f"behind {' and '.join(behind)}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A test that was left out proves nothing, so a run that left one out has failed, whatever the others say."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    left_out = [report for report in reporter.stats.get("skipped", []) if "behind " in str(report.longrepr)] if reporter else []
+    if left_out and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)

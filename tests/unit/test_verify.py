@@ -1,0 +1,159 @@
+"""The walk along the request path: which hop is named, and that no hop passes by accident."""
+
+from __future__ import annotations
+
+import grp
+import os
+import socket as sockets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError
+from ansible_collections.slipway.vps.plugins.modules import verify
+from ansible_collections.slipway.vps.plugins.modules.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> RequestPath:
+    return RequestPath(
+        {
+            **{"name": "blog", "domains": ["blog.example.com", "www.blog.example.com"], "user": "blog", "group": "blog"},
+            **{"socket": str(tmp_path / "gunicorn.sock"), "proxy_group": grp.getgrgid(os.getgid()).gr_name, "root": str(tmp_path / "srv")},
+            **{"ready": "/healthz/ready", "certificate": str(tmp_path / "fullchain.pem"), "backup_dir": str(tmp_path / "backups")},
+            **{"database_url": "postgresql:///blog?host=/run/postgresql", "redis_socket": "/run/redis-blog/redis.sock"},
+        }
+    )
+
+
+def seen(text: str) -> Callable[[RequestPath], str]:
+    return lambda path: text
+
+
+def broken(text: str) -> Callable[[RequestPath], str]:
+    def look(path: RequestPath) -> str:
+        raise BrokenHopError(text)
+
+    return look
+
+
+def test_a_hop_behind_a_broken_one_is_not_blamed(path: RequestPath) -> None:
+    """[K8] PostgreSQL is down: it is named, and what can only follow from that is said to."""
+    checks = (
+        Check("nginx", "active", seen("yes"), "-"),
+        Check("app", "ready", broken("503"), "journalctl -u '{name}@*'", ("postgres",)),
+        Check("postgres", "reachable", broken("no socket"), "-"),
+        Check("front door", "a request", broken("503"), "-", ("nginx", "app")),
+        Check("logs", "rotated", broken("absent"), "-"),
+    )
+    found = walk(path, checks)
+    assert [row["result"] for row in found] == ["ok", "behind postgres", "BROKEN", "behind app", "BROKEN"]
+    assert found[1]["fix"] == "journalctl -u 'blog@*'"
+
+
+def test_a_check_that_succeeds_is_never_behind(path: RequestPath) -> None:
+    """[K8] What answers, answers."""
+    found = walk(path, (Check("a", "x", broken("no"), "-"), Check("b", "y", seen("yes"), "-", ("a",))))
+    assert [row["result"] for row in found] == ["BROKEN", "ok"]
+
+
+@pytest.mark.parametrize("error", [CommandError("exit 1"), FileNotFoundError("gone"), KeyError("user"), ValueError("not a date")])
+def test_whatever_goes_wrong_is_a_broken_hop(path: RequestPath, error: Exception) -> None:
+    """[K8] And the walk goes on."""
+
+    def look(path: RequestPath) -> str:
+        raise error
+
+    found = walk(path, (Check("a", "x", look, "-"), Check("b", "y", seen("yes"), "-")))
+    assert [row["result"] for row in found] == ["BROKEN", "ok"] and found[0]["evidence"]
+
+
+def test_every_hop_of_the_path_is_looked_at() -> None:
+    """[K8] In the order a request takes, and each `behind` names a hop there is."""
+    hops = list(dict.fromkeys(check.hop for check in CHECKS))
+    assert hops == ["firewall", "tls", "nginx", "socket", "gunicorn", "app", "postgres", "redis", "backup", "logs", "front door"]
+    assert {hop for check in CHECKS for hop in check.behind} <= set(hops)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("Status: inactive\n", "inactive"),
+        ("Status: active\n\n80/tcp ALLOW Anywhere\n", "443/tcp"),
+        ("Status: active\n\n80/tcp ALLOW Anywhere\n443/tcp ALLOW Anywhere\n", None),
+    ],
+)
+def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: str, words: str | None) -> None:
+    """[K5] Active, and open where visitors come in."""
+    monkeypatch.setattr(verify, "command", lambda *_: status)
+    if words is None:
+        assert path.firewall()
+    else:
+        with pytest.raises(BrokenHopError, match=words):
+            path.firewall()
+
+
+@pytest.mark.parametrize(
+    ("mode", "active", "good"), [(0o660, True, True), (0o666, True, False), (0o600, True, False), (0o660, False, False)]
+)
+def test_socket(path: RequestPath, monkeypatch: pytest.MonkeyPatch, mode: int, active: bool, good: bool) -> None:
+    """[A5] Mode and group exactly: open to more is as broken as open to none."""
+    monkeypatch.setattr(verify, "is_active", lambda unit: active)
+    listener = sockets.socket(sockets.AF_UNIX)
+    listener.bind(path.p["socket"])
+    Path(path.p["socket"]).chmod(mode)
+    os.chown(path.p["socket"], -1, os.getgid())
+    if good:
+        assert "0660" in path.socket()
+    else:
+        with pytest.raises(BrokenHopError):
+            path.socket()
+    listener.close()
+
+
+def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] The live release runs, and no other."""
+    active, running = {"blog@r1.service"}, ["blog@r1.service"]
+    monkeypatch.setattr(verify, "is_active", active.__contains__)
+    monkeypatch.setattr(verify, "instances", lambda name: running)
+    monkeypatch.setattr(verify, "journal", lambda *_: "journal")
+    with pytest.raises(BrokenHopError, match="no release is live"):
+        path.gunicorn()
+    (path.store.releases / "r1").mkdir(parents=True)
+    path.store.point_current_at("r1")
+    assert path.gunicorn() == "release r1"
+    running.append("blog@r0.service")
+    with pytest.raises(BrokenHopError, match="r0"):
+        path.gunicorn()
+    active.clear()
+    with pytest.raises(BrokenHopError, match="not active"):
+        path.gunicorn()
+
+
+@pytest.mark.parametrize(("answer", "good"), [((200, "ok"), True), ((503, "database"), False), ((0, "refused"), False), ((302, ""), False)])
+def test_app(path: RequestPath, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], good: bool) -> None:
+    """[A14] Ready is 200 and nothing else."""
+    monkeypatch.setattr(verify, "get", lambda *_: answer)
+    if good:
+        assert path.app()
+    else:
+        with pytest.raises(BrokenHopError, match=str(answer[0] or "nothing")):
+            path.app()
+
+
+@pytest.mark.parametrize(("said", "good"), [("PONG\n", True), ("LOADING\n", False), ("", False)])
+def test_redis(path: RequestPath, monkeypatch: pytest.MonkeyPatch, said: str, good: bool) -> None:
+    """[D5] As the app's user, over its socket."""
+    monkeypatch.setattr(Account, "of", classmethod(lambda cls, user, group: cls(user, 1, 1)))
+
+    def command(*words: str, **options: Any) -> str:
+        assert words[:3] == ("redis-cli", "-s", "/run/redis-blog/redis.sock") and options["account"].name == "blog"
+        return said
+
+    monkeypatch.setattr(verify, "command", command)
+    if good:
+        assert path.redis() == "PONG"
+    else:
+        with pytest.raises(BrokenHopError):
+            path.redis()
