@@ -99,6 +99,12 @@ def install(*packages: str) -> None:
     run("apt-get", "install", "-y", "--no-install-recommends", *packages, env=environment)
 
 
+def need(program: str, *packages: str) -> None:
+    """Install ``packages`` unless ``program`` is on the path."""
+    if not shutil.which(program):
+        install(*packages)
+
+
 def engine_answers() -> bool:
     return bool(shutil.which("docker")) and bool(run("docker", "info", "--format={{.ServerVersion}}", quiet=True).strip())
 
@@ -205,8 +211,7 @@ def image(suite: str) -> None:
 
 
 def build_image(suite: str, tag: str) -> None:
-    if not shutil.which("mmdebstrap"):
-        install("mmdebstrap", "debian-archive-keyring")
+    need("mmdebstrap", "mmdebstrap", "debian-archive-keyring")
     with tempfile.TemporaryDirectory() as scratch:
         hooks = []
         for path in extra_authorities():
@@ -241,6 +246,7 @@ def acme_files() -> None:
     """A CA of our own for the ACME server's HTTPS, and pebble's configuration, in .cache/acme (made once)."""
     if (ACME / "pebble.json").exists():
         return
+    need("openssl", "openssl")
     say("making the ACME server's certificate")
     ACME.mkdir(parents=True, exist_ok=True)
     new_key = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"]
@@ -283,6 +289,7 @@ def start(name: str, *options: str, command: list[str]) -> None:
 
 def demo_up() -> None:
     """A bare Debian 13 that can be reached over SSH as `admin`, and an ACME server that finds it by its domain."""
+    need("ssh", "openssh-client")
     engine()
     image("trixie")
     acme_files()
@@ -357,8 +364,7 @@ def demo_curl() -> None:
         os.path.relpath(DEMO / "root.pem"),
         f"https://{DEMO_DOMAIN}/",
     ]
-    if not shutil.which("curl"):
-        install("curl")
+    need("curl", "curl")
     status = run(*words, "--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}").strip()
     if status != "200":
         raise HostError(f"`{' '.join(words)}` answered {status}")
