@@ -42,8 +42,8 @@ BASE_PACKAGES = [
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "sudo", "iproute2"),
     *("ca-certificates", "procps", "openssh-server", "apt-utils"),
 ]
-#: Only for tests, installed from the image's cache: the ACME server itself.
-TEST_PACKAGES = ["pebble"]
+#: Only for tests, installed from the image's cache: the ACME server, and what sends requests.
+TEST_PACKAGES = ["pebble", "wrk"]
 #: The demo's network: fixed addresses, so that the inventory and the printed curl line can name them.
 DEMO_NETWORK, DEMO_SUBNET, DEMO_ADDRESS = "slipway-demo", "172.29.77.0/24", "172.29.77.10"
 DEMO_HOST, DEMO_ACME, DEMO_DOMAIN = "slipway-demo", "slipway-acme", "demo.slipway.test"
@@ -89,14 +89,15 @@ def wait(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
 # --- Engine -----------------------------------------------------------------------------------------------------------
 
 
-def install(*packages: str) -> None:
-    """Install packages on this machine (Debian or Ubuntu, as root)."""
+def install(*packages: str, where_known: tuple[str, ...] = ()) -> None:
+    """Install packages on this machine (Debian or Ubuntu, as root), and those of ``where_known`` that this release has."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise HostError(f"please install {' '.join(packages)} (on Debian or Ubuntu: sudo apt-get install {' '.join(packages)})")
     say(f"installing {' '.join(packages)} on this machine")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run("apt-get", "update", env=environment)
-    run("apt-get", "install", "-y", "--no-install-recommends", *packages, env=environment)
+    known = [name for name in where_known if run("apt-cache", "show", name, quiet=True)]
+    run("apt-get", "install", "-y", "--no-install-recommends", *packages, *known, env=environment)
 
 
 def need(program: str, *packages: str) -> None:
@@ -117,8 +118,7 @@ def engine() -> None:
         raise HostError("no Docker engine answers: start one, or run this as root on Debian or Ubuntu")
     if not shutil.which("dockerd"):
         # The client is a package of its own from Debian 13 on.
-        client = ["docker-cli"] if run("apt-cache", "show", "docker-cli", quiet=True) else []
-        install("docker.io", "iptables", *client)
+        install("docker.io", "iptables", where_known=("docker-cli",))
     say("starting the Docker engine")
     if Path("/run/systemd/system").is_dir():
         run("systemctl", "start", "docker")

@@ -261,6 +261,15 @@ def bad_paths(values: Values) -> Iterator[Problem]:
                 yield Problem(name, f"folder {folder!r} must be relative and stay inside", "write, for example, blog/static")
 
 
+def bad_static(values: Values) -> Iterator[Problem]:
+    """Prefixes of one level: a prefix inside another would be a folder inside a link."""
+    prefixes = sorted(str(prefix).strip("/") + "/" for prefix in values.get("app_static", {}))
+    for outer in prefixes:
+        for inner in prefixes:
+            if inner != outer and inner.startswith(outer):
+                yield Problem("app_static", f"/{inner} lies inside /{outer}", "use prefixes that do not contain each other")
+
+
 def bad_environment(values: Values) -> Iterator[Problem]:
     """The environment: names a process can have, values that fit one line, nothing missing, no weak key, no debug mode."""
     present: dict[str, Any] = {}
@@ -335,6 +344,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     (bad_wsgi, ("app_wsgi",)),
     (bad_source, ("app_source",)),
     (bad_paths, ("app_name", "app_socket", "app_static", "app_uploads", "app_health_ready", "app_health_live")),
+    (bad_static, ("app_static",)),
     (bad_environment, ("app_env", "app_secrets", "app_required_env")),
     (bad_files, ("app_files",)),
     (bad_processes, ("app_processes",)),

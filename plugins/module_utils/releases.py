@@ -20,9 +20,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-#: building -> ready -> live -> retired; a step that fails leaves failed, and only the manifest.
-BUILDING, READY, LIVE, RETIRED, FAILED = "building", "ready", "live", "retired", "failed"
+#: building -> ready -> live -> retired; a step that fails before that leaves failed, and only the manifest. What was switched
+#: away from because it was no good is rolled-back, and never chosen again by default.
+BUILDING, READY, LIVE, RETIRED = "building", "ready", "live", "retired"
+FAILED, ROLLED_BACK = "failed", "rolled-back"
 MANIFEST = "release.json"
+#: How many releases before the live one keep their assets reachable.
+PREVIOUS = 2
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-z]{1,12}")
 
 
@@ -45,7 +49,15 @@ class Release:
     lock: str | None = None
     schema_before: str | None = None
     schema_after: str | None = None
+    #: Digest of the migration scripts: the same as the live release's means that there is nothing to migrate.
+    migrations: str | None = None
+    #: Name of the backup taken before the migration.
+    restore_point: str | None = None
     processes: list[str] = field(default_factory=list)
+    #: The release that was live before this one, to go back to when this one turns out to be no good.
+    replaces: str | None = None
+    #: Whether a visitor was served when this release was switched to; if not, it is not to blame for that.
+    served_before: bool | None = None
     failure: dict[str, str] | None = None
 
     @property
@@ -103,10 +115,34 @@ class Store:
 
     def point_current_at(self, release_id: str) -> None:
         """Move `current` in one step: it names the old release or the new one, and never nothing."""
-        link = self.root / f".current-{os.getpid()}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(self.folder(release_id).relative_to(self.root))
-        link.replace(self.current)
+        self._link(self.current, release_id)
+
+    def point_next_at(self, release_id: str | None) -> None:
+        """`next`: where nginx finds the assets of a release that answers already, while `current` has not moved yet."""
+        if release_id:
+            self._link(self.root / "next", release_id)
+        else:
+            (self.root / "next").unlink(missing_ok=True)
+
+    def point_previous_at(self, release_ids: Iterable[str]) -> None:
+        """`previous-1`, `previous-2`: where nginx finds the assets of pages that are still open in browsers."""
+        names = list(release_ids)[:PREVIOUS]
+        for number in range(1, PREVIOUS + 1):
+            link = self.root / f"previous-{number}"
+            if number <= len(names):
+                self._link(link, names[number - 1])
+            else:
+                link.unlink(missing_ok=True)
+
+    def _link(self, link: Path, release_id: str) -> None:
+        new = self.root / f".{link.name}-{os.getpid()}"
+        new.unlink(missing_ok=True)
+        new.symlink_to(self.folder(release_id).relative_to(self.root))
+        new.replace(link)
+
+    def size(self, release_id: str) -> int:
+        """Bytes of a release; links into uv's cache count in full."""
+        return sum(path.lstat().st_size for path in self.folder(release_id).rglob("*"))
 
     def strip(self, release_id: str) -> None:
         """Remove all of a release but its manifest."""
@@ -178,14 +214,31 @@ def reusable(releases: Iterable[Release], wanted: str) -> Release | None:
     return next((r for r in reversed(list(releases)) if r.state == READY and r.fingerprint == wanted), None)
 
 
+def held_back(releases: Iterable[Release], wanted: str) -> Release | None:
+    """The release that is what ``wanted`` describes and was rolled away from."""
+    return next((r for r in reversed(list(releases)) if r.state == ROLLED_BACK and r.fingerprint == wanted), None)
+
+
+def by_service(releases: Iterable[Release]) -> list[Release]:
+    """Releases that served, the one that did so last first. Going back to an old one makes it the last."""
+    return sorted((r for r in releases if r.live_at), key=lambda r: (str(r.live_at), r.id), reverse=True)
+
+
+def last_good(releases: Iterable[Release], live: Release) -> Release | None:
+    """What to go back to by default: the release that served last before the live one, and was not rolled away from."""
+    before = (r for r in by_service(releases) if r.id != live.id and str(r.live_at) <= str(live.live_at))
+    # LIVE too: nobody has marked it yet when a burn-in was cancelled.
+    return next((r for r in before if r.state in (LIVE, RETIRED)), None)
+
+
 def prunable(releases: Iterable[Release], live: str | None, keep: int) -> list[str]:
     """Ids that may go, oldest first.
 
-    Kept are the live release, the ``keep`` newest that served before it, and as many failure manifests. So the last good
-    release stays as long as ``keep`` is at least 1. What was built and never served goes: nothing points at it.
+    Kept are the live release, the ``keep`` good ones that served last before it, and as many failed or rolled-back ones. So the last
+    good release stays as long as ``keep`` is at least 1. What was built and never served goes: nothing points at it.
     """
-    everything = list(releases)
-    served = [r.id for r in everything if r.state in (LIVE, RETIRED) and r.id != live]
-    failed = [r.id for r in everything if r.state == FAILED]
-    abandoned = [r.id for r in everything if r.state in (BUILDING, READY) and r.id != live]
-    return sorted([*served[: max(0, len(served) - keep)], *failed[: max(0, len(failed) - keep)], *abandoned])
+    everything = [r for r in releases if r.id != live]
+    good = [r.id for r in by_service(everything) if r.state in (LIVE, RETIRED)]
+    bad = [r.id for r in everything if r.state in (FAILED, ROLLED_BACK)]
+    abandoned = [r.id for r in everything if r.state in (BUILDING, READY)]
+    return sorted([*good[keep:], *bad[: max(0, len(bad) - keep)], *abandoned])

@@ -10,6 +10,7 @@ import http.client
 import os
 import pwd
 import socket
+import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +113,27 @@ def postgres_environment(url: str) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
+def memory_available() -> int:
+    """Bytes that can be used without swapping: the kernel's own estimate."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def memory_used(unit: str) -> int:
+    """Bytes that a unit uses now; 0 when systemd does not say."""
+    said = command("systemctl", "show", "--property=MemoryCurrent", "--value", unit).strip()
+    # "[not set]", or the largest number there is, where nothing is accounted.
+    return int(said) if said.isdigit() and int(said) < 2**60 else 0
+
+
+def journal_since(unit: str, cursor: Path) -> list[str]:
+    """Lines of a unit that are new since the last call with the same ``cursor`` file."""
+    said = command("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={unit}", f"--cursor-file={cursor}")
+    return said.splitlines()
+
+
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
@@ -125,15 +147,45 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(os.fspath(self.path))
 
 
-def get(path: Path, url: str, host: str, timeout: float = 5) -> tuple[int, str]:
-    """GET ``url`` through the socket at ``path``, as nginx would ask; status 0 and the reason when nothing answers."""
-    connection = UnixConnection(path, timeout)
-    headers = {"Host": host, "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": host}
+class FrontDoorConnection(http.client.HTTPConnection):
+    """HTTPS to this host's own nginx, with the SNI of a visitor; which certificate is served is another check's matter."""
+
+    def __init__(self, domain: str, timeout: float) -> None:
+        super().__init__(domain, 443, timeout=timeout)
+
+    def connect(self) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", 443), self.timeout)
+        self.sock = context.wrap_socket(plain, server_hostname=self.host)
+
+
+class Answer(NamedTuple):
+    """Status 0: nothing answered, and the body is the reason."""
+
+    status: int
+    body: str
+    request_id: str = ""
+
+
+def ask(connection: http.client.HTTPConnection, url: str, headers: Mapping[str, str]) -> Answer:
     try:
-        connection.request("GET", url, headers=headers)
+        connection.request("GET", url, headers=dict(headers))
         response = connection.getresponse()
-        return response.status, response.read(2000).decode(errors="replace")
+        return Answer(response.status, response.read(2000).decode(errors="replace"), response.getheader("X-Request-ID") or "")
     except (OSError, http.client.HTTPException) as error:
-        return 0, f"{type(error).__name__}: {error}"
+        return Answer(0, f"{type(error).__name__}: {error}")
     finally:
         connection.close()
+
+
+def get(path: Path, url: str, host: str, timeout: float = 5) -> Answer:
+    """GET ``url`` through the socket at ``path``, as nginx would ask."""
+    headers = {"Host": host, "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": host}
+    return ask(UnixConnection(path, timeout), url, headers)
+
+
+def visit(domain: str, url: str, timeout: float = 35) -> Answer:
+    """GET ``url`` as a visitor does, through nginx."""
+    return ask(FrontDoorConnection(domain, timeout), url, {"Host": domain})

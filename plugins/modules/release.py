@@ -21,14 +21,18 @@ options:
     description:
       - C(plan) says whether what is wanted is live already.
       - C(prepare) builds the release and its virtual environment, and checks that the entry point can be imported.
-      - C(migrate) runs the migration command from the new release.
-      - C(rehearse) starts the release on a private socket, with one worker, and asks the readiness path.
-      - C(activate) starts the release on the shared socket, makes it the live one, and drains the others.
+      - C(migrate) takes a restore point, runs the migration command from the new release, and checks that the live release is still ready.
+      - C(rehearse) starts the release on a private socket, with one worker, and asks the readiness path and the front page.
+      - C(activate) starts the release on the shared socket and makes it the live one.
+      - C(watch) asks through nginx, then compares the releases that serve for O(burn_in) seconds; goes back by itself.
+      - C(settle) lets the releases that are no longer live finish their requests and end.
+      - C(plan_rollback) chooses the release to go back to and says what that reverts.
+      - C(downgrade) brings the schema to O(schema) with the migration scripts of O(release).
       - C(prune) removes releases that are no longer needed.
       - C(list) returns all manifests.
     type: str
     required: true
-    choices: [plan, prepare, migrate, rehearse, activate, prune, list]
+    choices: [plan, prepare, migrate, rehearse, activate, watch, settle, plan_rollback, downgrade, prune, list]
   name:
     description: Name of the app; its units are named after it.
     type: str
@@ -105,6 +109,30 @@ options:
     description: The uv program.
     type: path
     default: uv
+  static:
+    description: URL prefix to folder of the release; each gets a link C(.static/<prefix>) in the release.
+    type: dict
+    default: {}
+  owner:
+    description: Who deploys, for the manifest.
+    type: str
+    default: ''
+  retry:
+    description: Command to name as the next one when a step fails.
+    type: str
+    default: run the same command again
+  force:
+    description: Deploy what was rolled away from all the same (C(plan)).
+    type: bool
+    default: false
+  token:
+    description: Token of the lease (M(slipway.vps.lease)), renewed while a step runs. Empty means that there is none.
+    type: str
+    default: ''
+  lease_ttl:
+    description: Seconds after which the lease of a run that died is free.
+    type: int
+    default: 120
   migrate_command:
     description: Command, or C(auto), or empty for none (C(migrate)).
     type: str
@@ -113,8 +141,45 @@ options:
     description: Seconds a migration waits for a lock that a running query holds (PostgreSQL's C(lock_timeout)).
     type: int
     default: 5
+  restore_point_command:
+    description: Command that takes a backup of the database and prints its manifest as JSON; C(--label) is added. Empty means none.
+    type: str
+    default: ''
+  restore_point_max:
+    description: Largest database, in bytes, that a restore point is taken of.
+    type: int
+    default: 1073741824
+  downgrade:
+    description: Plan to bring the schema back too (C(plan_rollback)).
+    type: bool
+    default: false
+  schema:
+    description: Revision to bring the schema to (C(downgrade)). Never to before the first, which would drop all tables.
+    type: str
+    default: ''
+  keep_warm:
+    description: Let the release before serve beside the new one until C(settle) (C(activate)).
+    type: bool
+    default: false
+  leave_as:
+    description: State of the release that was live before (C(activate), C(settle)).
+    type: str
+    default: retired
+    choices: [retired, rolled-back]
+  memory_margin:
+    description: Two instances run side by side when this many times the memory of the live one is available (C(activate)).
+    type: float
+    default: 1.2
+  burn_in:
+    description: Seconds to compare the new release with the one before (C(watch)).
+    type: float
+    default: 0
+  burn_in_tolerance:
+    description: How much larger the new release's share of failed requests may be, 0 to 1.
+    type: float
+    default: 0.05
   release:
-    description: Id of the release (C(migrate), C(rehearse), C(activate)).
+    description: Id of the release to work on; C(plan_rollback) chooses one when it is empty.
     type: str
   keep:
     description: Releases to keep besides the live one (C(prune)); at least 1.
@@ -149,6 +214,27 @@ needed:
   description: Whether something other than the live release is wanted (C(plan)).
   type: bool
   returned: action is plan
+repair:
+  description: Whether an interrupted switch has to be finished, or a stopped release started (C(plan)).
+  type: bool
+  returned: action is plan
+plan:
+  description: What going back reverts and what it does not, in lines of text.
+  type: list
+  elements: str
+  returned: action is plan_rollback
+schema:
+  description: Schema revision that the chosen release left, empty when it knows none.
+  type: str
+  returned: action is plan_rollback
+overlap:
+  description: Whether the new release was started beside the old one (C(activate)).
+  type: bool
+  returned: action is activate
+restore_point:
+  description: Name of the backup taken before the schema was changed, or why there is none.
+  type: str
+  returned: action is migrate or downgrade
 live:
   description: Id of the live release after the step, empty when there is none.
   type: str
@@ -164,409 +250,174 @@ removed:
   elements: str
   returned: action is prune
 output:
-  description: What the step's command said.
+  description: What the step has to say.
   type: str
-  returned: action is migrate
+  returned: action is migrate, activate, watch or downgrade
 """
 
 import fcntl
 import os
 import platform
-import re
-import shlex
-import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file, parse_environment
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_build import Building
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_migrate import Migrating
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import LEAVE_AS, Switching
+from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
+from ansible_collections.slipway.vps.plugins.module_utils.lease import Lease, LeaseError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
-    FAILED,
     LIVE,
-    MANIFEST,
-    READY,
     RETIRED,
+    ROLLED_BACK,
     Release,
-    Store,
     fingerprint,
-    new_id,
-    now,
+    held_back,
+    last_good,
     prunable,
     reusable,
-    write_atomically,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.system import (
-    Account,
-    CommandError,
-    command,
-    get,
-    instances,
-    is_active,
-    journal,
-    postgres_environment,
-    start_unit,
-    stop_units,
-    tail,
+from ansible_collections.slipway.vps.plugins.module_utils.system import is_active
+
+ACTIONS = (
+    *("plan", "prepare", "migrate", "rehearse", "activate", "watch", "settle"),
+    *("plan_rollback", "downgrade", "prune", "list"),
 )
-
-#: Folders with Alembic's env.py, seen from the top of a source tree.
-MIGRATIONS = ("migrations/env.py", "*/migrations/env.py", "src/*/migrations/env.py")
-
-
-class StepError(Exception):
-    """A step of the deploy failed; the text is the evidence. ``switched``: only after the new release had taken over."""
-
-    def __init__(self, step: str, evidence: str, switched: bool = False) -> None:
-        super().__init__(evidence)
-        self.step = step
-        self.evidence = evidence
-        self.switched = switched
+#: Steps that only look, and need not wait for anyone.
+READING = ("plan", "plan_rollback", "list")
+#: Steps that work on one release.
+ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "downgrade")
 
 
-@contextmanager
-def step(name: str, switched: bool = False) -> Iterator[None]:
-    """Whatever goes wrong inside is a failure of the step ``name``."""
-    try:
-        yield
-    except (CommandError, OSError) as error:
-        raise StepError(name, tail(str(error)), switched) from error
+class Deploy(Building, Migrating, Switching):
+    """All steps, over one app on one host."""
 
-
-class Deploy:
-    """The steps, over one app on one host."""
-
-    def __init__(self, parameters: dict[str, Any], check_mode: bool) -> None:
-        self.p = parameters
-        self.check_mode = check_mode
-        self.name: str = parameters["name"]
-        self.store = Store(Path(parameters["root"]))
-        self.config_dir = Path(parameters["config_dir"])
-
-    @property
-    def account(self) -> Account:
-        return Account.of(self.p["user"], self.p["group"])
-
-    # --- plan ---------------------------------------------------------------------------------------------------------
+    # --- plan, prepare ------------------------------------------------------------------------------------------------
 
     def plan(self) -> dict[str, Any]:
+        """Compare what is wanted with what is live."""
         live = self.store.live()
         wanted = self.fingerprint()
         if live and live.fingerprint == wanted:
-            return {"changed": False, "needed": False, "release": live.id}
+            return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id}
+        held = held_back(self.store.all(), wanted)
+        if live and held and not self.p["force"]:
+            warning = (
+                f"What is asked for is release {held.id}, which was rolled away from ({(held.failure or {}).get('step', 'by hand')}); "
+                f"{live.id} stays live. Deploy another version, or this one all the same with -e release_force=true."
+            )
+            return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id, "warnings": [warning]}
         waiting = reusable(self.store.all(), wanted)
-        return {"changed": self.check_mode, "needed": True, "release": waiting.id if waiting else ""}
+        diff = {"before": f"{live.id} {live.commit}\n" if live else "", "after": f"{self.p['commit'] or self.p['identity']}\n"}
+        return {
+            **{"changed": self.check_mode, "needed": True, "repair": False, "release": waiting.id if waiting else ""},
+            "diff": {**diff, "before_header": f"{self.name} live", "after_header": f"{self.name} wanted"},
+        }
 
     def fingerprint(self) -> str:
+        """Of all that decides how the release behaves."""
         parts = [self.p["identity"], self.p["wsgi"], self.p["python"], platform.python_version(), *sorted(self.p["requirements"])]
-        return fingerprint([*parts, *sorted(self.p["processes"])], map(Path, self.p["runtime_files"]))
+        parts += [*sorted(self.p["processes"]), *(f"{prefix}={folder}" for prefix, folder in sorted(self.p["static"].items()))]
+        return fingerprint(parts, map(Path, self.p["runtime_files"]))
 
-    # --- prepare ------------------------------------------------------------------------------------------------------
+    def needs_repair(self, live: Release) -> bool:
+        """Something of the live release does not run, or something of another one still does."""
+        return live.state != LIVE or not all(map(is_active, self.units(live))) or bool(self.strays(live, None))
 
     def prepare(self) -> dict[str, Any]:
-        planned = self.plan()
-        if planned["release"] or self.check_mode:
-            return {"changed": self.check_mode, "release": planned["release"]}
-        releases = self.store.all()
-        for interrupted in self.store.unfinished():
-            self.store.remove(interrupted)
-        release = Release(
-            id=new_id(self.p["commit"] or self.p["identity"], now(), (r.id for r in releases)),
-            fingerprint=self.fingerprint(),
-            source={"identity": self.p["identity"], "commit": self.p["commit"], "requirement": self.p["requirement"]},
-            created_at=now().isoformat(timespec="seconds"),
-            created_by=os.environ.get("SUDO_USER") or os.environ.get("USER") or "root",
-            processes=sorted(self.p["processes"]),
+        """Build what is wanted, unless an interrupted deploy has built it already."""
+        wanted = self.fingerprint()
+        live = self.store.live()
+        # Another deploy may have brought it while this one waited for the lock.
+        there = live if live and live.fingerprint == wanted else reusable(self.store.all(), wanted)
+        if there or self.check_mode:
+            return {"changed": self.check_mode, "release": there.id if there else ""}
+        return {"changed": True, "release": self.build(wanted).id}
+
+    # --- plan_rollback ------------------------------------------------------------------------------------------------
+
+    def plan_rollback(self) -> dict[str, Any]:
+        """Choose the release to go back to, and say what that reverts."""
+        live = self.store.live()
+        if live is None:
+            raise StepError("rollback", "no release is live, so there is nothing to go back from")
+        target = self.target(live)
+        now_at = self.schema(live)
+        lines = [
+            f"from     {live.id}",
+            f"to       {target.id}, which went live on {target.live_at}",
+            f"code     {live.commit[:12]} -> {target.commit[:12]}",
+            "packages " + ("the same" if live.lock == target.lock else f"reverted with the environment of {target.id}"),
+            f"python   {live.python} -> {target.python}" if live.python != target.python else f"python   {live.python}",
+            *self.environment_lines(live, target),
+            "secrets  today's; they are not reverted",
+            *self.schema_lines(live, now_at, target),
+            "data     not reverted",
+        ]
+        return {"changed": False, "release": target.id, "plan": lines, "schema": target.schema_after or "", "needed": target.id != live.id}
+
+    def target(self, live: Release) -> Release:
+        """The release named, or the last good one before the live one."""
+        everything = self.store.all()
+        known = ", ".join(f"{r.id} ({r.state})" for r in everything if r.id != live.id) or "none"
+        if not self.p["release"]:
+            target = last_good(everything, live)
+            if target is None:
+                raise StepError("rollback", f"no good release served before {live.id}. Others: {known}. Name one: -e release=<id>")
+            return target
+        target = self.store.load(self.p["release"])
+        if target is None or target.state not in (LIVE, RETIRED, ROLLED_BACK):
+            raise StepError("rollback", f"{self.p['release']} is no release that has served. There are: {known}")
+        return target
+
+    def environment_lines(self, live: Release, target: Release) -> Iterator[str]:
+        """Which variables differ; names only, since a value may be meant for few eyes."""
+        new, old = (
+            parse_environment((self.store.folder(r.id) / "environment").read_bytes().decode()) if self.store.folder(r.id).is_dir() else {}
+            for r in (live, target)
         )
-        folder = self.store.folder(release.id)
-        folder.mkdir(parents=True)
-        self.store.save(release)
-        with self.failing(release):
-            self.place_source(folder)
-            # Once more: the source may bring a file of that name.
-            self.store.save(release)
-            self.build_environment(folder, release)
-            self.snapshot_configuration(folder, release)
-            self.check_entry_point(release)
-        release.state = READY
-        self.store.save(release)
-        return {"changed": True, "release": release.id}
+        names = sorted(n for n in {*new, *old} if new.get(n) != old.get(n) and not n.startswith("SLIPWAY_"))
+        yield f"config   {'reverted: ' + ', '.join(names) if names else 'the same'}"
 
-    @contextmanager
-    def failing(self, release: Release) -> Iterator[None]:
-        """A failed step is written into the manifest, and all else of the release goes.
-
-        A release that has served before is left as it is: a passing fault must not destroy what one wants to go back to.
-        """
-        try:
-            yield
-        except StepError as failure:
-            if release.state not in (LIVE, RETIRED):
-                release.state = FAILED
-                release.failure = {"step": failure.step, "reason": failure.evidence}
-                self.store.save(release)
-                self.store.strip(release.id)
-            raise
-
-    def place_source(self, folder: Path) -> None:
-        with step("source"):
-            if self.p["tree"]:
-                shutil.copytree(self.p["tree"], folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
-            elif self.p["archive"]:
-                self.unpack(Path(self.p["archive"]), folder)
-            # The app's user builds: a build may run code of the app and of its dependencies.
-            self.give(folder, self.account)
-
-    def unpack(self, archive: Path, folder: Path) -> None:
-        names = command("tar", "--list", "--file", str(archive)).splitlines()
-        dotted = any(name.startswith("./") for name in names)
-        members = [name.removeprefix("./") for name in names if name.strip("./")]
-        alone = len({name.split("/")[0] for name in members}) == 1 and all("/" in name for name in members)
-        # --touch: files get today's time, which nginx puts into their ETag; the archive's own times may all be the same.
-        command(
-            *("tar", "--extract", "--touch", "--no-same-owner", "--file", str(archive), "--directory", str(folder)),
-            *([f"--strip-components={1 + dotted}"] if alone else []),
-        )
-
-    def give(self, folder: Path, account: Account | None) -> None:
-        """Hand the tree to ``account`` or, without one, back to root. The virtual environment stays the builder's:
-        its files are links into uv's cache."""
-        uid, gid = (account.uid, account.gid) if account else (0, 0)
-        for path in self.tree(folder):
-            os.chown(path, uid, gid, follow_symlinks=False)
-
-    def tree(self, folder: Path) -> Iterator[Path]:
-        yield folder
-        for entry in os.scandir(folder):
-            if entry.name == MANIFEST or entry.name == ".venv":
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from self.tree(Path(entry.path))
-            else:
-                yield Path(entry.path)
-
-    def build_environment(self, folder: Path, release: Release) -> None:
-        """A virtual environment of the release's own, from what the app says it needs, in this order:
-        uv.lock, requirements.txt, pyproject.toml."""
-        with step("virtual environment"):
-            self.uv(folder, "venv", "--python", self.p["python"], ".venv")
-            release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.account).split()[-1]
-        with step("dependencies"):
-            pip = ("pip", "install", "--python", ".venv/bin/python", "--compile-bytecode")
-            lock = next((folder / name for name in ("uv.lock", "requirements.txt", "pyproject.toml") if (folder / name).exists()), None)
-            if self.p["requirement"]:
-                self.uv(folder, *pip, self.p["requirement"])
-            elif lock is None:
-                raise CommandError(
-                    "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
+    def schema_lines(self, live: Release, now_at: str | None, target: Release) -> Iterator[str]:
+        """What happens to the schema, and what would have to."""
+        if now_at == target.schema_after:
+            yield f"schema   {now_at or 'none'}, the same"
+        elif not self.p["downgrade"]:
+            yield f"schema   stays at {now_at}; {target.id} left it at {target.schema_after or 'base'} (-e schema=true goes back to that)"
+        elif not (now_at and target.schema_after):
+            evidence = f"the schema stays: its revision now ({now_at}) or under {target.id} ({target.schema_after}) is not known"
+            raise StepError("downgrade", evidence)
+        else:
+            steps = self.path_down(live, target.schema_after)
+            stuck = [f"{s.revision} ({s.doc})" for s in steps if not s.undone]
+            if stuck:
+                raise StepError(
+                    "downgrade", f"these migrations have no downgrade: {', '.join(stuck)}. Go back without -e schema=true, or restore."
                 )
-            elif lock.name == "uv.lock":
-                self.uv(folder, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
-            elif lock.name == "requirements.txt":
-                self.uv(folder, *pip, "--requirement", "requirements.txt")
-            else:
-                self.uv(folder, *pip, ".")
-            release.lock = fingerprint([self.p["requirement"] or ""], [lock] if lock else [])[:16]
-            absent = [r for r in self.p["requirements"] if _project(r) not in self.installed(folder)]
-            if absent:
-                self.uv(folder, *pip, *absent)
-            command(".venv/bin/python", "-m", "compileall", "-q", "-x", r"/\.venv/", ".", account=self.account, cwd=folder)
-        self.give(folder, None)
-
-    def uv(self, folder: Path, *words: str) -> None:
-        settings = {
-            "UV_CACHE_DIR": str(self.store.root / "cache" / "uv"),
-            "UV_PYTHON_DOWNLOADS": "never",
-            "UV_NO_PROGRESS": "1",
-            # The system's certificates: a company's own package index may have one that only they know.
-            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-            "HOME": str(self.store.root / "cache"),
-        }
-        command(self.p["uv"], *words, account=self.account, environment=settings, cwd=folder)
-
-    def installed(self, folder: Path) -> set[str]:
-        return {_project(path.name) for path in folder.glob(".venv/lib/python*/site-packages/*.dist-info")}
-
-    def snapshot_configuration(self, folder: Path, release: Release) -> None:
-        """The configuration without secrets, as it is now: going back to this release brings it back."""
-        with step("environment"):
-            # Not read_text(): it would change the line ends within values.
-            text = (self.config_dir / "environment").read_bytes().decode()
-            own = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.p["wsgi"]}
-            write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.account.gid))
-
-    def check_entry_point(self, release: Release) -> None:
-        with step("import"):
-            self.transient("check", release, ".venv/bin/gunicorn", "--config", f"{self.config_dir}/gunicorn.conf.py", "--check-config")
-
-    def transient(self, what: str, release: Release, *words: str, settings: tuple[str, ...] = ()) -> str:
-        """Run a command of the release in a unit of its own, with the environment its service will have.
-
-        The unit's name holds the app's, so that a second one cannot start while one that an interrupted run left still works.
-        """
-        folder = self.store.folder(release.id)
-        shared = self.store.root / "shared"
-        properties = (
-            f"EnvironmentFile={folder}/environment",
-            f"EnvironmentFile=-{self.config_dir}/secrets",
-            f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
-            *("ProtectSystem=strict", f"ReadWritePaths={shared}", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027"),
-        )
-        return command(
-            *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={self.name}-{what}-step"),
-            *(f"--uid={self.p['user']}", f"--gid={self.p['group']}", f"--working-directory={folder}"),
-            *(f"--property={value}" for value in (*properties, *settings)),
-            *(f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:]),
-        )
-
-    # --- migrate ------------------------------------------------------------------------------------------------------
-
-    def migrate(self) -> dict[str, Any]:
-        release = self.wanted()
-        words = self.migration(self.store.folder(release.id))
-        if not words or release.state != READY or release.schema_after or self.check_mode:
-            return {"changed": False, "release": release.id, "output": ""}
-        release.schema_before = self.schema(release)
-        with self.failing(release), step("migration"):
-            options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
-            output = self.transient("migrate", release, *words, settings=(options,))
-        release.schema_after = self.schema(release)
-        self.store.save(release)
-        return {"changed": release.schema_before != release.schema_after, "release": release.id, "output": tail(output)}
-
-    def migration(self, folder: Path) -> list[str]:
-        wanted = self.p["migrate_command"]
-        if wanted == "auto":
-            wanted = "flask db upgrade" if any(any(folder.glob(pattern)) for pattern in MIGRATIONS) else ""
-        words = shlex.split(wanted)
-        if words and (folder / ".venv/bin" / words[0]).exists():
-            words[0] = f".venv/bin/{words[0]}"
-        return words
-
-    def schema(self, release: Release) -> str | None:
-        """The revision Alembic noted in the database; None where there is none, or no psql to ask."""
-        texts = []
-        for path in (self.store.folder(release.id) / "environment", self.config_dir / "secrets"):
-            texts.append(path.read_bytes().decode() if path.exists() else "")
-        url = parse_environment("".join(texts)).get("DATABASE_URL", "")
-        if not url.startswith("postgres") or not shutil.which("psql"):
-            return None
-        query = "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version"
-        try:
-            found = command("psql", "-XAtqc", query, account=self.account, environment=postgres_environment(url)).strip()
-        except CommandError:
-            return None
-        return found or None
-
-    # --- rehearse -----------------------------------------------------------------------------------------------------
-
-    def rehearse(self) -> dict[str, Any]:
-        release = self.wanted()
-        if release.state != READY or self.check_mode:
-            return {"changed": False, "release": release.id}
-        unit = f"{self.name}-rehearsal@{release.id}.service"
-        with self.failing(release):
-            try:
-                with step("start"):
-                    start_unit(unit)
-                self.await_ready(unit)
-            finally:
-                stop_units(unit)
-        return {"changed": False, "release": release.id}
-
-    def await_ready(self, unit: str) -> None:
-        path = Path("/run") / f"{self.name}-rehearsal" / "gunicorn.sock"
-        deadline = time.monotonic() + self.p["ready_timeout"]
-        while True:
-            status, body = get(path, self.p["ready"], self.p["host"])
-            if status == 200:
-                return
-            if time.monotonic() > deadline or not is_active(unit):
-                answer = f"GET {self.p['ready']} answered {status or 'nothing'}: {body.strip()[:500]}"
-                raise StepError("readiness", f"{answer}\n{journal(unit)}")
-            time.sleep(0.25)
-
-    # --- activate -----------------------------------------------------------------------------------------------------
-
-    def activate(self) -> dict[str, Any]:
-        release = self.wanted()
-        unit = self.unit(release.id)
-        processes = [f"{self.name}-{process}@{release.id}.service" for process in release.processes]
-        previous = self.store.live()
-        strays = self.strays(release, previous)
-        switched = self.store.live_id() != release.id
-        stopped = [wanted for wanted in (unit, *processes) if not is_active(wanted)]
-        changed = bool(switched or stopped or strays or release.state != LIVE)
-        if not changed or self.check_mode:
-            return {"changed": changed, "release": release.id}
-        with self.failing(release):
-            self.start(processes, unit)
-        release.state, release.live_at = LIVE, now().isoformat(timespec="seconds")
-        self.store.save(release)
-        self.store.point_current_at(release.id)
-        # From here on the new release serves alone; the others finish what they have begun.
-        if strays:
-            with step("drain", switched=True):
-                command("systemctl", "stop", *strays)
-        if previous and previous.id != release.id:
-            previous.state = RETIRED
-            self.store.save(previous)
-        return {"changed": True, "release": release.id}
-
-    def start(self, processes: list[str], unit: str) -> None:
-        with step("start"):
-            self.open_socket()
-            try:
-                for wanted in (unit, *processes):
-                    start_unit(wanted)
-            except CommandError:
-                stop_units(*processes, unit)
-                raise
-
-    def open_socket(self) -> None:
-        """The socket first, then the app as a whole: while that is active systemd leaves the socket's connections to the instances.
-
-        The other way round systemd refuses to open a socket whose service is active already.
-        """
-        if not is_active(f"{self.name}.socket"):
-            stop_units(f"{self.name}.service")
-            start_unit(f"{self.name}.socket")
-        start_unit(f"{self.name}.service")
-
-    def unit(self, release_id: str) -> str:
-        return f"{self.name}@{release_id}.service"
-
-    def strays(self, release: Release, previous: Release | None) -> list[str]:
-        """Instances of other releases that still run: the previous one's, and what an interrupted switch left."""
-        names = {*release.processes, *(previous.processes if previous else [])}
-        running = [unit for template in (self.name, *(f"{self.name}-{n}" for n in sorted(names))) for unit in instances(template)]
-        return [unit for unit in running if not unit.endswith(f"@{release.id}.service")]
-
-    def wanted(self) -> Release:
-        release = self.store.load(self.p["release"] or "")
-        if release is None:
-            raise StepError("manifest", f"there is no release {self.p['release']!r} below {self.store.releases}")
-        return release
+            yield f"schema   {now_at} -> {target.schema_after or 'base'}: undoes {', '.join(f'{s.revision} ({s.doc})' for s in steps)}"
 
     # --- prune, list --------------------------------------------------------------------------------------------------
 
     def prune(self) -> dict[str, Any]:
+        """Remove what is no longer needed."""
         ids = prunable(self.store.all(), self.store.live_id(), max(1, self.p["keep"]))
         if not self.check_mode:
             for release_id in ids:
                 self.store.remove(release_id)
+            for archive in (self.store.root / "incoming").glob("*"):
+                archive.unlink()
         return {"changed": bool(ids), "removed": ids, "release": self.store.live_id() or ""}
 
     def list(self) -> dict[str, Any]:
-        return {"changed": False, "releases": [asdict(r) for r in self.store.all()], "release": self.store.live_id() or ""}
-
-
-def _project(text: str) -> str:
-    """The normalised project name of a requirement or of a dist-info folder."""
-    return re.sub(r"[-_.]+", "-", re.split(r"[=<>!~@\[; ]|-\d", text)[0]).strip("-").lower()
+        """All manifests."""
+        releases = [{**asdict(r), "size_bytes": self.store.size(r.id)} for r in self.store.all()]
+        return {"changed": False, "releases": releases, "release": self.store.live_id() or ""}
 
 
 @contextmanager
@@ -586,19 +437,16 @@ def exclusive(root: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def message(failure: StepError, live: str | None) -> str:
-    retry = "Correct the cause, then run the same command again."
-    if failure.switched:
-        outcome = f"the switch itself succeeded: release {live} serves."
-    else:
-        outcome = f"nothing was switched. {f'Release {live} goes on serving.' if live else 'No release is live yet.'}"
-    return f"The step '{failure.step}' failed; {outcome}\n{failure.evidence}\n{retry}"
+def message(failure: StepError, live: str | None, retry: str) -> str:
+    """What the operator reads: what failed, who serves, why, and what to do next."""
+    serving = f"Release {live} serves." if live else "No release is live yet."
+    return f"The step '{failure.step}' failed; {failure.outcome}. {serving}\n{failure.evidence}\nNext: correct the cause, then {retry}."
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "action": {"type": "str", "required": True, "choices": ["plan", "prepare", "migrate", "rehearse", "activate", "prune", "list"]},
+            "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
             **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
             **{name: {"type": "path", "required": True} for name in ("root", "config_dir")},
             "ready": {"type": "str", "default": "/healthz/ready"},
@@ -611,27 +459,49 @@ def main() -> None:
             "requirements": {"type": "list", "elements": "str", "default": []},
             "runtime_files": {"type": "list", "elements": "path", "default": []},
             "processes": {"type": "list", "elements": "str", "default": []},
+            "static": {"type": "dict", "default": {}},
             "python": {"type": "str", "default": "python3"},
             "uv": {"type": "path", "default": "uv"},
+            "owner": {"type": "str", "default": ""},
+            "retry": {"type": "str", "default": "run the same command again"},
+            "force": {"type": "bool", "default": False},
+            "token": {"type": "str", "default": "", "no_log": True},
+            "lease_ttl": {"type": "int", "default": 120},
             "migrate_command": {"type": "str", "default": "auto"},
             "lock_timeout": {"type": "int", "default": 5},
+            "restore_point_command": {"type": "str", "default": ""},
+            "restore_point_max": {"type": "int", "default": 2**30},
+            "schema": {"type": "str", "default": ""},
+            "downgrade": {"type": "bool", "default": False},
+            "keep_warm": {"type": "bool", "default": False},
+            "leave_as": {"type": "str", "default": RETIRED, "choices": list(LEAVE_AS)},
+            "memory_margin": {"type": "float", "default": 1.2},
+            "burn_in": {"type": "float", "default": 0},
+            "burn_in_tolerance": {"type": "float", "default": 0.05},
             "release": {"type": "str"},
             "keep": {"type": "int", "default": 5},
         },
         mutually_exclusive=[("tree", "archive", "requirement")],
-        required_if=[("action", name, ("release",)) for name in ("migrate", "rehearse", "activate")],
+        required_if=[("action", name, ("release",)) for name in ON_A_RELEASE],
         supports_check_mode=True,
     )
     deploy = Deploy(module.params, module.check_mode)
-    actions: dict[str, Callable[[], dict[str, Any]]] = {
-        name: getattr(deploy, name) for name in ("plan", "prepare", "migrate", "rehearse", "activate", "prune", "list")
-    }
+    actions: dict[str, Callable[[], dict[str, Any]]] = {name: getattr(deploy, name) for name in ACTIONS}
+    action, root, token = module.params["action"], deploy.store.root, module.params["token"]
     try:
-        with exclusive(deploy.store.root):
-            result = actions[module.params["action"]]()
-    except StepError as failure:
+        with (
+            nullcontext() if action in READING else exclusive(root),
+            Lease(root).renewing(token, module.params["lease_ttl"]) if token else nullcontext(),
+        ):
+            result = actions[action]()
+    except (StepError, LeaseError) as error:
+        failure = error if isinstance(error, StepError) else StepError("lock", str(error), "see who serves")
         live = deploy.store.live_id() or ""
-        module.fail_json(msg=message(failure, live), step=failure.step, release=module.params["release"] or "", live=live)
+        module.fail_json(
+            msg=message(failure, live, module.params["retry"]), step=failure.step, release=module.params["release"] or "", live=live
+        )
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     module.exit_json(live=deploy.store.live_id() or "", **result)
 
 

@@ -124,6 +124,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     journal,
     postgres_environment,
     tail,
+    visit,
 )
 
 
@@ -233,9 +234,9 @@ class RequestPath:
         return f"release {live}"
 
     def app(self) -> str:
-        status, body = get(Path(self.p["socket"]), self.p["ready"], self.domain)
-        if status != 200:
-            raise BrokenHopError(f"GET {self.p['ready']} answered {status or 'nothing'}: {tail(body, 3)[:300]}")
+        answer = get(Path(self.p["socket"]), self.p["ready"], self.domain)
+        if answer.status != 200:
+            raise BrokenHopError(f"GET {self.p['ready']} answered {answer.status or 'nothing'}: {tail(answer.body, 3)[:300]}")
         return f"GET {self.p['ready']} 200"
 
     def postgres(self) -> str:
@@ -272,23 +273,14 @@ class RequestPath:
         return "rotated"
 
     def front_door(self) -> str:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=35, context=context)
-        # SNI and Host as a visitor's, the address this host's own.
-        connection._create_connection = lambda *_args, **_kw: socket.create_connection(("127.0.0.1", 443), 35)  # type: ignore[attr-defined]
-        connection.host = self.domain
-        try:
-            connection.request("GET", "/", headers={"Host": self.domain})
-            response = connection.getresponse()
-        except OSError as error:
-            raise BrokenHopError(f"no answer: {error}") from error
-        finally:
-            connection.close()
-        if response.status >= 500:
-            raise BrokenHopError(f"GET https://{self.domain}/ answered {response.status}; request id {response.getheader('X-Request-ID')}")
-        return f"GET https://{self.domain}/ {response.status}"
+        if (self.store.root / "maintenance" / "index.html").exists():
+            return "closed for maintenance (playbooks/maintenance.yml -e on=false opens it)"
+        answer = visit(self.domain, "/")
+        if not answer.status:
+            raise BrokenHopError(f"no answer: {answer.body}")
+        if answer.status >= 500:
+            raise BrokenHopError(f"GET https://{self.domain}/ answered {answer.status}; request id {answer.request_id}")
+        return f"GET https://{self.domain}/ {answer.status}"
 
 
 class Check(NamedTuple):

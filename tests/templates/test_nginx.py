@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import importlib.util
 import json
 import re
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +22,8 @@ HEADERS = "etc/nginx/snippets/headers.conf.j2"
 PROXY = "etc/nginx/snippets/proxy.conf.j2"
 HTTP = "etc/nginx/conf.d/slipway.conf.j2"
 MAIN = "etc/nginx/modules-enabled/90-slipway.conf.j2"
+PAGE = "srv/app/maintenance/index.html.j2"
+CLOSED = "location = /.slipway/maintenance"
 
 # What `nginx -V` says on Debian 13 and on Debian 12.
 NEW = {"stderr": "nginx version: nginx/1.26.3\nbuilt with OpenSSL 3.5.5 27 Jan 2026 (running with OpenSSL 3.5.7 9 Jun 2026)"}
@@ -71,7 +78,8 @@ def test_every_file_says_who_wrote_it(template: str) -> None:
 @pytest.mark.parametrize("limits", [[], [{"path": "/login", "rate": "10r/m", "burst": 5}]])
 def test_whitespace_is_designed(template: str, build: dict[str, str], ipv6: bool, limits: list[Any]) -> None:
     """Indented by depth, no line with two statements, no two empty lines in a row."""
-    text = nginx(template, build=build, ipv6=ipv6, nginx_rate_limits=limits, app_static={"/static/": "s"}, app_uploads={"/up/": "u"})
+    lists: dict[str, Any] = {"nginx_rate_limits": limits, "nginx_maintenance_allow": ["192.0.2.0/24"] if limits else []}
+    text = nginx(template, build=build, ipv6=ipv6, app_static={"/static/": "s"}, app_uploads={"/up/": "u"}, **lists)
     assert "\n\n\n" not in text and not re.search(r"[ \t]$", text, re.MULTILINE), text
     depth = 0
     for line in text.splitlines():
@@ -177,7 +185,7 @@ def test_headers_at_every_level_that_adds_one() -> None:
     """[E4] add_header is not inherited by a level that has one of its own."""
     text = nginx(SITE, app_static={"/static/": "s"}, app_uploads={"/uploads/": "u"})
     blocks = [*servers(text).values()]
-    blocks += [block(text, "location ^~ /static/"), block(text, "location ^~ /uploads/")]
+    blocks += [block(text, "location ^~ /static/"), block(text, "location ^~ /uploads/"), block(text, CLOSED)]
     for part in blocks:
         outer = re.sub(r"location [^{]*\{[^}]*\}", "", part) if "server_name" in part else part
         if "add_header" in outer:
@@ -187,9 +195,12 @@ def test_headers_at_every_level_that_adds_one() -> None:
 
 
 def test_content_security_policy_may_be_the_apps() -> None:
-    """[E4] Empty: nginx neither sets the header nor hides the app's. Uploads keep their own in any case."""
+    """[E4] Empty: nginx neither sets the header nor hides the app's. Uploads and the maintenance page keep their own in any case."""
     scenario: dict[str, Any] = {"nginx_content_security_policy": "", "app_uploads": {"/uploads/": "u"}, "app_static": {"/static/": "s"}}
-    assert nginx(SITE, **scenario).count("Content-Security-Policy") == 1
+    text = nginx(SITE, **scenario)
+    assert text.count("Content-Security-Policy") == 2
+    for own in ("location ^~ /uploads/", CLOSED):
+        assert block(text, own).count("Content-Security-Policy") == 1
     assert "proxy_hide_header Content-Security-Policy;" not in nginx(PROXY, **scenario)
     assert "proxy_hide_header Content-Security-Policy;" in lines(nginx(PROXY))
 
@@ -280,13 +291,21 @@ def test_only_websocket_is_upgraded() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/static/", "/static", "static"])
-@pytest.mark.parametrize("folder", ["logbook/static", "logbook/static/", "/logbook/static"])
-def test_static(prefix: str, folder: str) -> None:
-    """[E6] However it is written, prefix and folder end in a slash: otherwise /static../ would leave the folder."""
-    found = lines(block(nginx(SITE, app_static={prefix: folder}), "location ^~ /static/"))
-    assert "alias /srv/demo/current/logbook/static/;" in found
+def test_static(prefix: str) -> None:
+    """[E6] However it is written, the prefix ends in a slash: otherwise /static../ would leave the folder."""
+    found = lines(block(nginx(SITE, app_static={prefix: "logbook/static"}), "location ^~ /static/"))
     assert 'add_header Cache-Control "public, max-age=31536000, immutable";' in found, "without `always`: an error is not for a year"
-    assert "access_log off;" in found and "try_files $uri =404;" in found
+    assert "access_log off;" in found
+
+
+@pytest.mark.parametrize("prefix", ["/static/", "/assets/static/"])
+def test_static_files_of_former_releases(prefix: str) -> None:
+    """[E6] [S1] The live release first, then the two before it, and nothing else; $uri has the prefix, each release a link for it."""
+    text = nginx(SITE, app_static={prefix: "logbook/static"}, app_uploads={"/uploads/": "uploads"})
+    found = lines(block(text, f"location ^~ {prefix}"))
+    assert "root /srv/demo;" in found and not any(line.startswith("alias ") for line in found)
+    assert "try_files /current/.static$uri /next/.static$uri /previous-1/.static$uri /previous-2/.static$uri =404;" in found
+    assert text.count("previous-1") == 1, "only for static files"
 
 
 def test_uploads() -> None:
@@ -298,9 +317,129 @@ def test_uploads() -> None:
     assert "access_log off;" not in found
 
 
+@pytest.mark.parametrize("folder", ["uploads", "uploads/", "/uploads"])
+def test_uploads_end_in_a_slash(folder: str) -> None:
+    """[E6]"""
+    assert "alias /srv/demo/shared/uploads/;" in lines(block(nginx(SITE, app_uploads={"up": folder}), "location ^~ /up/"))
+
+
 def test_no_files_no_locations() -> None:
     """[E6]"""
-    assert "alias" not in nginx(SITE)
+    assert "alias" not in nginx(SITE) and ".static" not in nginx(SITE)
+
+
+# --- Maintenance ------------------------------------------------------------------------------
+
+
+def closed_for(**scenario: Any) -> list[str]:
+    """The app's server up to its first location: what it decides before it knows which."""
+    return lines(servers(nginx(SITE, **scenario))["443 demo.slipway.test"].split("location ")[0])
+
+
+def test_maintenance_closes_the_whole_site() -> None:
+    """[S1] In the server, where no location can forget it; the page itself is the switch; nothing but set and return in an `if`."""
+    found = closed_for()
+    start, end = found.index("set $slipway_closed 0;"), found.index("return 503;")
+    assert found[start : start + 4] == [
+        "set $slipway_closed 0;",
+        "if (-f /srv/demo/maintenance/index.html) {",
+        "set $slipway_closed 1;",
+        "}",
+    ]
+    assert found[end - 1] == "if ($slipway_closed) {"
+    assert found[end + 2] == "error_page 503 /.slipway/maintenance;"
+    inside = [line for line in found[start:end] if not line.startswith("if ") and line != "}"]
+    assert set(inside) == {"set $slipway_closed 0;", "set $slipway_closed 1;"} and inside.count("set $slipway_closed 1;") == 1
+    assert "proxy_intercept_errors" not in nginx(PROXY) + nginx(SITE), "a 503 of the app is the app's"
+
+
+@pytest.mark.parametrize(("live", "ready"), [("/healthz/live", "/healthz/ready"), ("/up", "/up")])
+def test_maintenance_lets_health_checks_in(live: str, ready: str) -> None:
+    """[S1] [A14] Otherwise a load balancer takes the host out, and a deploy cannot see whether the app is ready."""
+    found = closed_for(app_health_live=live, app_health_ready=ready)
+    let_in = [line for line in found if line.startswith("if ($uri")]
+    assert let_in == [f"if ($uri = {path}) {{" for path in dict.fromkeys([live, ready, "/.slipway/maintenance"])]
+    for line in let_in:
+        assert found[found.index(line) + 1] == "set $slipway_closed 0;"
+
+
+def test_maintenance_lets_the_operator_in() -> None:
+    """[S1] By the address of the connection, which nobody can claim. An app's name may have a dash, a variable's may not."""
+    text = nginx(SITE, app_name="my-app", nginx_maintenance_allow=["192.0.2.7", "2001:db8::/32"])
+    assert lines(block(text, "geo $slipway_my_app_let_in"))[1:-1] == ["default 0;", "192.0.2.7 1;", "2001:db8::/32 1;"]
+    assert lines(block(text, "if ($slipway_my_app_let_in)"))[1:-1] == ["set $slipway_closed 0;"]
+    assert lines(block(nginx(SITE), "geo $slipway_demo_let_in"))[1:-1] == ["default 0;"]
+
+
+def test_maintenance_leaves_the_challenge_alone() -> None:
+    """[E2] [S1] A certificate is renewed all the same: the server on port 80 knows no maintenance."""
+    plain = servers(nginx(SITE))["80 demo.slipway.test www.demo.slipway.test"]
+    assert "slipway_closed" not in plain and "503" not in plain
+
+
+def test_maintenance_page_and_its_headers() -> None:
+    """[E4] [S1] Told when to come back, on every answer; kept by no cache; whatever was asked, and with whatever body."""
+    found = lines(block(nginx(SITE, nginx_maintenance_retry_after=900), CLOSED))
+    assert "internal;" in found and "root /srv/demo/maintenance;" in found and "try_files /index.html =503;" in found
+    assert "add_header Retry-After 900 always;" in found and "add_header Cache-Control no-store always;" in found
+    assert "client_max_body_size 0;" in found and "include snippets/demo-headers.conf;" in found
+
+
+def test_maintenance_page_needs_nothing_else() -> None:
+    """[E4] [S1] One file; its policy allows exactly its one style, by its hash."""
+    page = nginx(PAGE)
+    assert page.startswith("<!doctype html>\n<!-- slipway:nginx -->\n"), page[:80]
+    assert not re.search(r"\b(src|href|action|on\w+|style)=|url\(|@import|<script|<!--#", page), page
+    styles = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(styles[0].encode()).digest()).decode()
+    policy = next(line for line in lines(block(nginx(SITE), CLOSED)) if "Content-Security-Policy" in line)
+    assert len(styles) == 1 and f"default-src 'none'; style-src 'sha256-{digest}';" in policy and "unsafe" not in policy, policy
+    assert "frame-ancestors 'none'" in policy and policy.endswith(" always;")
+
+
+def test_maintenance_page_says_who_wrote_it_to_nobody() -> None:
+    """[S1] ansible_managed may name people and machines, and visitors read this file."""
+    assert "mary@laptop" not in nginx(PAGE, ansible_managed="by mary@laptop")
+
+
+@pytest.mark.parametrize("message", ["Back at 10:00 UTC", "<script>alert(1)</script>", "\"a\" & 'b' {{ 'c' }}", "two\nlines", "ü – 🛠"])
+def test_maintenance_message_is_text(message: str) -> None:
+    """[S1] Whatever it contains, it is shown and nothing more."""
+    said = re.findall(r"<p>(.*?)</p>", nginx(PAGE, nginx_maintenance_message=message), re.DOTALL)
+    assert len(said) == 1 and html.unescape(said[0]) == message.replace("{{ 'c' }}", "c") and "<" not in said[0]
+    assert "We are working on it" in nginx(PAGE)
+
+
+def test_maintenance_is_the_operators_alone() -> None:
+    """[S1] No converge and no deploy closes the site or opens it: only the verb's own tasks know of the page."""
+    for path in (ROOT / "roles").glob("*/*/*.yml"):
+        if path.parent.name in ("tasks", "handlers") and path != ROOT / "roles/nginx/tasks/maintenance.yml":
+            assert "maintenance" not in path.read_text(), path
+    assert "__nginx_maintenance_page" in (ROOT / "roles/nginx/tasks/maintenance.yml").read_text()
+
+
+@pytest.fixture(scope="module")
+def front_door() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("front_door", ROOT / "roles/nginx/files/front_door.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [([], False), (["192.0.2.0/24", "2001:db8::/32"], False), (["127.0.0.1"], True), (["::1", "127.0.0.9/8"], True), (["0.0.0.0/0"], True)],
+)
+def test_front_door_knows_whether_it_is_let_in(front_door: ModuleType, networks: list[str], expected: bool) -> None:
+    """[K6] From an address that is let in, what visitors get cannot be seen."""
+    assert front_door.let_in(networks) is expected
+
+
+def test_front_door_says_why_there_is_no_answer(front_door: ModuleType) -> None:
+    """[K6] Nothing listens on port 1."""
+    seen = front_door.ask("demo.slipway.test", port=1)
+    assert seen["status"] == 0 and "ConnectionRefusedError" in str(seen["reason"])
 
 
 # --- Limits -----------------------------------------------------------------------------------

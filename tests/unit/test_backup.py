@@ -259,6 +259,64 @@ def test_create_leaves_one_complete_folder(play: Play, capsys: pytest.CaptureFix
     assert (play.backups / name).stat().st_mode & 0o077 == 0
 
 
+def test_a_restore_point_holds_the_database_only(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before a migration: gigabytes of uploads would make every deploy wait. It is a backup like the others all the same."""
+    assert play.run("--json", "create", "--database-only", "--label", "before-20261120t072201-4f2a9c10") == 0
+    printed = json.loads(capsys.readouterr().out)
+    (name,) = play.complete()
+    assert name == printed["name"] and name.endswith("-before-20261120t072201-4f2a9c10")
+    assert printed["paths"] == [] and printed["tables"] == 2 and printed["schema_revisions"] == ["abc123"]
+    with tarfile.open(play.backups / name / "files.tar.gz") as archive:
+        assert archive.getnames() == []
+    assert play.run("check", name) == 0
+    assert play.run("list") == 0
+    assert name in capsys.readouterr().out
+
+
+def test_a_restore_point_brings_the_database_back(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    """The uploads of today stay; asked for them, it says that it has none, before anything is touched."""
+    assert play.run("create", "--database-only") == 0
+    (name,) = play.complete()
+    (play.root / "queries").write_text("")
+    assert play.run("restore", name, "--files") == 1
+    assert "restore without --files" in capsys.readouterr().err
+    assert (play.root / "queries").read_text() == ""
+    assert play.run("restore", name) == 0
+    assert 'ALTER DATABASE "demo_restore" RENAME TO "demo"' in (play.root / "queries").read_text()
+    assert (play.shared / "upload.txt").read_text() == "hello"
+
+
+def test_a_backup_after_a_restore_point_holds_everything(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option is for one run. The database alone says nothing of the space that everything wants."""
+    assert play.run("create", "--database-only") == 0
+    (restore_point,) = play.complete()
+    with monkeypatch.context() as patch:
+        patch.setattr(backup, "disk_usage", lambda paths: 2**60 if paths else 0)
+        assert play.run("create") == 1
+    assert "free some" in play.status()["last_failure"]["reason"]
+    assert play.run("create") == 0
+    (name,) = (name for name in play.complete() if name != restore_point)
+    with tarfile.open(play.backups / name / "files.tar.gz") as archive:
+        assert str(play.shared).lstrip("/") + "/upload.txt" in archive.getnames()
+
+
+def test_a_restore_point_does_not_stand_for_the_backup_that_is_due(play: Play) -> None:
+    """Whoever watches the time of the last backup has to see that the uploads have had none."""
+    assert play.run("create") == 0
+    before = play.status()["last_success"]
+    assert play.run("create", "--database-only") == 0
+    assert play.status()["last_success"] == before
+
+
+def test_restore_points_do_not_push_the_last_whole_backup_out(play: Play) -> None:
+    """Backups have failed for weeks, deploys have not: what is left of the uploads is the old one."""
+    whole = play.fake("20200101T000000Z")
+    manifest = json.loads((whole / "manifest.json").read_text())
+    (whole / "manifest.json").write_text(json.dumps({**manifest, "paths": [str(play.shared)]}))
+    assert play.run("create", "--database-only") == 0
+    assert whole.name in play.complete()
+
+
 @pytest.mark.parametrize(
     ("what", "said", "words"),
     [

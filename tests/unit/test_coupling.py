@@ -20,11 +20,14 @@ from .conftest import ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 #: What Ansible itself gives to every task. Facts only as ansible_facts['x']: injected ones are switched off.
 MAGIC = {
-    *("ansible_check_mode", "ansible_facts", "ansible_managed", "inventory_dir", "inventory_hostname"),
+    *("ansible_check_mode", "ansible_facts", "ansible_failed_result", "ansible_managed", "inventory_dir", "inventory_hostname"),
     *("item", "lookup", "omit", "query", "vars"),
 }
 #: Inputs of the contract without its prefix, and the roles that may read them.
-EXCEPTIONS = {"acme_email": {"app", "tls"}}
+INPUTS = {"acme_email": {"app", "tls"}}
+#: What an operator says with -e for one run, and the role that has it as the default of a variable of its own.
+SWITCHES = {"deploy_burn_in": {"release"}, "deploy_restore_point_max": {"release"}, "lock_wait": {"release"}}
+EXCEPTIONS = {**INPUTS, **SWITCHES}
 #: Keys whose value is an expression without braces.
 EXPRESSIONS = {"when", "until", "changed_when", "failed_when", "that", "var"}
 FOLDERS = ("defaults", "handlers", "meta", "tasks", "templates", "vars")
@@ -191,7 +194,29 @@ def test_the_scan_says_what_it_cannot_read(tmp_path: Path) -> None:
 
 def test_every_exception_is_needed() -> None:
     """An exception that nobody uses any more is a hole."""
-    for name, roles in EXCEPTIONS.items():
+    for name, roles in INPUTS.items():
         assert name in yaml.safe_load((ROOT / "roles/app/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-        readers = {role for role in ROLES for _, text in sources(ROOT / "roles" / role) if name in names(text)}
-        assert readers | {"app"} == roles
+        assert readers(name) | {"app"} == roles
+    for name, roles in SWITCHES.items():
+        assert readers(name) == roles, name
+
+
+def readers(name: str) -> set[str]:
+    return {role for role in ROLES for _, text in sources(ROOT / "roles" / role) if name in names(text)}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_switch_is_the_default_of_a_variable(switch: str) -> None:
+    """A run without it has a value all the same; tasks and templates read the role's own name, which an inventory can set."""
+    for role in SWITCHES[switch]:
+        values = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text()).values()
+        (default,) = (value for value in values if isinstance(value, str) and switch in names(value))
+        assert re.fullmatch(rf"{{{{ {switch} \| default\(.+\) }}}}", default), default
+        places = {where for where, text in sources(ROOT / "roles" / role) if switch in names(text)}
+        assert places <= {"defaults/main.yml", "meta/argument_specs.yml"}, f"{switch} is read in {places}"
+
+
+def test_a_role_may_read_its_exceptions_only() -> None:
+    """What one role may read is no licence for the others."""
+    assert foreign("release", {"lock_wait", "deploy_burn_in", "acme_email"}) == {"acme_email"}
+    assert foreign("nginx", {"lock_wait", "acme_email"}) == {"lock_wait", "acme_email"}

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 from ansible.template import trust_as_template
-from ansible_collections.slipway.vps.plugins.filter.text import FilterModule, python_literal, systemd_quote, table
+from ansible_collections.slipway.vps.plugins.filter.text import (
+    FilterModule,
+    human_age,
+    human_size,
+    python_literal,
+    release_rows,
+    systemd_quote,
+    table,
+)
 
 NASTY = [
     *(
@@ -76,5 +85,64 @@ def test_a_table_has_aligned_columns() -> None:
     assert table([], ["hop"]) == "hop"
 
 
+@pytest.mark.parametrize(
+    ("stamp", "age"),
+    [
+        *(("2026-11-20T07:22:01+00:00", "0s"), ("2026-11-20T07:21:21+00:00", "40s"), ("2026-11-20T07:21:02+00:00", "59s")),
+        *(("2026-11-20T07:21:01+00:00", "1m"), ("2026-11-20T07:19:00+00:00", "3m"), ("2026-11-20T06:22:02+00:00", "59m")),
+        *(("2026-11-20T05:22:01+00:00", "2h"), ("2026-11-19T07:22:02+00:00", "23h"), ("2026-11-15T07:22:01+00:00", "5d")),
+        # Two years are 730 days; another zone, and none, which is UTC.
+        *(("2024-11-20T07:22:01+00:00", "730d"), ("2026-11-20T07:22:01+02:00", "2h"), ("2026-11-20T05:22:01", "2h")),
+        # A clock that went back, and what is no time.
+        *(("2026-11-21T07:22:01+00:00", "0s"), ("", ""), (None, ""), ("yesterday", "")),
+    ],
+)
+def test_an_age_is_short(stamp: str | None, age: str) -> None:
+    """[K8] In its largest unit."""
+    assert human_age(stamp, datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc)) == age
+
+
+def test_an_age_is_counted_from_now() -> None:
+    assert human_age(datetime.now(timezone.utc).isoformat()) in ("0s", "1s")
+    assert human_age("2020-01-01T00:00:00+00:00").endswith("d")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *((0, "0 B"), (7, "7 B"), (999, "999 B"), (1000, "1.0 kB"), (1400, "1.4 kB"), (9949, "9.9 kB"), (9950, "10 kB"), (23_456, "23 kB")),
+        *((999_499, "999 kB"), (999_500, "1.0 MB"), (23_400_000, "23 MB"), (1_234_000_000, "1.2 GB"), (5e12, "5.0 TB"), (2e16, "20000 TB")),
+        *(("1400", "1.4 kB"), (None, ""), ("", ""), ("unknown", "")),
+    ],
+)
+def test_a_size_is_short(size: Any, text: str) -> None:
+    """[K8] Two digits are enough to see what fills the disk."""
+    assert human_size(size) == text
+
+
+def test_the_table_of_releases() -> None:
+    """[K8] Newest first, a star at the live one, whatever its state says; what a manifest does not know stays empty."""
+    manifests: list[dict[str, Any]] = [
+        {
+            **{"id": "20261118T072201-deadbeef", "state": "retired", "created_at": "2026-11-18T07:22:01+00:00", "created_by": "ada"},
+            **{"source": {"commit": "deadbeef" + "0" * 32}, "schema_before": "0001", "schema_after": "0002", "size_bytes": 23_400_000},
+            "restore_point": "/var/backups/blog/20261118T072201-restore-point",
+        },
+        {"id": "20261120T072201-4f2a9c10", "state": "failed", "created_at": "2026-11-20T07:19:01+00:00", "source": {"commit": ""}},
+        {"id": "20261119T072201-0ddba110", "state": "live", "schema_before": "0002", "schema_after": None, "restore_point": None},
+    ]
+    rows = release_rows(manifests, "20261119T072201-0ddba110", datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc))
+    assert table(rows, list(rows[0])).splitlines() == [
+        "release                   state    age  commit    who  schema  size   restore point",
+        "20261120T072201-4f2a9c10  failed   3m",
+        "20261119T072201-0ddba110  live *                       0002",
+        "20261118T072201-deadbeef  retired  2d   deadbeef  ada  0002    23 MB  20261118T072201-restore-point",
+    ]
+    assert release_rows([], "") == []
+    assert [row["state"] for row in release_rows(manifests)] == ["failed", "live", "retired"]
+
+
 def test_the_filters_have_their_names() -> None:
-    assert set(FilterModule().filters()) == {"environment_file", "python_literal", "systemd_quote", "table"}
+    assert set(FilterModule().filters()) == {
+        *("environment_file", "human_age", "human_size", "python_literal", "release_rows", "systemd_quote", "table"),
+    }

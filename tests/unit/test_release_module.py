@@ -12,25 +12,51 @@ import os
 import platform
 import re
 import shutil
+import syslog
 import tarfile
 import time
-from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils import system
+from ansible_collections.slipway.vps.plugins.module_utils import (
+    deploy_build,
+    deploy_migrate,
+    deploy_steps,
+    deploy_switch,
+    schema,
+    system,
+)
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
-from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, LIVE, READY, RETIRED, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.lease import Holder, Lease
+from ansible_collections.slipway.vps.plugins.module_utils.releases import (
+    BUILDING,
+    FAILED,
+    LIVE,
+    READY,
+    RETIRED,
+    ROLLED_BACK,
+    Release,
+    Store,
+)
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError
 from ansible_collections.slipway.vps.plugins.modules import release as module
-from ansible_collections.slipway.vps.plugins.modules.release import Deploy, StepError
+from ansible_collections.slipway.vps.plugins.modules.release import Deploy
 
 COMMIT = "4f2a9c10" + "0" * 32
 NEW = "20261120T072201-4f2a9c10"
 OLD = "20261119T072201-0ddba110"
 OLDER = "20261118T072201-deadbeef"
+MIB = 2**20
+#: Everything that touches the host; each module that imports one of these names gets the replacement.
+EFFECTS = (
+    *("command", "start_unit", "stop_units", "get", "visit", "instances", "is_active"),
+    *("journal", "journal_since", "memory_available", "memory_used", "now"),
+)
+MODULES = (deploy_build, deploy_migrate, deploy_steps, deploy_switch, module)
 
 
 class Host:
@@ -41,12 +67,26 @@ class Host:
         self.active: set[str] = set()
         self.fails: dict[str, str] = {}
         self.dies: set[str] = set()
-        self.answers: list[tuple[int, str]] = []
-        self.asked: list[tuple[str, str, str]] = []
-        self.revisions: list[str] = []
         self.environments: dict[str, dict[str, str]] = {}
         self.accounts: dict[str, Account | None] = {}
         self.brings: list[str] = []
+        # What the readiness path answers on a socket, one after the other; the front page there; and a visitor's requests.
+        self.answers: list[tuple[int, str]] = [(200, "ok")]
+        self.front: tuple[int, str] = (200, "<html>")
+        self.visits: list[tuple[int, str]] = [(200, "ok")]
+        self.asked: list[tuple[str, str, str]] = []
+        # The database: its revision, what a migration makes of it, and its migration scripts, oldest first.
+        self.revision: str | None = None
+        self.upgrades_to: str | None = None
+        self.scripts: list[tuple[str, str, bool]] = []
+        self.database_bytes = 1000
+        self.backup = 'INFO {"name": "20261120T072201Z-before", "bytes": 5}'
+        self.available, self.used = 1000 * MIB, 100 * MIB
+        self.free = 10**12
+        # The journal, and what is about to happen while somebody waits: seconds to wait, and then this.
+        self.lines: dict[str, list[str]] = {}
+        self.clock = 0.0
+        self.later: list[tuple[float, Callable[[], object]]] = []
 
     def note(self, line: str) -> None:
         self.did.append(line)
@@ -62,10 +102,23 @@ class Host:
         line = " ".join(words)
         self.environments[words[0]], self.accounts[words[0]] = dict(environment or {}), account
         if words[0] == "psql":
-            if not self.revisions:
+            for part, reason in self.fails.items():
+                if part in line:
+                    raise CommandError(reason)
+            if "pg_database_size" in line:
+                return f"{self.database_bytes}\n"
+            if self.revision is None:
                 raise CommandError('relation "alembic_version" does not exist')
-            return self.revisions.pop(0) + "\n"
-        self.note(line)
+            return f"{self.revision}\n"
+        self.note(line if schema.REVISIONS not in words else " ".join(word for word in words if word != schema.REVISIONS))
+        if words[0] == "backup.py":
+            return self.backup
+        if "--unit=blog-migrate-step" in words:
+            self.revision = self.upgrades_to or self.revision
+        if "--unit=blog-downgrade-step" in words:
+            self.revision = None if words[-1] == "base" else words[-1]
+        if "--unit=blog-revisions-step" in words:
+            return self.path(words[-2], words[-1])
         if words[:2] == ("systemctl", "stop"):
             self.active -= set(words[2:])
         if cwd and words[1] == "venv":
@@ -74,6 +127,13 @@ class Host:
             for name in self.brings:
                 (cwd / ".venv/lib/python3.13/site-packages" / name).mkdir(parents=True, exist_ok=True)
         return "Python 3.13.5\n" if line.endswith("--version") else f"said {words[0]}\n"
+
+    def path(self, upper: str, lower: str) -> str:
+        """What the release's Python prints of the way down from one revision to another, after what the app itself prints."""
+        known = [revision for revision, _, _ in self.scripts]
+        first = 0 if lower == "base" else known.index(lower) + 1
+        way = [{"revision": r, "doc": doc, "undone": undone} for r, doc, undone in self.scripts[first : known.index(upper) + 1]]
+        return f"the app says hello\nslipway:{json.dumps(way[::-1])}\n"
 
     def start_unit(self, unit: str) -> None:
         self.note(f"start {unit}")
@@ -84,26 +144,69 @@ class Host:
         with contextlib.suppress(CommandError):
             self.command("systemctl", "stop", *units)
 
-    def get(self, path: Path, url: str, host: str, timeout: float = 5) -> tuple[int, str]:
+    def get(self, path: Path, url: str, host: str, timeout: float = 5) -> Answer:
         self.asked.append((str(path), url, host))
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if url == "/":
+            return Answer(*self.front)
+        return Answer(*(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]))
+
+    def visit(self, domain: str, url: str, timeout: float = 35) -> Answer:
+        self.asked.append(("nginx", url, domain))
+        return Answer(*(self.visits.pop(0) if len(self.visits) > 1 else self.visits[0]))
 
     def instances(self, template: str) -> list[str]:
         return sorted(unit for unit in self.active if unit.startswith(f"{template}@"))
+
+    def is_active(self, unit: str) -> bool:
+        return unit in self.active
+
+    def journal(self, unit: str, lines: int = 30) -> str:
+        return f"journal of {unit}"
+
+    def journal_since(self, unit: str, cursor: Path) -> list[str]:
+        """As journalctl with --cursor-file: without the file from the beginning, and the end is noted in it."""
+        seen = int(cursor.read_text()) if cursor.exists() else 0
+        lines = self.lines.get(unit, [])
+        cursor.write_text(str(len(lines)))
+        return lines[seen:]
+
+    def memory_available(self) -> int:
+        return self.available
+
+    def memory_used(self, unit: str) -> int:
+        assert unit in self.active, "systemd knows nothing of a unit that does not run"
+        return self.used
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc) + timedelta(seconds=int(self.clock))
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+        for due in [entry for entry in self.later if entry[0] <= self.clock]:
+            self.later.remove(due)
+            due[1]()
+
+    def serve(self, release_id: str, *statuses: int, tracebacks: int = 0) -> None:
+        """Requests that a release answers, as Gunicorn logs them."""
+        lines = self.lines.setdefault(f"blog@{release_id}.service", [])
+        lines += [json.dumps({"logger": "gunicorn.access", "status": status}, separators=(",", ":")) for status in statuses]
+        lines += ["Traceback (most recent call last):", "ValueError"] * tracebacks
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, root: Path) -> Host:
     """The effects of the module, replaced."""
     made = Host()
-    for name in ("command", "start_unit", "stop_units", "get", "instances"):
-        monkeypatch.setattr(module, name, getattr(made, name))
-    monkeypatch.setattr(module, "is_active", lambda unit: unit in made.active)
-    monkeypatch.setattr(module, "journal", lambda unit, lines=30: f"journal of {unit}")
-    monkeypatch.setattr(module, "now", lambda: datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc))
+    for place in MODULES:
+        for name in EFFECTS:
+            if hasattr(place, name):
+                monkeypatch.setattr(place, name, getattr(made, name))
+    monkeypatch.setattr(syslog, "syslog", lambda *words: None)
     monkeypatch.setattr(Account, "of", classmethod(lambda cls, user, group: cls(user, 4242, 4343)))
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", made.sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: made.clock)
     monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 0, made.free))
     monkeypatch.setattr(os, "fchown", lambda *words: None)
 
     def chown(path: Path, uid: int, gid: int, follow_symlinks: bool = True) -> None:
@@ -112,17 +215,30 @@ def host(monkeypatch: pytest.MonkeyPatch, root: Path) -> Host:
             made.did.append(f"give {path.name} to {uid}:{gid}")
 
     monkeypatch.setattr(os, "chown", chown)
-    point, save = Store.point_current_at, Store.save
+    point, previous, save = Store.point_current_at, Store.point_previous_at, Store.save
 
     def moved(self: Store, release_id: str) -> None:
         point(self, release_id)
         made.did.append(f"current -> {release_id}")
 
+    def linked(self: Store, release_ids: Iterable[str]) -> None:
+        names = list(release_ids)
+        previous(self, names)
+        made.did.append(f"previous -> {' '.join(names)}")
+
     def noted(self: Store, release: Release) -> None:
         save(self, release)
         made.did.append(f"{release.id} is {release.state}")
 
+    following = Store.point_next_at
+
+    def announced(self: Store, release_id: str | None) -> None:
+        following(self, release_id)
+        made.did.append(f"next -> {release_id or 'none'}")
+
+    monkeypatch.setattr(Store, "point_next_at", announced)
     monkeypatch.setattr(Store, "point_current_at", moved)
+    monkeypatch.setattr(Store, "point_previous_at", linked)
     monkeypatch.setattr(Store, "save", noted)
     return made
 
@@ -142,6 +258,7 @@ def root(tmp_path: Path) -> Path:
 
 
 Make = Callable[..., Deploy]
+Existing = Callable[..., Release]
 
 
 @pytest.fixture
@@ -154,7 +271,10 @@ def deploy(root: Path, host: Host) -> Make:
             **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0},
             **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "requirement": None},
             **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": []},
-            **{"python": "python3", "uv": "uv", "migrate_command": "auto", "lock_timeout": 5, "release": None, "keep": 5},
+            **{"python": "python3", "uv": "uv", "static": {}, "owner": "ada@laptop", "retry": "run it again", "force": False, "token": ""},
+            **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},
+            **{"downgrade": False, "schema": "", "keep_warm": False, "leave_as": RETIRED, "memory_margin": 1.2},
+            **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lease_ttl": 120},
         }
         assert set(changes) <= set(parameters)
         return Deploy({**parameters, **changes}, check_mode)
@@ -168,6 +288,9 @@ def existing(root: Path, host: Host) -> Callable[..., Release]:
 
     def make(name: str, state: str, current: bool = False, running: bool = False, **more: Any) -> Release:
         store = Store(root / "srv")
+        if state in (LIVE, RETIRED, ROLLED_BACK):
+            # It served from the time in its id on.
+            more.setdefault("live_at", datetime.strptime(name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc).isoformat())
         made = Release(id=name, fingerprint=more.pop("fingerprint", name), source={"commit": name}, state=state, **more)
         (store.folder(name) / ".venv/bin").mkdir(parents=True)
         (store.folder(name) / "blog.py").write_text("")
@@ -184,7 +307,7 @@ def existing(root: Path, host: Host) -> Callable[..., Release]:
 
 
 @pytest.fixture
-def serving(existing: Callable[..., Release], host: Host) -> Release:
+def serving(existing: Existing, host: Host) -> Release:
     """The old release serves."""
     host.active |= {"blog.socket", "blog.service"}
     return existing(OLD, LIVE, current=True, running=True)
@@ -217,28 +340,30 @@ def untouched(root: Path, host: Host) -> None:
     assert store.live_id() == OLD and state(root, OLD) == LIVE
     assert f"blog@{OLD}.service" in host.active
     assert (store.folder(OLD) / "blog.py").exists()
+    assert not (store.root / "next").is_symlink(), "nginx serves assets of what is not there"
 
 
 # --- plan ---------------------------------------------------------------------------------------
 
 
-def test_nothing_is_needed_when_it_is_live(deploy: Make, existing: Callable[..., Release]) -> None:
+def test_nothing_is_needed_when_it_is_live(deploy: Make, existing: Existing) -> None:
     """[S1] The same source, configuration and interpreter: a second run changes nothing."""
-    existing(OLD, LIVE, current=True, fingerprint=deploy().fingerprint())
-    assert deploy().plan() == {"changed": False, "needed": False, "release": OLD}
+    existing(OLD, LIVE, current=True, running=True, fingerprint=deploy().fingerprint())
+    assert deploy().plan() == {"changed": False, "needed": False, "repair": False, "release": OLD}
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         *({"identity": "other"}, {"wsgi": "blog:create_app()"}, {"python": "python3.13"}, {"processes": ["worker"]}),
-        *({"requirements": []}, {"runtime_files": []}),
+        *({"requirements": []}, {"runtime_files": []}, {"static": {"/static/": "blog/static"}}),
     ],
 )
-def test_a_change_asks_for_a_new_release(deploy: Make, existing: Callable[..., Release], changes: dict[str, Any]) -> None:
+def test_a_change_asks_for_a_new_release(deploy: Make, existing: Existing, changes: dict[str, Any]) -> None:
     """[S1] Anything that decides how the app behaves."""
     existing(OLD, LIVE, current=True, fingerprint=deploy().fingerprint())
-    assert deploy(**changes).plan() == {"changed": False, "needed": True, "release": ""}
+    planned = deploy(**changes).plan()
+    assert (planned["changed"], planned["needed"], planned["repair"], planned["release"]) == (False, True, False, "")
 
 
 def test_a_changed_file_or_interpreter_asks_for_a_new_release(deploy: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,22 +377,80 @@ def test_a_changed_file_or_interpreter_asks_for_a_new_release(deploy: Make, root
 
 def test_the_order_of_lists_asks_for_nothing(deploy: Make) -> None:
     """[S1] Dictionaries and lists of the inventory may be written in any order."""
-    one = deploy(processes=["beat", "worker"], requirements=["a==1", "b==2"]).fingerprint()
-    assert one == deploy(processes=["worker", "beat"], requirements=["b==2", "a==1"]).fingerprint()
+    one = deploy(processes=["beat", "worker"], requirements=["a==1", "b==2"], static={"/a/": "a", "/b/": "b"})
+    other = deploy(processes=["worker", "beat"], requirements=["b==2", "a==1"], static={"/b/": "b", "/a/": "a"})
+    assert one.fingerprint() == other.fingerprint()
 
 
-def test_a_release_that_waits_is_used_again(deploy: Make, existing: Callable[..., Release], serving: Release, host: Host) -> None:
+def test_a_release_that_waits_is_used_again(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
     """[S1] An interrupted deploy goes on where it was: nothing is built twice."""
     existing(NEW, READY, fingerprint=deploy().fingerprint())
-    assert deploy().plan() == {"changed": False, "needed": True, "release": NEW}
+    assert (deploy().plan()["needed"], deploy().plan()["release"]) == (True, NEW)
     assert deploy().prepare() == {"changed": False, "release": NEW}
     assert host.did == []
 
 
-def test_a_failed_release_is_not_used_again(deploy: Make, existing: Callable[..., Release], serving: Release) -> None:
+def test_a_failed_release_is_not_used_again(deploy: Make, existing: Existing, serving: Release) -> None:
     """[S1] The next run tries from the beginning."""
     existing(NEW, FAILED, fingerprint=deploy().fingerprint())
     assert deploy().plan()["release"] == ""
+
+
+def test_an_interrupted_switch_asks_for_a_repair(deploy: Make, existing: Existing, host: Host) -> None:
+    """[S1] Nothing new is wanted, and yet: the release is down, or its worker is, or another one still runs beside it."""
+    existing(OLD, LIVE, current=True, running=True, processes=["worker"], fingerprint=deploy().fingerprint())
+    running = set(host.active)
+    assert deploy().plan()["repair"] is False
+    for active in (running - {f"blog@{OLD}.service"}, running - {f"blog-worker@{OLD}.service"}, running | {f"blog@{OLDER}.service"}):
+        host.active = active
+        planned = deploy().plan()
+        assert (planned["needed"], planned["repair"], planned["changed"]) == (False, True, False), active
+
+
+def test_an_unfinished_manifest_asks_for_a_repair(deploy: Make, existing: Existing) -> None:
+    """[S1] `current` names it, its manifest says something else."""
+    existing(OLD, READY, current=True, running=True, fingerprint=deploy().fingerprint())
+    assert deploy().plan()["repair"] is True
+
+
+def test_what_was_rolled_away_from_is_not_deployed_again_unasked(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
+    """[S4] The same run again, in CI for example: the live release stays, the reason and two ways on are said."""
+    failure = {"step": "burn-in", "reason": "x"}
+    existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint(), failure=failure)
+    planned = deploy().plan()
+    assert (planned["changed"], planned["needed"], planned["repair"], planned["release"]) == (False, False, False, OLD)
+    (warning,) = planned["warnings"]
+    assert NEW in warning and "(burn-in)" in warning and f"{OLD} stays live" in warning and "release_force=true" in warning
+    assert deploy(check_mode=True).plan()["changed"] is False
+    forced = deploy(force=True).plan()
+    assert (forced["needed"], forced["release"], "warnings" in forced) == (True, "", False), "what was rolled back is built anew"
+    assert deploy(identity="another").plan()["needed"] is True
+
+
+def test_what_somebody_rolled_away_from_is_said_so(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
+    """[S4] And a release that is down is started even then."""
+    existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
+    host.active.remove(f"blog@{OLD}.service")
+    planned = deploy().plan()
+    assert "(by hand)" in planned["warnings"][0] and planned["repair"] is True
+
+
+def test_without_a_live_release_nothing_is_held_back(deploy: Make, existing: Existing) -> None:
+    """[S4] Something that may be bad is better than nothing at all."""
+    existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
+    assert deploy().plan()["needed"] is True
+
+
+def test_the_plan_shows_a_diff(deploy: Make, serving: Release) -> None:
+    """[S1] What is live and what would be; for a first deploy nothing is live."""
+    assert deploy(commit="abc").plan()["diff"] == {
+        **{"before": f"{OLD} {OLD}\n", "before_header": "blog live", "after": "abc\n", "after_header": "blog wanted"},
+    }
+    assert deploy(commit="", identity="blog==1.4").plan()["diff"]["after"] == "blog==1.4\n"
+
+
+def test_the_first_plan_shows_that_nothing_is_live(deploy: Make) -> None:
+    assert deploy().plan()["diff"]["before"] == ""
 
 
 # --- prepare ------------------------------------------------------------------------------------
@@ -296,7 +479,7 @@ def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> No
     made = Store(root / "srv").load(NEW)
     assert made and (made.python, made.commit, made.processes) == ("3.13.5", COMMIT, ["beat", "worker"])
     assert made.fingerprint == deploy(processes=["worker", "beat"]).fingerprint()
-    assert made.created_at == "2026-11-20T07:22:01+00:00" and made.lock
+    assert made.created_at == "2026-11-20T07:22:01+00:00" and made.lock and made.created_by == "ada@laptop"
     assert (folder / "blog.py").exists() and not (folder / ".git").exists()
     assert not (root / "srv/current").exists()
 
@@ -387,7 +570,7 @@ def test_what_the_app_brings_itself_is_left_alone(deploy: Make, host: Host, brin
     assert installs == ([asked] if asked else [])
 
 
-def test_an_interrupted_build_is_cleaned_up(deploy: Make, existing: Callable[..., Release], root: Path, serving: Release) -> None:
+def test_an_interrupted_build_is_cleaned_up(deploy: Make, existing: Existing, root: Path, serving: Release) -> None:
     """[S1] A killed build leaves a folder; the next one removes it, and nothing else."""
     existing(OLDER, BUILDING)
     existing("20261117T072201-cafe", RETIRED)
@@ -425,6 +608,115 @@ def test_a_missing_environment_file_is_a_failure_of_its_step(deploy: Make, root:
     with pytest.raises(StepError, match="No such file"):
         deploy().prepare()
     refused(root, NEW, "environment", "No such file")
+
+
+def test_what_another_run_brought_meanwhile_is_not_built_again(deploy: Make, existing: Existing, host: Host) -> None:
+    """[S1] Two runs want the same, the second waited for the lock: its plan is out of date by now."""
+    existing(OLD, LIVE, current=True, running=True, fingerprint=deploy().fingerprint())
+    assert deploy().prepare() == {"changed": False, "release": OLD}
+    assert host.did == []
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(deploy: Make, root: Path, host: Host, serving: Release) -> None:
+    """[S1] Twice the live release would have to fit: room for a new one, and what logs and the database need."""
+    (root / "srv/releases" / OLD / "big").write_bytes(b"x" * 5 * MIB)
+    host.free = deploy_build.RESERVE + 5 * MIB - 1
+    with pytest.raises(StepError, match=r"204 MiB are free, 205 MiB are wanted\. Free some below .*release_keep") as failure:
+        deploy().prepare()
+    assert failure.value.step == "space"
+    assert listed(root / "srv/releases") == [OLD] and host.did == []
+    untouched(root, host)
+    host.free += MIB
+    assert deploy().prepare()["changed"] is True
+
+
+def test_an_interrupted_build_makes_room_first(
+    deploy: Make, existing: Existing, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[S1] What it left may be what fills the disk."""
+    existing(OLDER, BUILDING)
+
+    def usage(path: Path) -> Any:
+        full = (root / "srv/releases" / OLDER).exists()
+        return shutil._ntuple_diskusage(10**12, 0, 0 if full else 10**12)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert deploy().prepare()["changed"] is True
+
+
+def test_static_folders_are_linked_at_their_prefix(deploy: Make, root: Path) -> None:
+    """[S9] `.static/<prefix>` in every release, relative: nginx looks for one path in several releases, also in a moved copy."""
+    (root / "tree/blog/static/app").mkdir(parents=True)
+    (root / "tree/blog/static/app/a.css").write_text("a")
+    (root / "tree/docs").mkdir()
+    (root / "tree/docs/b.html").write_text("b")
+    deploy(static={"/static/": "blog/static", "/a/b/docs/": "docs/"}).prepare()
+    folder = root / "srv/releases" / NEW
+    assert {str(path.relative_to(folder)): str(path.readlink()) for path in folder.rglob("*") if path.is_symlink()} == {
+        **{".static/static": "../blog/static", ".static/a/b/docs": "../../../docs"},
+    }
+    moved = folder.rename(root / "elsewhere")
+    assert (moved / ".static/static/app/a.css").read_text() == "a" and (moved / ".static/a/b/docs/b.html").read_text() == "b"
+
+
+@pytest.mark.parametrize("first", ["/static/", "/static/admin/"])
+def test_a_prefix_within_another_is_linked_or_refused(deploy: Make, root: Path, first: str) -> None:
+    """[S9] Whichever comes first in the inventory; never a link in the app's own folders, which nothing would lead to."""
+    for name in ("static", "pkg/admin/static"):
+        (root / "tree" / name).mkdir(parents=True)
+        (root / "tree" / name / "x.css").write_text(name)
+    static = {"/static/": "static", "/static/admin/": "pkg/admin/static"}
+    try:
+        deploy(static=dict(sorted(static.items(), key=lambda pair: pair[0] != first))).prepare()
+    except StepError as failure:
+        assert failure.step == "source"
+        return
+    folder = root / "srv/releases" / NEW
+    assert (folder / ".static/static/x.css").read_text() == "static"
+    assert (folder / ".static/static/admin/x.css").read_text() == "pkg/admin/static"
+    assert listed(folder / "static") == ["x.css"]
+
+
+def test_a_source_cannot_lead_the_links_elsewhere(deploy: Make, root: Path) -> None:
+    """[A5] A link of that name in the source: root would write where it points."""
+    outside = root / "outside"
+    outside.mkdir()
+    (root / "tree/.static").symlink_to(outside)
+    deploy(static={"/static/": "blog/static"}).prepare()
+    assert listed(outside) == []
+    assert str((root / "srv/releases" / NEW / ".static/static").readlink()) == "../blog/static"
+
+
+def test_the_digest_of_the_migrations_is_noted(deploy: Make, root: Path) -> None:
+    """[A13] To tell later whether there is anything to migrate."""
+    deploy().prepare()
+    made = Store(root / "srv").load(NEW)
+    assert made and made.migrations is None
+    (root / "tree/migrations").mkdir()
+    (root / "tree/migrations/env.py").write_text("")
+    second = deploy(identity="other", commit="").prepare()["release"]
+    made = Store(root / "srv").load(second)
+    assert made and made.migrations == schema.digest(root / "tree")
+
+
+def test_a_failure_is_kept_with_its_release(deploy: Make, root: Path, host: Host) -> None:
+    """[S1] The capsule: step, reason, time, and the command to try again with."""
+    host.fails = {"--check-config": "ImportError: x"}
+    with pytest.raises(StepError):
+        deploy(retry="ansible-playbook deploy.yml").prepare()
+    made = Store(root / "srv").load(NEW)
+    assert made and made.failure == {
+        **{"step": "import", "reason": "ImportError: x", "at": "2026-11-20T07:22:01+00:00", "retry": "ansible-playbook deploy.yml"},
+    }
+
+
+def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] `journalctl -t slipway` shows how far a run came that was killed."""
+    noted: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda level, text: noted.append(text))
+    deploy(action="prepare").prepare()
+    steps = ["source", "virtual environment", "dependencies", "environment", "import"]
+    assert noted == [f"blog: prepare: {step}" for step in steps]
 
 
 # --- unpack -------------------------------------------------------------------------------------
@@ -481,27 +773,28 @@ def test_an_archive_that_cannot_be_read_is_a_failure_of_its_step(deploy: Make, r
 
 
 @pytest.mark.parametrize("place", ["migrations/env.py", "blog/migrations/env.py", "src/blog/migrations/env.py"])
-def test_a_migrations_folder_is_found(deploy: Make, existing: Callable[..., Release], root: Path, host: Host, place: str) -> None:
+def test_a_migrations_folder_is_found(deploy: Make, existing: Existing, root: Path, host: Host, place: str) -> None:
     """[A13] `auto` runs the upgrade from the new release, with a limit on the wait for locks."""
     existing(NEW, READY)
     env = root / "srv/releases" / NEW / place
     env.parent.mkdir(parents=True)
     env.write_text("")
     (root / "srv/releases" / NEW / ".venv/bin/flask").write_text("")
-    host.revisions = ["0001", "0002"]
-    assert deploy(release=NEW, lock_timeout=7).migrate() == {"changed": True, "release": NEW, "output": "said systemd-run"}
-    line = host.did[0]
+    host.revision, host.upgrades_to = "0001", "0002"
+    result = deploy(release=NEW, lock_timeout=7).migrate()
+    assert (result["changed"], result["release"], result["output"]) == (True, NEW, "said systemd-run")
+    line = next(line for line in host.did if "systemd-run" in line)
     assert line.endswith(f" {root}/srv/releases/{NEW}/.venv/bin/flask db upgrade")
     assert "--property=Environment=PGOPTIONS=-clock_timeout=7000" in line and "--unit=blog-migrate-step" in line
     found = Store(root / "srv").load(NEW)
     assert found and (found.schema_before, found.schema_after, found.state) == ("0001", "0002", READY)
 
 
-def test_the_schema_is_asked_as_the_app(deploy: Make, existing: Callable[..., Release], root: Path, host: Host) -> None:
+def test_the_schema_is_asked_as_the_app(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
     """[A13] With the app's rights; the password stays out of the list of processes; secrets win over the environment."""
     existing(NEW, READY)
     (root / "etc/secrets").write_text('DATABASE_URL="postgresql://blog:pa%40ss@db.example:5433/blog2"\n')
-    host.revisions = ["0007"]
+    host.revision = "0007"
     assert deploy().schema(Store(root / "srv").load(NEW)) == "0007"  # type: ignore[arg-type]
     asked = host.environments["psql"]
     assert {name: asked[name] for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD")} == {
@@ -511,13 +804,13 @@ def test_the_schema_is_asked_as_the_app(deploy: Make, existing: Callable[..., Re
     assert account and account.name == "blog"
 
 
-def test_a_database_without_a_revision_is_no_failure(deploy: Make, existing: Callable[..., Release], root: Path, host: Host) -> None:
+def test_a_database_without_a_revision_is_no_failure(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
     """[A13] A fresh database has no table yet; an app may have no database of this kind."""
     made = existing(NEW, READY)
     assert deploy().schema(made) is None
     (root / "srv/releases" / NEW / "environment").write_text('DATABASE_URL="mysql://x/y"\n')
-    host.revisions = ["0001"]
-    assert deploy().schema(made) is None and host.revisions == ["0001"]
+    host.revision = "0001"
+    assert deploy().schema(made) is None
 
 
 @pytest.mark.parametrize(
@@ -529,34 +822,32 @@ def test_a_database_without_a_revision_is_no_failure(deploy: Make, existing: Cal
         ("/usr/local/bin/migrate --now", ["/usr/local/bin/migrate", "--now"]),
     ],
 )
-def test_the_migration_command(deploy: Make, existing: Callable[..., Release], root: Path, asked: str, words: list[str]) -> None:
+def test_the_migration_command(deploy: Make, existing: Existing, root: Path, asked: str, words: list[str]) -> None:
     """[A13] `auto` without a migrations folder and an empty command mean none; programs of the release come first."""
-    existing(NEW, READY)
-    folder = root / "srv/releases" / NEW
-    (folder / ".venv/bin/alembic").write_text("")
-    assert deploy(migrate_command=asked).migration(folder) == words
+    made = existing(NEW, READY)
+    (root / "srv/releases" / NEW / ".venv/bin/alembic").write_text("")
+    assert deploy(migrate_command=asked).migration(made) == words
 
 
-def test_a_migration_runs_once(deploy: Make, existing: Callable[..., Release], host: Host, root: Path) -> None:
+def test_a_migration_runs_once(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
     """[A13] Not again for a release that is migrated, that serves, or when there is nothing to do."""
     existing(NEW, READY, schema_after="0002")
     existing(OLD, LIVE, current=True)
     existing(OLDER, READY)
     for name, asked in ((NEW, "flask db upgrade"), (OLD, "flask db upgrade"), (OLDER, "auto")):
-        assert deploy(release=name, migrate_command=asked).migrate() == {"changed": False, "release": name, "output": ""}
+        nothing = {"changed": False, "release": name, "output": "", "restore_point": None}
+        assert deploy(release=name, migrate_command=asked).migrate() == nothing
     assert host.did == []
 
 
-def test_a_migration_that_changes_nothing_says_so(deploy: Make, existing: Callable[..., Release], host: Host) -> None:
+def test_a_migration_that_changes_nothing_says_so(deploy: Make, existing: Existing, host: Host) -> None:
     """[A13] Most deploys have no new revision."""
     existing(NEW, READY)
-    host.revisions = ["0002", "0002"]
+    host.revision = "0002"
     assert deploy(release=NEW, migrate_command="flask db upgrade").migrate()["changed"] is False
 
 
-def test_a_migration_that_fails_stops_the_deploy(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, serving: Release
-) -> None:
+def test_a_migration_that_fails_stops_the_deploy(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
     """[A13] With what the command said; the old release serves on."""
     existing(NEW, READY)
     host.fails = {"systemd-run": "canceling statement due to lock timeout"}
@@ -566,23 +857,327 @@ def test_a_migration_that_fails_stops_the_deploy(
     untouched(root, host)
 
 
+UP = "flask db upgrade"
+BACKUP = "backup.py --json create"
+
+
+def migrations(root: Path, host: Host, *undone: bool) -> None:
+    """Scripts 0001, 0002 … and whether each can be undone; the database is at 0001 and goes to the last."""
+    host.scripts = [(f"{number:04}", f"step {number}", can) for number, can in enumerate(undone, 1)]
+    host.revision, host.upgrades_to = "0001", f"{len(undone):04}"
+
+
+@pytest.mark.parametrize(
+    ("live", "runs"),
+    [
+        ({"migrations": "m1", "schema_after": "0002"}, False),
+        ({"migrations": "m2", "schema_after": "0002"}, True),
+        ({"migrations": None, "schema_after": "0002"}, True),
+        # The live release left it elsewhere: the database was restored, say.
+        ({"migrations": "m1", "schema_after": "0001"}, True),
+    ],
+)
+def test_without_new_scripts_nothing_is_migrated(
+    deploy: Make, existing: Existing, host: Host, root: Path, live: dict[str, Any], runs: bool
+) -> None:
+    """[A13] Most deploys: not even the app is loaded for that."""
+    existing(OLD, LIVE, current=True, **live)
+    existing(NEW, READY, migrations="m1")
+    host.revision = "0002"
+    result = deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    assert any("migrate-step" in line for line in host.did) is runs
+    assert any(line.startswith("backup.py") for line in host.did) is runs
+    found = Store(root / "srv").load(NEW)
+    assert found and (found.state, found.schema_before, found.schema_after) == (READY, "0002", "0002")
+    assert runs or (result["changed"], result["output"], result["restore_point"]) == (False, "no new migrations", None)
+
+
+def test_a_restore_point_is_taken_before_the_migration(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    """[D1] Named in the manifest before the first statement runs, so that a killed migration can be undone, too."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    result = deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    taken, noted, migrated = (
+        next(i for i, line in enumerate(host.did) if part in line) for part in (f"{BACKUP} --label before-{NEW.lower()}", "is ready", UP)
+    )
+    assert taken < noted < migrated
+    assert result["restore_point"] == "20261120T072201Z-before"
+    found = Store(root / "srv").load(NEW)
+    assert found and found.restore_point == "20261120T072201Z-before"
+    account = host.accounts["backup.py"]
+    assert account is None, "the backup is root's"
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("off", "none: "),
+        ("empty", "none: the database is empty"),
+        ("large", "none: the database has 2048 MiB, over deploy_restore_point_max (1024 MiB)"),
+        ("absent", "none: backup.py is not there yet"),
+    ],
+)
+def test_a_migration_without_a_restore_point_says_why(
+    deploy: Make, existing: Existing, host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, what: str, reason: str
+) -> None:
+    """[D1] It runs all the same."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    if what == "empty":
+        host.revision = None
+    host.database_bytes = 2 * 2**30 if what == "large" else 2**30
+    monkeypatch.setattr(shutil, "which", lambda program: None if what == "absent" and program == "backup.py" else f"/usr/bin/{program}")
+    result = deploy(release=NEW, migrate_command=UP, restore_point_command="" if what == "off" else BACKUP).migrate()
+    assert result["changed"] is True and result["restore_point"].startswith(reason)
+    assert not any(line.startswith("backup.py") for line in host.did)
+    found = Store(root / "srv").load(NEW)
+    assert found and found.restore_point is None and found.schema_after == "0002"
+
+
+def test_a_restore_point_of_the_largest_size_is_taken(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    """[D1] The limit itself is not over it."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.database_bytes = 2**30
+    assert deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()["restore_point"] == "20261120T072201Z-before"
+
+
+def test_a_restore_point_that_fails_stops_the_deploy(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
+    """[D1] Before the database is touched."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.fails = {"backup.py": "No space left on device"}
+    with pytest.raises(StepError, match="No space left"):
+        deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    refused(root, NEW, "restore point", "No space left")
+    assert host.revision == "0001"
+    untouched(root, host)
+
+
+@pytest.mark.parametrize("said", ["", "done", "{", '{"bytes": 5}', "[]"])
+def test_a_restore_point_without_a_name_stops_the_deploy(
+    deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, said: str
+) -> None:
+    """[D1] A command of the operator's own may print anything; that is no restore point one could find again."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.backup = said
+    with pytest.raises(StepError):
+        deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    refused(root, NEW, "restore point", "")
+    assert host.revision == "0001"
+
+
+def test_a_schema_that_the_live_release_cannot_live_with_goes_back(
+    deploy: Make, existing: Existing, serving: Release, host: Host, root: Path
+) -> None:
+    """[S5] Expand and contract in one step: the old release breaks, so the migration is undone while it still serves."""
+    existing(NEW, READY)
+    migrations(root, host, True, True, True)
+    host.answers = [(200, "")]
+    host.fails = {}
+    broken = deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP)
+    host.answers = [(500, "column note.mood does not exist")]
+    with pytest.raises(StepError) as failure:
+        broken.migrate()
+    evidence = failure.value.evidence
+    assert f"The live release {OLD} is not ready on the new schema: 500 column note.mood does not exist" in evidence
+    assert "The migration was undone: the schema is at 0001 again." in evidence
+    line = next(line for line in host.did if "downgrade-step" in line)
+    assert line.endswith(f"{root}/srv/releases/{NEW}/.venv/bin/flask db downgrade 0001") and "lock_timeout=5000" in line
+    assert host.revision == "0001"
+    refused(root, NEW, "compatibility", "The migration was undone")
+    untouched(root, host)
+    assert set(host.asked) == {("/run/blog/gunicorn.sock", "/healthz/ready", "blog.example.com")}
+
+
+def test_one_probe_that_fails_is_no_verdict(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
+    """[S5] The release that serves is asked for a few seconds."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.answers = [(503, "busy"), (0, "timed out"), (200, "ok")]
+    assert deploy(release=NEW, migrate_command=UP).migrate()["changed"] is True
+    assert host.revision == "0002" and 0 < host.clock <= deploy_migrate.STILL_READY_WITHIN
+
+
+@pytest.mark.parametrize("why", ["first", "down"])
+def test_nobody_is_asked_where_nobody_serves(deploy: Make, existing: Existing, host: Host, root: Path, why: str) -> None:
+    """[S5] A first deploy, and a live release that was down before."""
+    if why == "down":
+        existing(OLD, LIVE, current=True)
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.answers = [(500, "")]
+    assert deploy(release=NEW, migrate_command=UP).migrate()["changed"] is True
+    assert host.asked == []
+
+
+@pytest.mark.parametrize("point", ["20261120T072201Z-before", None])
+def test_a_migration_that_cannot_be_undone_is_said_so(
+    deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, point: str | None
+) -> None:
+    """[S5] With the way back: the restore point, where there is one."""
+    existing(NEW, READY)
+    migrations(root, host, True, True, False)
+    host.answers = [(500, "")]
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP if point else "").migrate()
+    assert "could not be undone: these migrations have no downgrade: 0003 (step 3). Nothing of the schema" in failure.value.evidence
+    assert (f"playbooks/restore.yml -e backup={point}" if point else "Go back with a backup") in failure.value.evidence
+    assert not any("downgrade-step" in line for line in host.did) and host.revision == "0003"
+    untouched(root, host)
+
+
+def test_a_downgrade_that_fails_is_said_so(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
+    """[S5] It waits for locks no longer than the migration did."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.answers, host.fails = [(500, "")], {"downgrade-step": "canceling statement due to lock timeout"}
+    with pytest.raises(StepError, match=r"could not be undone: canceling statement due to lock timeout"):
+        deploy(release=NEW, migrate_command=UP).migrate()
+    refused(root, NEW, "compatibility", "not ready on the new schema")
+
+
+@pytest.mark.parametrize("why", ["not PostgreSQL", "no psql", "psql failed once"])
+def test_a_schema_of_unknown_revision_is_never_brought_to_its_beginning(
+    deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """[S5] `flask db downgrade base` drops every table. What could not be read before the migration is no empty database."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.answers = [(500, "")]
+    if why == "not PostgreSQL":
+        (root / "srv/releases" / NEW / "environment").write_text('DATABASE_URL="mysql://x/y"\n')
+    elif why == "no psql":
+        monkeypatch.setattr(shutil, "which", lambda program: None if program == "psql" else program)
+    else:
+        # The very first question is not answered.
+        psql = host.command
+        asked: list[str] = []
+
+        def once(*words: str, **options: Any) -> str:
+            if words[0] == "psql":
+                asked.append(words[-1])
+                if len(asked) == 1:
+                    raise CommandError("connection timed out")
+            return psql(*words, **options)
+
+        for place in MODULES:
+            monkeypatch.setattr(place, "command", once, raising=False)
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW, migrate_command=UP).migrate()
+    assert not [line for line in host.did if "db downgrade" in line], "all tables are gone"
+    assert "was undone" not in failure.value.evidence
+
+
+def test_a_killed_migration_keeps_its_beginning(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
+    """[S1] The next run finds the schema migrated already: the way back leads to where the first run began."""
+    existing(NEW, READY, schema_before="0001", restore_point="the-first")
+    migrations(root, host, True, True)
+    host.revision = "0002"
+    host.answers = [(500, "")]
+    with pytest.raises(StepError):
+        deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    found = Store(root / "srv").load(NEW)
+    assert found and (found.schema_before, found.restore_point) == ("0001", "the-first")
+    assert host.revision == "0001"
+
+
+def test_a_command_that_an_interrupted_run_left_does_not_stop_the_next(
+    deploy: Make, existing: Existing, serving: Release, host: Host, root: Path
+) -> None:
+    """[S1] `kill -9` of the module leaves its transient unit: systemd refuses a second one of the name until it has ended."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.active.add("blog-migrate-step.service")
+    plain = host.note
+
+    def note(line: str) -> None:
+        plain(line)
+        if "--unit=blog-migrate-step" in line and "blog-migrate-step.service" in host.active:
+            raise CommandError("Unit blog-migrate-step.service was already loaded or has a fragment file.")
+
+    host.note = note  # type: ignore[method-assign]
+    host.later = [(2.0, lambda: host.active.discard("blog-migrate-step.service"))]
+    assert deploy(release=NEW, migrate_command=UP).migrate()["changed"] is True
+
+
+# --- downgrade ----------------------------------------------------------------------------------
+
+
+def test_the_schema_goes_back_with_the_newer_releases_scripts(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    """[S5] Only they know the way; after a restore point."""
+    existing(NEW, LIVE, current=True, schema_after="0003")
+    migrations(root, host, True, True, True)
+    host.revision = "0003"
+    result = deploy(release=NEW, schema="0001", restore_point_command=BACKUP).downgrade()
+    assert (result["changed"], result["release"], result["restore_point"]) == (True, NEW, "20261120T072201Z-before")
+    assert host.revision == "0001"
+    taken, down = (next(i for i, line in enumerate(host.did) if part in line) for part in ("backup.py", "downgrade-step"))
+    assert taken < down and host.did[down].endswith(f"{NEW}/.venv/bin/flask db downgrade 0001")
+    assert deploy(release=NEW, schema="0001", restore_point_command=BACKUP).downgrade()["changed"] is False
+
+
+def test_a_migration_without_downgrade_stops_the_way_back(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    """[S5] Before any step of it, not halfway; with the names of those that stand in the way."""
+    existing(NEW, LIVE, current=True, running=True)
+    migrations(root, host, True, True, False, True)
+    host.revision = "0004"
+    with pytest.raises(StepError, match=r"no downgrade: 0003 \(step 3\)\. Nothing of the schema was changed") as failure:
+        deploy(release=NEW, schema="0001").downgrade()
+    assert failure.value.step == "downgrade" and host.revision == "0004"
+    assert not any("downgrade-step" in line for line in host.did)
+    assert state(root, NEW) == LIVE and (root / "srv/releases" / NEW / "blog.py").exists()
+    # What is not on the way does not matter.
+    assert deploy(release=NEW, schema="0003").downgrade()["changed"] is True
+
+
+def test_the_schema_never_goes_back_to_before_its_beginning(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    """[S5] That would drop every table, and an empty target may as well mean that nobody knows."""
+    existing(NEW, LIVE, current=True)
+    migrations(root, host, True, True)
+    host.revision = "0002"
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW, schema="", restore_point_command=BACKUP).downgrade()
+    assert failure.value.step == "downgrade" and host.revision == "0002"
+    assert host.did == []
+
+
+def test_a_schema_that_cannot_be_read_is_not_changed(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    """[S5] Neither the way nor what stands in it is known, and there would be no restore point."""
+    existing(NEW, LIVE, current=True)
+    host.revision = "0002"
+    host.fails = {"psql": "connection timed out"}
+    with pytest.raises(StepError):
+        deploy(release=NEW, schema="0001", restore_point_command=BACKUP).downgrade()
+    assert not any("db downgrade" in line for line in host.did)
+
+
+def test_a_downgrade_in_check_mode_changes_nothing(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
+    existing(NEW, LIVE, current=True)
+    migrations(root, host, True, True)
+    host.revision = "0002"
+    deploy(check_mode=True, release=NEW, schema="0001", restore_point_command=BACKUP).downgrade()
+    assert host.did == [] and host.revision == "0002"
+
+
 # --- rehearse -----------------------------------------------------------------------------------
 
 REHEARSAL = f"blog-rehearsal@{NEW}.service"
 
 
-def test_a_release_is_rehearsed_until_it_is_ready(deploy: Make, existing: Callable[..., Release], host: Host, serving: Release) -> None:
+def test_a_release_is_rehearsed_until_it_is_ready(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
     """[S1] [A14] On a private socket, asked as nginx would ask, with patience; and stopped when it is done."""
     existing(NEW, READY)
     host.answers = [(0, "FileNotFoundError"), (503, "warming up"), (200, "ok")]
     assert deploy(release=NEW, ready_timeout=60).rehearse() == {"changed": False, "release": NEW}
     assert host.did == [f"start {REHEARSAL}", f"systemctl stop {REHEARSAL}"]
-    assert host.asked == [("/run/blog-rehearsal/gunicorn.sock", "/healthz/ready", "blog.example.com")] * 3
+    assert host.asked == [("/run/blog-rehearsal/gunicorn.sock", "/healthz/ready", "blog.example.com")] * 3 + [
+        ("/run/blog-rehearsal/gunicorn.sock", "/", "blog.example.com")
+    ]
 
 
-def test_a_release_that_is_not_ready_in_time_is_refused(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, serving: Release
-) -> None:
+def test_a_release_that_is_not_ready_in_time_is_refused(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
     """[S1] [A14] The answer and the journal are the evidence; the rehearsal is stopped; the old release serves."""
     existing(NEW, READY)
     host.answers = [(500, "database: connection refused")]
@@ -594,7 +1189,7 @@ def test_a_release_that_is_not_ready_in_time_is_refused(
     untouched(root, host)
 
 
-def test_a_redirect_is_not_ready(deploy: Make, existing: Callable[..., Release], root: Path, host: Host) -> None:
+def test_a_redirect_is_not_ready(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
     """[A14] 200 and nothing else: a login page is no health."""
     existing(NEW, READY)
     host.answers = [(302, "")]
@@ -604,7 +1199,7 @@ def test_a_redirect_is_not_ready(deploy: Make, existing: Callable[..., Release],
 
 
 def test_a_rehearsal_that_dies_is_noticed_at_once(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+    deploy: Make, existing: Existing, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[S1] Nobody waits for the timeout of a process that is gone."""
     existing(NEW, READY)
@@ -619,7 +1214,7 @@ def test_a_rehearsal_that_dies_is_noticed_at_once(
     refused(root, NEW, "readiness", f"journal of {REHEARSAL}")
 
 
-def test_a_rehearsal_that_does_not_start_is_stopped(deploy: Make, existing: Callable[..., Release], root: Path, host: Host) -> None:
+def test_a_rehearsal_that_does_not_start_is_stopped(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
     """[S1] systemd would go on trying."""
     existing(NEW, READY)
     host.fails = {f"start {REHEARSAL}": "ModuleNotFoundError: No module named 'blog'"}
@@ -635,20 +1230,60 @@ def test_what_serves_is_not_rehearsed(deploy: Make, serving: Release, host: Host
     assert host.did == []
 
 
+@pytest.mark.parametrize(
+    ("status", "fine"), [*((status, True) for status in (200, 301, 302, 401, 404)), *((status, False) for status in (500, 502, 0))]
+)
+def test_the_front_page_is_asked_too(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, status: int, fine: bool
+) -> None:
+    """[S1] An app that says it is ready and fails every request; a redirect to the login, or no page there, is the app's own matter."""
+    existing(NEW, READY)
+    host.front = (status, "TemplateNotFound")
+    if fine:
+        assert deploy(release=NEW).rehearse()["release"] == NEW
+        assert state(root, NEW) == READY
+    else:
+        with pytest.raises(StepError, match=rf"says it is ready, but GET / answered {status or 'nothing'}: TemplateNotFound"):
+            deploy(release=NEW).rehearse()
+        refused(root, NEW, "readiness", f"journal of {REHEARSAL}")
+    assert REHEARSAL not in host.active
+    untouched(root, host)
+
+
+def test_a_release_to_go_back_to_survives_its_rehearsal(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S4] It may not be able to live with today's schema; with the schema back it may."""
+    existing(OLDER, RETIRED)
+    host.answers = [(500, "column does not exist")]
+    with pytest.raises(StepError, match="answered 500"):
+        deploy(release=OLDER, ready_timeout=-1).rehearse()
+    assert state(root, OLDER) == RETIRED and (root / "srv/releases" / OLDER / "blog.py").exists()
+
+
+def test_a_rehearsal_that_an_interrupted_run_left_is_stopped(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[S1] It holds memory, and the folder of the private socket goes when it ends."""
+    existing(NEW, READY)
+    host.active.add(f"blog-rehearsal@{OLDER}.service")
+    deploy(release=NEW).rehearse()
+    assert f"blog-rehearsal@{OLDER}.service" not in host.active
+
+
 # --- activate -----------------------------------------------------------------------------------
 
 
 def test_the_new_release_serves_before_the_old_one_stops(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, serving: Release
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
     """[S1] [S2] New started, then written down, then current moved, and only then the old one stopped: no moment without one."""
     existing(NEW, READY)
-    assert deploy(release=NEW).activate() == {"changed": True, "release": NEW}
+    assert deploy(release=NEW).activate() == {"changed": True, "release": NEW, "overlap": True}
     assert host.did == [
+        f"next -> {NEW}",
         "start blog.service",
         f"start blog@{NEW}.service",
         f"{NEW} is live",
+        f"previous -> {OLD}",
         f"current -> {NEW}",
+        "next -> none",
         f"systemctl stop blog@{OLD}.service",
         f"{OLD} is retired",
     ]
@@ -659,11 +1294,11 @@ def test_the_new_release_serves_before_the_old_one_stops(
 
 def test_a_second_activation_changes_nothing(deploy: Make, serving: Release, host: Host) -> None:
     """[S1] Idempotent."""
-    assert deploy(release=OLD).activate() == {"changed": False, "release": OLD}
+    assert deploy(release=OLD).activate() == {"changed": False, "release": OLD, "overlap": True}
     assert host.did == []
 
 
-def test_background_processes_move_with_the_release(deploy: Make, existing: Callable[..., Release], host: Host) -> None:
+def test_background_processes_move_with_the_release(deploy: Make, existing: Existing, host: Host) -> None:
     """[A15] The new worker starts with the new release; the old ones stop, also one that the new release no longer has."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
@@ -675,7 +1310,7 @@ def test_background_processes_move_with_the_release(deploy: Make, existing: Call
     assert stops == [[f"{unit}@{OLD}.service" for unit in ("blog", "blog-beat", "blog-worker")]]
 
 
-def test_what_an_interrupted_switch_left_is_stopped(deploy: Make, existing: Callable[..., Release], host: Host, serving: Release) -> None:
+def test_what_an_interrupted_switch_left_is_stopped(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
     """[S1] Killed between the start and the stop: two releases answer; the next run leaves one."""
     host.active.add(f"blog@{OLDER}.service")
     assert deploy(release=OLD).activate()["changed"] is True
@@ -683,9 +1318,11 @@ def test_what_an_interrupted_switch_left_is_stopped(deploy: Make, existing: Call
     assert f"systemctl stop blog@{OLD}.service" not in host.did
 
 
-@pytest.mark.parametrize("killed_at", ["is live", "current ->", "systemctl stop", "is retired"])
+@pytest.mark.parametrize(
+    "killed_at", ["next ->", "start", "is live", "previous ->", "current ->", "next -> none", "systemctl stop", "is retired"]
+)
 def test_a_switch_that_is_killed_is_finished_by_the_next_run(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, serving: Release, killed_at: str
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, killed_at: str
 ) -> None:
     """[S1] At whichever step: something serves all the time, and running it again ends in the same state."""
     existing(NEW, READY)
@@ -713,22 +1350,23 @@ def test_a_switch_that_is_killed_is_finished_by_the_next_run(
 def test_what_was_stopped_by_hand_is_started_again(deploy: Make, serving: Release, host: Host) -> None:
     """[A9] The run that finds nothing new still leaves the app up, and does not touch current."""
     host.active.remove(f"blog@{OLD}.service")
-    assert deploy(release=OLD).activate() == {"changed": True, "release": OLD}
+    assert deploy(release=OLD).activate() == {"changed": True, "release": OLD, "overlap": True}
     assert f"blog@{OLD}.service" in host.active
     assert not [line for line in host.did if "stop" in line]
 
 
-def test_the_first_release_opens_the_socket_first(deploy: Make, existing: Callable[..., Release], host: Host) -> None:
+def test_the_first_release_opens_the_socket_first(deploy: Make, existing: Existing, host: Host) -> None:
     """[S1] systemd refuses a socket whose service is active; and without blog.service it would start an instance itself."""
     existing(NEW, READY)
     host.active.add("blog.service")
     deploy(release=NEW).activate()
-    assert host.did[:4] == ["systemctl stop blog.service", "start blog.socket", "start blog.service", f"start blog@{NEW}.service"]
+    started = [line for line in host.did if line.startswith(("start", "systemctl"))]
+    assert started == ["systemctl stop blog.service", "start blog.socket", "start blog.service", f"start blog@{NEW}.service"]
 
 
 @pytest.mark.parametrize("fails", [f"start blog@{NEW}.service", f"start blog-worker@{NEW}.service"])
 def test_a_start_that_fails_leaves_the_old_release_live(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, serving: Release, fails: str
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, fails: str
 ) -> None:
     """[S1] What was started of the new one is stopped again; the reason is kept."""
     existing(NEW, READY, processes=["worker"])
@@ -751,7 +1389,7 @@ def test_a_live_release_that_does_not_start_keeps_its_files(deploy: Make, servin
 
 
 def test_a_release_that_served_before_survives_a_failed_start(
-    deploy: Make, existing: Callable[..., Release], serving: Release, root: Path, host: Host
+    deploy: Make, existing: Existing, serving: Release, root: Path, host: Host
 ) -> None:
     """[S1] Going back to it must not destroy it: the next try may find the database up again."""
     existing(OLDER, RETIRED)
@@ -763,7 +1401,7 @@ def test_a_release_that_served_before_survives_a_failed_start(
 
 
 def test_an_old_release_that_cannot_be_stopped_is_said_so(
-    deploy: Make, existing: Callable[..., Release], serving: Release, root: Path, host: Host
+    deploy: Make, existing: Existing, serving: Release, root: Path, host: Host
 ) -> None:
     """[S1] The switch has happened by then, and the message says that rather than the contrary."""
     existing(NEW, READY)
@@ -771,7 +1409,7 @@ def test_an_old_release_that_cannot_be_stopped_is_said_so(
     with pytest.raises(StepError, match="timed out") as failure:
         deploy(release=NEW).activate()
     assert Store(root / "srv").live_id() == NEW and state(root, NEW) == LIVE
-    assert f"the switch itself succeeded: release {NEW} serves" in module.message(failure.value, NEW)
+    assert f"the switch itself succeeded: release {NEW} serves" in module.message(failure.value, NEW, "run it again")
 
 
 @pytest.mark.parametrize("name", [None, "20990101T000000-none"])
@@ -783,10 +1421,430 @@ def test_a_release_that_does_not_exist_is_named(deploy: Make, serving: Release, 
     untouched(root, host)
 
 
+def test_a_repair_that_fails_leaves_what_still_serves(deploy: Make, existing: Existing, host: Host) -> None:
+    """[S1] A worker of the live release does not start: its Gunicorn goes on serving all the while."""
+    host.active |= {"blog.socket", "blog.service", f"blog@{OLD}.service"}
+    existing(OLD, LIVE, current=True, processes=["worker"])
+    host.fails = {f"start blog-worker@{OLD}": "redis is down"}
+    with pytest.raises(StepError, match="redis is down"):
+        deploy(release=OLD).activate()
+    assert f"blog@{OLD}.service" in host.active
+    assert not [line for line in host.did if "stop" in line and f"blog@{OLD}" in line], "visitors were cut off"
+
+
+def test_the_releases_before_keep_their_assets_reachable(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S9] The two that served last, by the times in their manifests; never what only was built, or failed."""
+    host.active |= {"blog.socket", "blog.service"}
+    srv = root / "srv"
+
+    def links() -> list[str]:
+        return [link.readlink().name if (link := srv / f"previous-{number}").is_symlink() else "" for number in (1, 2)]
+
+    existing(OLDER, READY)
+    existing("20261117T072201-fa11ed00", FAILED)
+    deploy(release=OLDER).activate()
+    assert links() == ["", ""]
+    host.clock += 10
+    existing(OLD, READY)
+    deploy(release=OLD).activate()
+    assert links() == [OLDER, ""]
+    host.clock += 10
+    existing(NEW, READY)
+    deploy(release=NEW).activate()
+    assert links() == [OLD, OLDER]
+    host.clock += 10
+    deploy(release=OLDER).activate()
+    assert links() == [NEW, OLD]
+    assert str((srv / "previous-1").readlink()) == f"releases/{NEW}"
+
+
+def test_assets_are_found_at_every_moment_of_a_switch(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S9] Whenever a release runs, nginx has a link to it: pages of the new one ask for its files before `current` has moved."""
+    existing(NEW, READY)
+    srv = root / "srv"
+    seen: list[str] = []
+
+    class Watched(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            links = {link.readlink().name for name in ("current", "next", "previous-1", "previous-2") if (link := srv / name).is_symlink()}
+            running = {unit.split("@")[1].removesuffix(".service") for unit in host.active if "@" in unit}
+            seen.append(f"{line}: {running - links}")
+
+    host.did = Watched()
+    deploy(release=NEW).activate()
+    assert len(seen) > 8 and [moment for moment in seen if not moment.endswith("set()")] == []
+
+
+# --- activate beside the old one, settle --------------------------------------------------------
+
+
+def test_the_old_release_stays_warm_until_it_is_let_go(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S3] Both serve during the burn-in; then the old one drains, and is marked."""
+    existing(NEW, READY)
+    both = {"blog.socket", "blog.service", f"blog@{OLD}.service", f"blog@{NEW}.service"}
+    assert deploy(release=NEW, keep_warm=True).activate() == {"changed": True, "release": NEW, "overlap": True}
+    assert host.active == both and (state(root, OLD), state(root, NEW)) == (LIVE, LIVE)
+    assert Store(root / "srv").live_id() == NEW
+    found = Store(root / "srv").load(NEW)
+    assert found and found.replaces == OLD
+    assert deploy().settle() == {"changed": True, "release": NEW}
+    assert host.active == both - {f"blog@{OLD}.service"} and (state(root, OLD), state(root, NEW)) == (RETIRED, LIVE)
+    assert deploy().settle() == {"changed": False, "release": NEW}
+
+
+def test_only_the_release_that_is_replaced_stays_warm(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[S1] A second activation, and a repair, have none: what an interrupted burn-in left is stopped."""
+    host.active.add(f"blog@{OLDER}.service")
+    assert deploy(release=OLD, keep_warm=True).activate()["changed"] is True
+    assert f"blog@{OLDER}.service" not in host.active
+
+
+@pytest.mark.parametrize("mark", [RETIRED, ROLLED_BACK])
+def test_what_is_let_go_is_marked_as_asked(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, mark: str) -> None:
+    """[S4] Retired by a deploy; rolled-back by a rollback, so that neither deploy nor rollback chooses it unasked."""
+    existing(NEW, READY)
+    deploy(release=NEW, leave_as=mark).activate()
+    assert state(root, OLD) == mark
+
+
+def test_settling_without_a_live_release_does_nothing(deploy: Make) -> None:
+    assert deploy().settle() == {"changed": False, "release": ""}
+
+
+def test_a_release_that_does_not_drain_keeps_its_mark(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S1] It may still run: the next run sees that and tries again."""
+    existing(NEW, READY)
+    deploy(release=NEW, keep_warm=True).activate()
+    host.fails = {f"systemctl stop blog@{OLD}": "timed out"}
+    with pytest.raises(StepError) as failure:
+        deploy().settle()
+    assert (failure.value.step, failure.value.outcome) == ("drain", f"the switch itself succeeded: release {NEW} serves")
+    assert state(root, OLD) == LIVE
+    host.fails = {}
+    deploy().settle()
+    assert state(root, OLD) == RETIRED and f"blog@{OLD}.service" not in host.active
+
+
+# --- Too little memory for two ------------------------------------------------------------------
+
+
+def test_without_memory_for_two_the_old_one_stops_first(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S10] Behind the held socket, and it is said with the numbers."""
+    existing(NEW, READY)
+    host.used, host.available = 300 * MIB, 359 * MIB
+    result = deploy(release=NEW, keep_warm=True).activate()
+    assert (result["changed"], result["overlap"]) == (True, False)
+    assert "the live one uses 300 MiB, 359 MiB are available" in result["output"] and "none was refused" in result["output"]
+    stop, start = host.did.index(f"systemctl stop blog@{OLD}.service"), host.did.index(f"start blog@{NEW}.service")
+    assert stop < start and not [line for line in host.did if "blog.socket" in line]
+    assert {"blog.socket", "blog.service"} <= host.active
+    assert (state(root, OLD), state(root, NEW)) == (RETIRED, LIVE)
+
+
+@pytest.mark.parametrize(("available", "margin", "overlap"), [(360, 1.2, True), (359, 1.2, False), (300, 1.0, True), (599, 2.0, False)])
+def test_the_margin_decides(
+    deploy: Make, existing: Existing, host: Host, serving: Release, available: int, margin: float, overlap: bool
+) -> None:
+    """[S10] From what the live instance really uses."""
+    existing(NEW, READY)
+    host.used, host.available = 300 * MIB, available * MIB
+    assert deploy(release=NEW, memory_margin=margin).activate()["overlap"] is overlap
+
+
+def test_memory_does_not_matter_where_nothing_runs(deploy: Make, existing: Existing, host: Host) -> None:
+    """[S10] The first release, and one after a live release that is down; a repair starts what belongs there."""
+    host.available = 0
+    existing(OLDER, READY)
+    assert deploy(release=OLDER).activate()["overlap"] is True
+    host.active.remove(f"blog@{OLDER}.service")
+    assert deploy(release=OLDER).activate()["overlap"] is True
+    host.active.remove(f"blog@{OLDER}.service")
+    existing(NEW, READY)
+    assert deploy(release=NEW).activate()["overlap"] is True
+
+
+def test_without_memory_a_failed_start_brings_the_old_one_back(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S10] With its workers; nothing else has changed."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLD, LIVE, current=True, running=True, processes=["worker"])
+    before = set(host.active)
+    existing(NEW, READY)
+    host.available = 0
+    host.fails = {f"start blog@{NEW}": "MemoryError"}
+    with pytest.raises(StepError, match="MemoryError") as failure:
+        deploy(release=NEW).activate()
+    assert host.active == before
+    assert host.did.index(f"start blog@{NEW}.service") < host.did.index(f"start blog@{OLD}.service")
+    refused(root, NEW, "start", "MemoryError")
+    untouched(root, host)
+    assert failure.value.step == "start"
+
+
+def test_an_old_release_that_does_not_come_back_is_said_so(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
+) -> None:
+    """[S10] The first failure stays the reason, and nobody is told that nothing happened."""
+    existing(NEW, READY)
+    host.available = 0
+    host.fails = {f"start blog@{NEW}": "MemoryError", f"start blog@{OLD}": "database is down"}
+    with pytest.raises(StepError, match=r"(?s)MemoryError.*database is down") as failure:
+        deploy(release=NEW).activate()
+    assert failure.value.outcome != deploy_steps.UNTOUCHED
+    assert state(root, OLD) == LIVE and (root / "srv/releases" / OLD / "blog.py").exists()
+
+
+# --- watch --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def switched(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """The new release serves, the old one is kept warm beside it."""
+    existing(NEW, READY)
+    deploy(release=NEW, keep_warm=True).activate()
+    host.clock += 1
+    host.did.clear()
+    host.asked.clear()
+
+
+def back(root: Path, host: Host, step: str, reason: str) -> None:
+    """The release before serves again, the new one is marked, kept for a look, and stopped."""
+    store = Store(root / "srv")
+    assert store.live_id() == OLD and (state(root, OLD), state(root, NEW)) == (LIVE, ROLLED_BACK)
+    assert host.active == {"blog.socket", "blog.service", f"blog@{OLD}.service"}
+    found = store.load(NEW)
+    assert found and found.failure and found.failure["step"] == step and reason in found.failure["reason"]
+    served = store.load(OLD)
+    assert served and str(served.live_at) > str(found.live_at), "the one that serves is not the one that served last"
+    assert (store.folder(NEW) / "blog.py").exists()
+    assert store.root.joinpath("previous-1").readlink().name == NEW
+    # No moment without one: the old one runs and is the live one before the new one stops.
+    started, moved = host.did.index(f"start blog@{OLD}.service"), host.did.index(f"current -> {OLD}")
+    assert started < moved < host.did.index(f"systemctl stop blog@{NEW}.service")
+
+
+def test_a_release_that_serves_well_stays(deploy: Make, root: Path, host: Host, switched: None) -> None:
+    """[S3] For as long as asked; with what was seen, since a quiet burn-in says little."""
+    host.later = [(host.clock + 5, lambda: (host.serve(NEW, *[200] * 8, 404, 500), host.serve(OLD, 200, 200)))]  # type: ignore[func-returns-value]
+    begun = host.clock
+    result = deploy(release=NEW, burn_in=30.0).watch()
+    assert 30 <= host.clock - begun < 32
+    seen = "10 requests, 1 answered 5xx, 0 tracebacks; the release before beside it: 2, 0, 0"
+    assert result == {"changed": False, "release": NEW, "output": seen}
+    assert host.asked == [("nginx", "/healthz/ready", "blog.example.com"), ("nginx", "/", "blog.example.com")]
+    assert host.did == [] and {f"blog@{OLD}.service", f"blog@{NEW}.service"} <= host.active
+
+
+@pytest.mark.parametrize(
+    ("visits", "path"),
+    [([(502, "Bad Gateway")], "/healthz/ready"), ([(200, ""), (500, "boom")], "/"), ([(0, "timed out")], "/healthz/ready")],
+)
+def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
+    deploy: Make, root: Path, host: Host, switched: None, visits: list[tuple[int, str]], path: str
+) -> None:
+    """[S3] By itself and at once, without the burn-in."""
+    host.visits = list(visits)
+    begun = host.clock
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW, burn_in=30.0).watch()
+    assert host.clock == begun
+    assert (failure.value.step, failure.value.outcome) == ("front door", f"switched back to {OLD} by itself")
+    assert f"GET https://blog.example.com{path} answered {visits[-1][0] or 'nothing'}: {visits[-1][1]}" in failure.value.evidence
+    back(root, host, "front door", f"https://blog.example.com{path}")
+
+
+@pytest.mark.parametrize("status", [301, 401, 404, 429])
+def test_a_front_door_that_refuses_is_not_broken(deploy: Make, host: Host, switched: None, status: int) -> None:
+    """[S3] A login, a redirect, a maintenance page behind a password."""
+    host.visits = [(status, "")]
+    assert deploy(release=NEW).watch()["release"] == NEW
+
+
+def test_a_front_door_that_was_broken_before_is_not_blamed(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
+) -> None:
+    """[S3] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing."""
+    existing(NEW, READY)
+    host.visits = [(502, "Bad Gateway")]
+    deploy(release=NEW, keep_warm=True).activate()
+    found = Store(root / "srv").load(NEW)
+    assert found and found.served_before is False
+    assert deploy(release=NEW, burn_in=2.0).watch()["release"] == NEW
+    assert Store(root / "srv").live_id() == NEW and state(root, NEW) == LIVE
+
+
+def test_a_front_door_that_stays_broken_is_said_so(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[S3] Not blamed is not hidden: a rollback that mends nothing has to say that."""
+    existing(NEW, READY)
+    host.visits = [(502, "Bad Gateway")]
+    deploy(release=NEW, keep_warm=True).activate()
+    assert "502" in deploy(release=NEW).watch()["output"]
+
+
+def test_a_release_that_does_worse_is_switched_away_from(deploy: Make, root: Path, host: Host, switched: None) -> None:
+    """[S3] As soon as the verdict is in, not at the end of the burn-in."""
+    begun = host.clock
+    host.later = [(begun + 3, lambda: host.serve(NEW, *[500] * 4, 200))]
+    host.serve(OLD, *[200] * 20)
+    with pytest.raises(StepError, match=r"the new release answered 5xx in 80% of 5 requests") as failure:
+        deploy(release=NEW, burn_in=30.0).watch()
+    assert host.clock - begun < 5
+    assert failure.value.outcome == f"switched back to {OLD} by itself" and f"journal of blog@{NEW}.service" in failure.value.evidence
+    back(root, host, "burn-in", "answered 5xx in 80%")
+
+
+def test_tracebacks_count_too(deploy: Make, root: Path, host: Host, switched: None) -> None:
+    """[S3] An app that hides its errors behind a 200."""
+    host.serve(NEW, *[200] * 10, tracebacks=5)
+    with pytest.raises(StepError, match="raised in 50% of 10 requests"):
+        deploy(release=NEW, burn_in=30.0).watch()
+    back(root, host, "burn-in", "raised in")
+
+
+def test_what_troubles_both_is_no_ones_fault(deploy: Make, host: Host, switched: None) -> None:
+    """[S3] The database is down: going back would not help. What the old one answered before the switch does not count."""
+    host.serve(OLD, *[200] * 1000)
+    host.later = [(host.clock + 2, lambda: (host.serve(NEW, *[500] * 20), host.serve(OLD, *[500] * 20)))]  # type: ignore[func-returns-value]
+    assert "20, 20, 0" in deploy(release=NEW, burn_in=5.0).watch()["output"]
+
+
+def test_what_was_answered_between_switch_and_watch_counts(deploy: Make, root: Path, host: Host, switched: None) -> None:
+    """[S3] Ansible is slow: seconds of the new release's service may have passed."""
+    host.serve(NEW, *[500] * 5)
+    with pytest.raises(StepError, match="100% of 5"):
+        deploy(release=NEW, burn_in=30.0).watch()
+    back(root, host, "burn-in", "100%")
+
+
+@pytest.mark.parametrize("tolerance", [0.05, 0.6])
+def test_the_tolerance_decides(deploy: Make, host: Host, switched: None, tolerance: float) -> None:
+    """[S3] How much worse is worse."""
+    host.serve(NEW, *[500] * 5, *[200] * 5)
+    with contextlib.nullcontext() if tolerance > 0.5 else pytest.raises(StepError, match="50%"):
+        deploy(release=NEW, burn_in=2.0, burn_in_tolerance=tolerance).watch()
+
+
+def test_a_new_release_that_dies_is_noticed(deploy: Make, root: Path, host: Host, switched: None) -> None:
+    """[S3] It answers nothing any more, so there is nothing to count; the old one serves alone already."""
+    begun = host.clock
+    host.later = [(begun + 2, lambda: host.active.discard(f"blog@{NEW}.service"))]
+    with pytest.raises(StepError, match=rf"blog@{NEW}\.service has stopped"):
+        deploy(release=NEW, burn_in=30.0).watch()
+    assert host.clock - begun < 4
+    assert Store(root / "srv").live_id() == OLD and state(root, NEW) == ROLLED_BACK
+    assert f"blog@{OLD}.service" in host.active
+
+
+def test_the_way_back_takes_the_workers_along(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S8] The old ones start again, also those that the new release no longer had."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
+    before = set(host.active)
+    existing(NEW, READY, processes=["mailer", "worker"])
+    deploy(release=NEW).activate()
+    assert host.active == {"blog.socket", "blog.service", *(f"{unit}@{NEW}.service" for unit in ("blog", "blog-mailer", "blog-worker"))}
+    host.visits = [(502, "")]
+    with pytest.raises(StepError, match="502"):
+        deploy(release=NEW).watch()
+    assert host.active == before
+
+
+@pytest.mark.parametrize("gone", ["never", "pruned", "stripped"])
+def test_without_a_release_before_the_new_one_stays(deploy: Make, existing: Existing, root: Path, host: Host, gone: str) -> None:
+    """[S3] Bad is better than nothing, and it is said."""
+    host.active |= {"blog.socket", "blog.service"}
+    if gone != "never":
+        existing(OLD, LIVE, current=True, running=True)
+    existing(NEW, READY)
+    deploy(release=NEW).activate()
+    if gone == "pruned":
+        shutil.rmtree(root / "srv/releases" / OLD)
+    if gone == "stripped":
+        Store(root / "srv").strip(OLD)
+    host.visits = [(502, "Bad Gateway")]
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW).watch()
+    assert failure.value.outcome == f"there is no release to go back to, so {NEW} stays live"
+    found = Store(root / "srv").live()
+    assert found and (found.id, found.state) == (NEW, LIVE)
+    assert found.failure and found.failure["step"] == "front door"
+    assert f"blog@{NEW}.service" in host.active
+
+
+def test_a_way_back_that_fails_is_said_so(deploy: Make, root: Path, host: Host, switched: None) -> None:
+    """[S3] Both reasons; the new one stays, since it is what there is."""
+    host.active.discard(f"blog@{OLD}.service")
+    host.visits, host.fails = [(502, "Bad Gateway")], {f"start blog@{OLD}": "database is down"}
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW).watch()
+    assert failure.value.outcome == f"{NEW} stays live"
+    assert re.search(rf"(?s)502.*Going back to {OLD} failed as well:\ndatabase is down", failure.value.evidence)
+    assert Store(root / "srv").live_id() == NEW and state(root, NEW) == LIVE and f"blog@{NEW}.service" in host.active
+
+
+@pytest.mark.parametrize(
+    "killed_at",
+    [
+        *(f"start blog@{OLD}", f"{OLD} is live", "previous ->", f"current -> {OLD}", "next -> none"),
+        *(f"{NEW} is rolled-back", "systemctl stop"),
+    ],
+)
+def test_a_way_back_that_is_killed_leaves_somebody_serving(deploy: Make, root: Path, host: Host, switched: None, killed_at: str) -> None:
+    """[S1] And what `current` names runs; the next run sees that there is something to repair."""
+
+    class Killed(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if killed_at in line:
+                raise KeyboardInterrupt
+
+    host.did, host.visits = Killed(), [(502, "")]
+    with pytest.raises(KeyboardInterrupt):
+        deploy(release=NEW).watch()
+    host.did = []
+    live = Store(root / "srv").live()
+    assert live and f"blog@{live.id}.service" in host.active
+    host.visits = [(200, "")]
+    deploy(release=live.id).activate()
+    assert host.active == {"blog.socket", "blog.service", f"blog@{live.id}.service"}
+    assert [r.id for r in Store(root / "srv").all() if r.state == LIVE] == [live.id]
+
+
+def test_a_burn_in_without_the_old_one_still_judges(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S3] [S10] There was no memory for two: the new one is measured by itself, and the old one is started again."""
+    existing(NEW, READY)
+    host.available = 0
+    deploy(release=NEW, keep_warm=True).activate()
+    assert f"blog@{OLD}.service" not in host.active
+    host.clock += 1
+    host.serve(NEW, *[500] * 5)
+    with pytest.raises(StepError, match="100% of 5"):
+        deploy(release=NEW, burn_in=30.0).watch()
+    assert Store(root / "srv").live_id() == OLD and f"blog@{OLD}.service" in host.active
+
+
+def test_a_burn_in_of_zero_is_off(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[S3] A release that is gone back to has served before, and badly perhaps, while the database was down: that is history."""
+    host.serve(OLDER, *[500] * 50, *[200] * 50, tracebacks=50)
+    existing(OLDER, RETIRED)
+    deploy(release=OLDER, leave_as=ROLLED_BACK).activate()
+    begun = host.clock
+    assert deploy(release=OLDER, burn_in=0.0).watch()["release"] == OLDER
+    assert host.clock == begun
+    assert Store(root / "srv").live_id() == OLDER and state(root, OLD) == ROLLED_BACK
+
+
+def test_what_is_not_live_is_not_watched(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[S3] Another run was faster."""
+    existing(NEW, READY)
+    assert deploy(release=NEW, burn_in=30.0).watch() == {"changed": False, "release": NEW, "output": ""}
+    assert host.asked == [] and host.clock == 0
+
+
 # --- prune, list, check mode --------------------------------------------------------------------
 
 
-def test_pruning_keeps_what_can_be_gone_back_to(deploy: Make, existing: Callable[..., Release], root: Path, serving: Release) -> None:
+def test_pruning_keeps_what_can_be_gone_back_to(deploy: Make, existing: Existing, root: Path, serving: Release) -> None:
     """[S1] At least one, whatever is asked for."""
     for day in (10, 11, 12):
         existing(f"202611{day}T000000-aa", RETIRED)
@@ -795,7 +1853,7 @@ def test_pruning_keeps_what_can_be_gone_back_to(deploy: Make, existing: Callable
     assert deploy(keep=0).prune()["changed"] is False
 
 
-def test_list_shows_the_manifests(deploy: Make, existing: Callable[..., Release], serving: Release) -> None:
+def test_list_shows_the_manifests(deploy: Make, existing: Existing, serving: Release) -> None:
     """[K7] Oldest first, ready for JSON."""
     existing(NEW, FAILED, failure={"step": "import", "reason": "x"})
     result = deploy().list()
@@ -804,10 +1862,8 @@ def test_list_shows_the_manifests(deploy: Make, existing: Callable[..., Release]
     json.dumps(result)
 
 
-@pytest.mark.parametrize("act", ["plan", "prepare", "migrate", "rehearse", "activate", "prune", "list"])
-def test_check_mode_changes_nothing(
-    deploy: Make, existing: Callable[..., Release], root: Path, host: Host, serving: Release, act: str
-) -> None:
+@pytest.mark.parametrize("act", [act for act in module.ACTIONS if act != "plan_rollback"])
+def test_check_mode_changes_nothing(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, act: str) -> None:
     """[S1] Neither files nor units; and it says what would change."""
     existing(OLDER, BUILDING)
     existing(NEW, READY)
@@ -815,6 +1871,259 @@ def test_check_mode_changes_nothing(
     result = getattr(deploy(check_mode=True, release=NEW, migrate_command="flask db upgrade"), act)()
     assert files(root) == before and host.active == active and host.did == []
     assert result["changed"] is (act in ("plan", "prepare", "activate", "prune"))
+
+
+# --- plan_rollback ------------------------------------------------------------------------------
+
+OLDEST = "20261117T072201-cafe0001"
+
+
+@pytest.fixture
+def history(existing: Existing, host: Host) -> Release:
+    """Three releases served in this order, the last one does now."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLDER, RETIRED)
+    existing(OLD, RETIRED)
+    return existing(NEW, LIVE, current=True, running=True)
+
+
+def change(root: Path, name: str, **fields: Any) -> None:
+    store = Store(root / "srv")
+    found = store.load(name)
+    assert found
+    for field, value in fields.items():
+        setattr(found, field, value)
+    store.save(found)
+
+
+def test_the_last_good_release_is_chosen(deploy: Make, root: Path, history: Release) -> None:
+    """[S4] The one that served last before the live one."""
+    planned = deploy().plan_rollback()
+    assert (planned["changed"], planned["needed"], planned["release"]) == (False, True, OLD)
+
+
+def test_the_order_of_service_counts_not_that_of_files_or_ids(deploy: Make, root: Path, history: Release) -> None:
+    """[S4] After a rollback to an old one and a deploy, the old one is the last good; a copied or touched folder changes nothing."""
+    change(root, OLDER, live_at="2026-11-19T23:00:00+00:00")
+    for name, at in ((OLD, 2**31), (OLDER, 0), (NEW, 5)):
+        for path in (root / "srv/releases" / name, root / "srv/releases" / name / "release.json"):
+            os.utime(path, (at, at))
+    assert deploy().plan_rollback()["release"] == OLDER
+
+
+@pytest.mark.parametrize("bad", [ROLLED_BACK, FAILED, READY, BUILDING])
+def test_a_release_rolled_away_from_is_never_chosen(deploy: Make, root: Path, history: Release, bad: str) -> None:
+    """[S4] Nor one that failed, or never served."""
+    change(root, OLD, state=bad)
+    assert deploy().plan_rollback()["release"] == OLDER
+
+
+def test_a_release_that_served_after_the_live_one_is_not_gone_back_to(
+    deploy: Make, existing: Existing, root: Path, history: Release
+) -> None:
+    """[S4] A killed switch leaves such a manifest: it never took the link."""
+    existing("20261121T072201-abcdef", LIVE)
+    assert deploy().plan_rollback()["release"] == OLD
+
+
+def test_a_burn_in_that_was_cancelled_leaves_its_last_good_release(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S4] Ctrl-C while both serve, since the new one is bad; then rollback: the one before, although nobody marked it yet."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLDER, RETIRED)
+    existing(OLD, LIVE, current=True, running=True)
+    existing(NEW, READY)
+    deploy(release=NEW, keep_warm=True).activate()
+    assert deploy().plan_rollback()["release"] == OLD
+
+
+def test_two_rollbacks_go_back_twice(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S4] What was rolled away from is marked, and not returned to by the next rollback."""
+    for expected in (OLD, OLDER):
+        host.clock += 60
+        target = deploy().plan_rollback()["release"]
+        assert target == expected
+        assert deploy(release=target, leave_as=ROLLED_BACK).activate()["changed"] is True
+        assert Store(root / "srv").live_id() == expected
+    assert [state(root, name) for name in (NEW, OLD, OLDER)] == [ROLLED_BACK, ROLLED_BACK, LIVE]
+    with pytest.raises(StepError, match=f"no good release served before {OLDER}"):
+        deploy().plan_rollback()
+
+
+def test_nothing_to_go_back_to_is_said_with_what_there_is(deploy: Make, root: Path, history: Release) -> None:
+    """[S4] Name one of them."""
+    for name in (OLD, OLDER):
+        change(root, name, state=ROLLED_BACK)
+    with pytest.raises(StepError) as failure:
+        deploy().plan_rollback()
+    assert failure.value.step == "rollback"
+    assert f"Others: {OLDER} (rolled-back), {OLD} (rolled-back). Name one: -e release=<id>" in failure.value.evidence
+
+
+def test_without_a_live_release_there_is_nothing_to_go_back_from(deploy: Make) -> None:
+    with pytest.raises(StepError, match="no release is live"):
+        deploy().plan_rollback()
+
+
+def test_the_first_release_has_none_before(deploy: Make, serving: Release) -> None:
+    with pytest.raises(StepError, match="Others: none"):
+        deploy().plan_rollback()
+
+
+@pytest.mark.parametrize("mark", [RETIRED, ROLLED_BACK])
+def test_a_release_that_is_named_is_chosen(deploy: Make, root: Path, history: Release, mark: str) -> None:
+    """[S4] Also one that was rolled away from: whoever names it wants it."""
+    change(root, OLDER, state=mark)
+    assert deploy(release=OLDER).plan_rollback()["release"] == OLDER
+
+
+def test_the_live_release_needs_nothing(deploy: Make, history: Release) -> None:
+    """[S4] Idempotent."""
+    assert deploy(release=NEW).plan_rollback()["needed"] is False
+
+
+@pytest.mark.parametrize("name", ["20990101T000000-none", "../../etc", OLDEST, "current"])
+@pytest.mark.parametrize("bad", [FAILED, READY, BUILDING])
+def test_a_release_that_never_served_is_refused(
+    deploy: Make, existing: Existing, root: Path, history: Release, name: str, bad: str
+) -> None:
+    """[S4] Or does not exist; with those that there are."""
+    existing(OLDEST, bad)
+    with pytest.raises(StepError) as failure:
+        deploy(release=name).plan_rollback()
+    there = f"{OLDEST} ({bad}), {OLDER} (retired), {OLD} (retired)"
+    assert f"{name} is no release that has served. There are: {there}" in failure.value.evidence
+
+
+def line(planned: dict[str, Any], word: str) -> str:
+    (found,) = (line for line in planned["plan"] if line.split()[0] == word)
+    return str(found)
+
+
+def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S4] Code, packages, interpreter, configuration, secrets, schema, data."""
+    change(root, NEW, source={"commit": COMMIT}, lock="l2", python="3.13.5", schema_after="0002")
+    change(root, OLD, source={"commit": "0ddba110" * 5}, lock="l1", python="3.13.5", schema_after="0001")
+    host.revision = "0002"
+    planned = deploy().plan_rollback()
+    assert line(planned, "from") == f"from     {NEW}"
+    assert OLD in line(planned, "to") and "2026-11-19T07:22:01" in line(planned, "to")
+    assert line(planned, "code") == "code     4f2a9c100000 -> 0ddba1100ddb"
+    assert line(planned, "packages") == f"packages reverted with the environment of {OLD}"
+    assert line(planned, "python") == "python   3.13.5"
+    assert line(planned, "config") == "config   the same"
+    assert "not reverted" in line(planned, "secrets") and "not reverted" in line(planned, "data")
+    assert planned["schema"] == "0001"
+    words = ["from", "to", "code", "packages", "python", "config", "secrets", "schema", "data"]
+    assert [text.split()[0] for text in planned["plan"]] == words
+    change(root, OLD, lock="l2", python="3.12.1")
+    planned = deploy().plan_rollback()
+    assert line(planned, "packages") == "packages the same" and line(planned, "python") == "python   3.13.5 -> 3.12.1"
+
+
+def test_the_plan_names_variables_and_never_their_values(deploy: Make, root: Path, history: Release) -> None:
+    """[S4] [A11] Changed, new and gone ones; not those that each release has of its own."""
+    common = 'SAME="1"\nSLIPWAY_RELEASE="{}"\n'
+    (root / "srv/releases" / NEW / "environment").write_text(common.format(NEW) + 'MAIL="hidden-one"\nADDED="hidden-two"\n')
+    (root / "srv/releases" / OLD / "environment").write_text(common.format(OLD) + 'MAIL="hidden-three"\nGONE="hidden-four"\n')
+    planned = deploy().plan_rollback()
+    assert line(planned, "config") == "config   reverted: ADDED, GONE, MAIL"
+    assert "hidden" not in json.dumps(planned)
+
+
+@pytest.mark.parametrize(
+    ("now_at", "target_at", "downgrade", "words"),
+    [
+        ("0002", "0002", False, "schema   0002, the same"),
+        ("0002", "0002", True, "schema   0002, the same"),
+        (None, None, True, "schema   none, the same"),
+        ("0003", "0001", False, f"schema   stays at 0003; {OLD} left it at 0001 (-e schema=true goes back to that)"),
+        ("0003", "0001", True, "schema   0003 -> 0001: undoes 0003 (step 3), 0002 (step 2)"),
+    ],
+)
+def test_the_plan_says_what_happens_to_the_schema(
+    deploy: Make, root: Path, host: Host, history: Release, now_at: str | None, target_at: str | None, downgrade: bool, words: str
+) -> None:
+    """[S5] It stays unless asked; then each migration that is undone is named."""
+    migrations(root, host, True, True, True)
+    host.revision = now_at
+    change(root, OLD, schema_after=target_at)
+    assert line(deploy(downgrade=downgrade).plan_rollback(), "schema") == words
+    assert not any("downgrade-step" in did for did in host.did)
+
+
+@pytest.mark.parametrize("known", ["m1", None])
+def test_a_release_that_does_not_know_its_schema_is_not_gone_back_to_with_it(
+    deploy: Make, root: Path, host: Host, history: Release, known: str | None
+) -> None:
+    """[S5] psql did not answer when it went live, or it had no migrations yet: neither is an empty database."""
+    migrations(root, host, True, True)
+    host.revision = "0002"
+    change(root, OLD, schema_after=None, migrations=known)
+    with pytest.raises(StepError) as failure:
+        deploy(downgrade=True).plan_rollback()
+    assert failure.value.step == "downgrade"
+    planned = deploy().plan_rollback()
+    assert planned["release"] == OLD and "stays at 0002" in line(planned, "schema")
+
+
+def test_a_way_back_that_is_stuck_is_refused_by_the_plan(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S5] Before anything is switched; with what stands in the way and two ways on."""
+    migrations(root, host, True, False, True)
+    host.revision = "0003"
+    change(root, OLD, schema_after="0001")
+    with pytest.raises(StepError, match=r"no downgrade: 0002 \(step 2\)\. Go back without -e schema=true, or restore") as failure:
+        deploy(downgrade=True).plan_rollback()
+    assert failure.value.step == "downgrade"
+    assert Store(root / "srv").live_id() == NEW and host.revision == "0003"
+
+
+def test_the_path_is_asked_of_the_newer_release(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S5] As the app, with its environment; only it has the scripts."""
+    migrations(root, host, True, True)
+    host.revision = "0002"
+    change(root, OLD, schema_after="0001")
+    deploy(downgrade=True).plan_rollback()
+    (asked,) = (did for did in host.did if "revisions-step" in did)
+    assert f"--working-directory={root}/srv/releases/{NEW}" in asked and "--uid=blog" in asked
+    assert asked.endswith(f"{root}/srv/releases/{NEW}/.venv/bin/python -c 0002 0001")
+
+
+def test_a_path_that_cannot_be_found_is_a_failure_of_its_step(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S5] With what Alembic says."""
+    host.revision = "0002"
+    host.fails = {"revisions-step": "Can't locate revision identified by '0002'"}
+    change(root, OLD, schema_after="0001")
+    with pytest.raises(StepError, match="Can't locate") as failure:
+        deploy(downgrade=True).plan_rollback()
+    assert failure.value.step == "migration path"
+
+
+def test_planning_changes_nothing(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S4] In either mode."""
+    before, active = files(root), set(host.active)
+    host.did.clear()
+    assert deploy().plan_rollback() == deploy(check_mode=True).plan_rollback()
+    assert files(root) == before and host.active == active and host.did == []
+
+
+def test_a_rollback_serves_without_a_gap(deploy: Make, root: Path, host: Host, history: Release) -> None:
+    """[S2] [S4] The same switch as a deploy; the environment of then, from the release itself."""
+    host.clock += 60
+    host.did.clear()
+    assert deploy(release=OLD, leave_as=ROLLED_BACK).activate() == {"changed": True, "release": OLD, "overlap": True}
+    assert host.did == [
+        f"next -> {OLD}",
+        "start blog.service",
+        f"start blog@{OLD}.service",
+        f"{OLD} is live",
+        f"previous -> {NEW} {OLDER}",
+        f"current -> {OLD}",
+        "next -> none",
+        f"systemctl stop blog@{NEW}.service",
+        f"{NEW} is rolled-back",
+    ]
+    found = Store(root / "srv").live()
+    assert found and (found.id, found.live_at, found.replaces) == (OLD, "2026-11-20T07:23:01+00:00", NEW)
 
 
 # --- The lock, the message, the module ----------------------------------------------------------
@@ -839,12 +2148,15 @@ def test_a_bare_host_needs_no_lock(tmp_path: Path) -> None:
 
 
 def test_the_message_says_what_failed_and_what_serves() -> None:
-    """[S1] Step, evidence, what still serves, what to do."""
-    text = module.message(StepError("migration", "lock timeout"), OLD)
-    assert re.search(
-        rf"'migration' failed; nothing was switched\. Release {OLD} goes on serving\.\nlock timeout\n.*same command again", text
-    )
-    assert "No release is live yet." in module.message(StepError("import", "x"), "")
+    """[S1] Step, evidence, what serves now, what to do."""
+    text = module.message(StepError("migration", "lock timeout"), OLD, "ansible-playbook deploy.yml")
+    assert text.splitlines() == [
+        f"The step 'migration' failed; nothing was switched. Release {OLD} serves.",
+        "lock timeout",
+        "Next: correct the cause, then ansible-playbook deploy.yml.",
+    ]
+    assert "No release is live yet." in module.message(StepError("import", "x"), "", "run it again")
+    assert "; it went back. Release" in module.message(StepError("burn-in", "x", "it went back"), OLD, "run it again")
 
 
 @pytest.mark.parametrize(
@@ -858,7 +2170,7 @@ def test_the_message_says_what_failed_and_what_serves() -> None:
 )
 def test_the_project_of_a_requirement(text: str, name: str) -> None:
     """[A10] A requirement and the folder of what is installed have to meet, however each spells the name."""
-    assert module._project(text) == name
+    assert deploy_build.project(text) == name
 
 
 class AnsweredError(Exception):
@@ -869,6 +2181,7 @@ class AnsweredError(Exception):
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Deploy], dict[str, Any]]]:
     """Run the module's main over a deploy's parameters, and return what it answers."""
     answers: list[dict[str, Any]] = []
+    warned: list[str] = []
 
     def play(deploy: Deploy) -> dict[str, Any]:
         class Ansible:
@@ -878,8 +2191,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Deploy], dict[str
             def __init__(self, **spec: Any) -> None:
                 assert spec["supports_check_mode"]
 
+            def warn(self, text: str) -> None:
+                warned.append(text)
+
             def exit_json(self, **result: Any) -> NoReturn:
-                answers.append(result)
+                answers.append({**result, "warned": warned} if warned else result)
                 raise AnsweredError
 
             def fail_json(self, **result: Any) -> NoReturn:
@@ -904,7 +2220,7 @@ def test_the_module_answers(deploy: Make, run: Callable[[Deploy], dict[str, Any]
     switched.p["action"] = "activate"
     answer = run(switched)
     assert (answer["failed"], answer["step"], answer["live"], answer["release"]) == (True, "start", OLD, NEW)
-    assert f"Release {OLD} goes on serving.\nWorker failed to boot" in answer["msg"]
+    assert f"Release {OLD} serves.\nWorker failed to boot" in answer["msg"] and "run it again" in answer["msg"]
 
 
 def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
@@ -914,3 +2230,85 @@ def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], d
     with module.exclusive(root / "srv"):
         assert run(built)["step"] == "lock"
     assert host.did == []
+
+
+def test_a_lease_that_is_lost_during_a_step_is_a_failure(
+    deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release, existing: Existing
+) -> None:
+    """[S6] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
+    existing(NEW, READY)
+    lease = Lease(root / "srv")
+    lease.acquire(Holder("mine", "ada"))
+    renewed: list[str] = []
+
+    def steal() -> None:
+        renewed.append(json.loads(lease.file.read_text())["token"])
+        lease.release("mine")
+        Lease(root / "srv").acquire(Holder("theirs", "bob", "ci"))
+
+    plain = host.start_unit
+
+    def start(unit: str) -> None:
+        if unit == f"blog@{NEW}.service":
+            steal()
+        plain(unit)
+
+    host.start_unit = start  # type: ignore[method-assign]
+    for place in MODULES:
+        if hasattr(place, "start_unit"):
+            setattr(place, "start_unit", start)  # noqa: B010
+    switched = deploy(release=NEW, token="mine", action="activate")
+    answer = run(switched)
+    assert renewed == ["mine"]
+    assert (answer["failed"], answer["step"], answer["live"], answer["release"]) == (True, "lock", NEW, NEW)
+    assert "was lost" in answer["msg"] and "bob@ci" in answer["msg"]
+
+
+def test_a_lease_that_is_not_ones_own_stops_the_step(
+    deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release
+) -> None:
+    """[S6] Before it does anything."""
+    Lease(root / "srv").acquire(Holder("theirs", "bob"))
+    answer = run(deploy(token="mine", action="prepare"))
+    assert (answer["failed"], answer["step"]) == (True, "lock") and "bob" in answer["msg"]
+    assert host.did == []
+    untouched(root, host)
+
+
+def test_a_step_renews_its_lease(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
+    """[S6] And leaves it to the next step."""
+    lease = Lease(root / "srv")
+    lease.acquire(Holder("mine", "ada"), ttl=1)
+    before = json.loads(lease.file.read_text())["expires_at"]
+    assert run(deploy(token="mine", action="prepare"))["changed"] is True
+    assert json.loads(lease.file.read_text())["expires_at"] > before
+    lease.check("mine")
+
+
+@pytest.mark.parametrize("act", ["plan", "list", "plan_rollback"])
+def test_looking_needs_no_lock(
+    deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, history: Release, act: str
+) -> None:
+    """[S6] [K7] During a long build of another run, too: only then can a second run get as far as the lease, and wait for that."""
+    with module.exclusive(root / "srv"):
+        answer = run(deploy(action=act))
+    assert "failed" not in answer, answer["msg"]
+
+
+@pytest.mark.parametrize("act", [act for act in module.ACTIONS if act not in ("plan", "list", "plan_rollback")])
+def test_a_step_that_changes_something_works_alone(
+    deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, history: Release, act: str
+) -> None:
+    """[S1] Whatever the controller believes."""
+    before = files(root)
+    with module.exclusive(root / "srv"):
+        answer = run(deploy(action=act, release=OLD))
+    assert (answer["failed"], answer["step"]) == (True, "lock")
+    assert {name: text for name, text in files(root).items() if name != "srv/.deploy.lock"} == before
+
+
+def test_warnings_reach_the_operator(deploy: Make, run: Callable[[Deploy], dict[str, Any]], existing: Existing, serving: Release) -> None:
+    """[S4] As Ansible shows them."""
+    existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
+    answer = run(deploy(action="plan"))
+    assert answer["warned"] and NEW in answer["warned"][0] and "warnings" not in answer

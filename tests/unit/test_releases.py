@@ -20,9 +20,13 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     MANIFEST,
     READY,
     RETIRED,
+    ROLLED_BACK,
     Release,
     Store,
+    by_service,
     fingerprint,
+    held_back,
+    last_good,
     new_id,
     now,
     prunable,
@@ -34,8 +38,11 @@ AT = datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc)
 COMMIT = "4f2a9c10" + "0" * 32
 
 
-def release(number: int, state: str, wanted: str = "f") -> Release:
-    return Release(id=f"20261120T0722{number:02}-4f2a9c10", fingerprint=wanted, source={"commit": COMMIT}, state=state)
+def release(number: int, state: str, wanted: str = "f", live_at: int | None = None) -> Release:
+    """Number and order of service are the same unless ``live_at`` says otherwise; what was never live has none."""
+    served = live_at or (number if state in (LIVE, RETIRED, ROLLED_BACK) else 0)
+    at = (AT + timedelta(hours=served)).isoformat() if served else None
+    return Release(id=f"20261120T0722{number:02}-4f2a9c10", fingerprint=wanted, source={"commit": COMMIT}, state=state, live_at=at)
 
 
 @pytest.fixture
@@ -245,6 +252,42 @@ def test_current_is_relative(store: Store, tmp_path: Path) -> None:
     assert str(store.current.readlink()) == f"releases/{made.id}"
 
 
+def test_previous_links_name_the_last_two(store: Store) -> None:
+    """[S9] Relative, replaced in one step each, and gone when there are fewer."""
+    for wanted in (ids(1), ids(2, 1), ids(3, 2, 1), [], ids(1)):
+        store.point_previous_at(iter(wanted))
+        links = sorted(store.root.glob("previous-*"))
+        assert [str(link.readlink()) for link in links] == [f"releases/{name}" for name in wanted[:2]]
+    assert sorted(path.name for path in store.root.iterdir()) == ["previous-1", "releases"]
+
+
+def test_next_names_the_release_that_starts(store: Store) -> None:
+    """[S9] And nothing at all other times."""
+    store.point_next_at(None)
+    store.point_next_at(ids(1)[0])
+    store.point_next_at(ids(2)[0])
+    assert str((store.root / "next").readlink()) == f"releases/{ids(2)[0]}"
+    store.point_next_at(None)
+    assert [path.name for path in store.root.iterdir()] == ["releases"]
+
+
+def test_other_links_are_not_current(store: Store) -> None:
+    """[S1] Only `current` says what is live."""
+    store.point_next_at(ids(1)[0])
+    store.point_previous_at(ids(2))
+    assert store.live_id() is None
+
+
+def test_the_size_of_a_release(store: Store) -> None:
+    """[K7] All its files, without following links out of it."""
+    made = saved(store, 1, LIVE)
+    (store.folder(made.id) / "deep").mkdir()
+    before = store.size(made.id)
+    (store.folder(made.id) / "deep/file").write_bytes(b"x" * 1000)
+    (store.folder(made.id) / "link").symlink_to("/proc/kcore")
+    assert store.size(made.id) - before == 1000 + len("/proc/kcore")
+
+
 def test_a_dangling_current_names_its_release(store: Store) -> None:
     """[S1] The id is known, the manifest is not."""
     store.point_current_at("20261120T072201-4f2a9c10")
@@ -383,6 +426,81 @@ def test_a_switch_that_was_interrupted_counts_as_served() -> None:
     assert prunable(everything, everything[1].id, 1) == ids(1)
 
 
+def test_pruning_follows_the_order_of_service() -> None:
+    """[S4] One that was gone back to is the newest that served, however old its id."""
+    everything = [release(1, RETIRED, live_at=9), release(2, RETIRED), release(3, RETIRED), release(4, LIVE, live_at=10)]
+    assert prunable(everything, everything[3].id, 1) == ids(2, 3)
+
+
+def test_what_was_rolled_away_from_does_not_count_as_good() -> None:
+    """[S4] Nor is it kept for ever; the newest ones stay to be looked at."""
+    everything = [release(1, RETIRED), *(release(number, ROLLED_BACK) for number in range(2, 7)), release(7, LIVE)]
+    assert prunable(everything, everything[-1].id, 2) == ids(2, 3, 4)
+    mixed = [release(1, RETIRED), release(2, FAILED), release(3, ROLLED_BACK), release(4, FAILED), release(5, LIVE)]
+    assert prunable(mixed, mixed[-1].id, 2) == ids(2)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pruning_keeps_what_a_rollback_would_choose(seed: int) -> None:
+    """[S4] Whatever the history: it and the live one stay, and at most ``keep`` of each kind."""
+    chance = random.Random(seed)
+    states = [chance.choice([BUILDING, READY, RETIRED, FAILED, ROLLED_BACK]) for _ in range(20)]
+    served = chance.sample(range(1, 50), 20)
+    everything = [
+        release(number, state, live_at=served[number] if state in (RETIRED, ROLLED_BACK) else None) for number, state in enumerate(states)
+    ]
+    live = release(30, LIVE, live_at=60)
+    keep = chance.randint(1, 4)
+    gone = prunable([*everything, live], live.id, keep)
+    kept = [r.state for r in everything if r.id not in gone]
+    chosen = last_good([*everything, live], live)
+    assert chosen and chosen.id not in gone and live.id not in gone and gone == sorted(set(gone))
+    assert kept.count(RETIRED) == min(keep, states.count(RETIRED))
+    assert kept.count(FAILED) + kept.count(ROLLED_BACK) == min(keep, states.count(FAILED) + states.count(ROLLED_BACK))
+    assert not {BUILDING, READY} & set(kept)
+
+
+def test_the_order_of_service() -> None:
+    """[S4] By the time in the manifest; what never served is not in it; a tie is decided."""
+    served = [release(1, RETIRED, live_at=5), release(2, ROLLED_BACK), release(6, LIVE, live_at=5)]
+    everything = [*served, release(3, READY), release(4, FAILED)]
+    assert [r.id for r in by_service(everything)] == ids(6, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "chosen"),
+    [
+        ([release(1, RETIRED), release(2, RETIRED)], 2),
+        ([release(1, RETIRED), release(2, ROLLED_BACK)], 1),
+        ([release(1, RETIRED), release(2, FAILED), release(3, READY), release(4, BUILDING)], 1),
+        # The older id served later.
+        ([release(1, RETIRED, live_at=7), release(2, RETIRED)], 1),
+        # It went live after the live one: an interrupted switch.
+        ([release(1, RETIRED), release(2, RETIRED, live_at=20)], 1),
+        # Nobody marked it yet: the run was cancelled while both served.
+        ([release(1, RETIRED), release(2, LIVE)], 2),
+        ([release(1, ROLLED_BACK)], None),
+        ([], None),
+    ],
+)
+def test_the_last_good_release(before: list[Release], chosen: int | None) -> None:
+    """[S4] Served last before the live one, and not rolled away from."""
+    live = release(9, LIVE)
+    found = last_good([*before, live], live)
+    assert (found.id if found else None) == (ids(chosen)[0] if chosen else None)
+    assert last_good([live, *reversed(before)], live) == found, "the order of the folder decided"
+
+
+def test_what_was_rolled_away_from_is_found_again() -> None:
+    """[S4] The newest, by what it is; a release of the same commit with another configuration is another one."""
+    everything = [release(1, ROLLED_BACK), release(2, ROLLED_BACK), release(3, ROLLED_BACK, "other"), release(4, RETIRED, "third")]
+    found = held_back(everything, "f")
+    assert found and found.id == ids(2)[0]
+    assert held_back(everything, "third") is None and held_back([], "f") is None
+    assert reusable(everything, "f") is None, "it would be deployed again without having been built"
+
+
 def test_the_names_of_the_states_are_kept() -> None:
     """Manifests on hosts hold them."""
     assert (module.BUILDING, module.READY, module.LIVE, module.RETIRED, module.FAILED) == ("building", "ready", "live", "retired", "failed")
+    assert module.ROLLED_BACK == "rolled-back"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError
 from ansible_collections.slipway.vps.plugins.modules import verify
 from ansible_collections.slipway.vps.plugins.modules.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
 
@@ -134,7 +134,7 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("answer", "good"), [((200, "ok"), True), ((503, "database"), False), ((0, "refused"), False), ((302, ""), False)])
 def test_app(path: RequestPath, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], good: bool) -> None:
     """[A14] Ready is 200 and nothing else."""
-    monkeypatch.setattr(verify, "get", lambda *_: answer)
+    monkeypatch.setattr(verify, "get", lambda *_: Answer(*answer))
     if good:
         assert path.app()
     else:

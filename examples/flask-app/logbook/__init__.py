@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import auth, config, entries, errors, extensions, faults, health, ledger, logging
+from . import auth, background, config, entries, errors, extensions, faults, health, ledger, logging
 
 __all__ = ["create_app"]
 
@@ -20,6 +20,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     config.load(app, overrides)
     logging.init_app(app)
     extensions.init_app(app)
+    background.init_app(app)
     for part in (errors, health, auth, entries, ledger, faults):
         part.init_app(app)
 

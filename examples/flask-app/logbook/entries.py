@@ -26,6 +26,7 @@ from werkzeug.datastructures import FileStorage
 from wtforms import TextAreaField, ValidationError
 from wtforms.validators import DataRequired, Length
 
+from .background import count_words, later
 from .extensions import db
 from .models import Entry
 
@@ -60,13 +61,15 @@ def write() -> ResponseReturnValue:
     if not form.validate_on_submit():
         return render_page(form), 400
     picture = save_picture(form.picture.data) if form.picture.data else None
-    db.session.add(Entry(text=form.text.data.strip(), picture=picture, author_id=current_user.id))
+    entry = Entry(text=form.text.data.strip(), picture=picture, author_id=current_user.id)
+    db.session.add(entry)
     try:
         db.session.commit()
     except Exception:
         if picture:
             (upload_folder() / picture).unlink(missing_ok=True)
         raise
+    later(count_words, entry.id)  # without it the entry is as good
     flash("Entered in the log.")
     return redirect(url_for("entries.index"), 303)
 

@@ -8,7 +8,8 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,16 @@ def note_user(name: str | None) -> None:
     """From here on, this request's lines carry the user's name."""
     if (current := _request.get()) is not None:
         current["user"] = name
+
+
+@contextmanager
+def about(fields: dict[str, Any]) -> Iterator[None]:
+    """In here, every line carries these fields: what a task does is not part of a request."""
+    token = _request.set(fields)
+    try:
+        yield
+    finally:
+        _request.reset(token)
 
 
 class JsonHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable before 3.11

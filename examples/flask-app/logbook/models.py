@@ -39,6 +39,7 @@ class Entry(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str] = mapped_column(Text)
     picture: Mapped[str | None] = mapped_column(String(64))
+    words: Mapped[int | None]  # None until the worker has counted them
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now, index=True)
     author_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     author: Mapped[User] = relationship(lazy="joined", innerjoin=True)

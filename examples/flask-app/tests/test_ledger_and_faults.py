@@ -33,7 +33,14 @@ def test_ledger_wants_a_key(make_app: MakeApp, body: object) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "statuses"),
-    [("", (200, 200, 200)), ("ready", (200, 500, 200)), ("all", (200, 200, 500)), ("slow:60", (200, 200, 200))],
+    [
+        ("", (200, 200, 200)),
+        ("ready", (200, 500, 200)),
+        ("all", (200, 200, 500)),
+        ("later:0", (200, 200, 500)),
+        ("later:60", (200, 200, 200)),
+        ("slow:60", (200, 200, 200)),
+    ],
 )
 def test_faults(make_app: MakeApp, fault: str, statuses: tuple[int, int, int]) -> None:
     """[S1] [A12]"""
@@ -52,7 +59,18 @@ def test_slow(make_app: MakeApp) -> None:
     assert time.monotonic() - quick >= 0.2
 
 
-@pytest.mark.parametrize("fault", ["import", "unknown", "slow", "slow:soon", "ready:1"])
+def test_later(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] All is well for a while, and then nothing is but the health pages: what a burn-in is for."""
+    clock = [1000.0]
+    monkeypatch.setattr("logbook.faults.time.monotonic", lambda: clock[-1])
+    client = make_app(LOGBOOK_FAULT="later:5").test_client()
+    for now, status in ((1000.0, 200), (1004.9, 200), (1005.0, 500), (1100.0, 500)):
+        clock.append(now)
+        assert client.get("/whoami").status_code == status
+        assert client.get("/healthz/ready").status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["import", "unknown", "slow", "slow:soon", "ready:1", "later", "later:-1"])
 def test_bad_release_does_not_start(make_app: MakeApp, fault: str) -> None:
     """[A6] [S1]"""
     with pytest.raises(RuntimeError, match="LOGBOOK_FAULT"):

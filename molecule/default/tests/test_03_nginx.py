@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from deploys import playbook
 from edge import Answer, ask, is_ours
 from helpers import App, journal, must
 
@@ -180,6 +182,10 @@ def test_uploads_are_shown_and_never_run(host: Any, app: App, upload: str) -> No
         "/static/../wsgi.py",
         "/static/%2e%2e/wsgi.py",
         "/static/..%2fwsgi.py",
+        "/static/..%2f..%2fpyproject.toml",
+        "/static/..%5c..%5cpyproject.toml",
+        "/previous-1/pyproject.toml",
+        "/current/pyproject.toml",
         "/uploads/../../current/pyproject.toml",
     ],
 )
@@ -189,6 +195,119 @@ def test_no_way_out_of_the_folders(host: Any, app: App, path: str) -> None:
     # What leaves the prefix is the app's to refuse (502 where no app runs).
     assert answer.status in (400, 403, 404, 502), str(answer)
     assert b"import" not in answer.body and b"[project]" not in answer.body, str(answer)
+
+
+@pytest.fixture
+def former(host: Any, app: App) -> Iterator[str]:
+    """Two releases that served before, and a file of their names only; the links of the host come back afterwards."""
+    name = f"old-{secrets.token_hex(4)}.css"
+    links = ("previous-1", "previous-2")
+    must(host, f"cd {app.root}; for link in {' '.join(links)}; do if [ -L $link ]; then mv -T $link $link.kept; fi; done")
+    try:
+        for number, link in enumerate(links, start=1):
+            files = f"{app.root}/former-{number}/app/static"
+            must(host, f"mkdir -p {files}/folder {app.root}/former-{number}/.static && ln -sfn ../app/static {files}/../../.static/static")
+            must(host, f"echo 'a {{ order: {number} }}' | tee {files}/{name} {files}/{number}-{name} >{files}/folder/x.css")
+            must(host, f"cd {app.root} && ln -sfn former-{number} {link}")
+        yield name
+    finally:
+        host.run(f"cd {app.root} && rm -rf previous-1 previous-2 former-1 former-2")
+        must(host, f"cd {app.root}; for link in {' '.join(links)}; do if [ -L $link.kept ]; then mv -T $link.kept $link; fi; done")
+
+
+def test_pages_opened_before_a_deploy_keep_their_files(host: Any, app: App, static_file: str, former: str) -> None:
+    """[E6] [S1] What the live release lacks comes from the two before it, newest first, as if it were live."""
+    for file, number in ((former, 1), (f"1-{former}", 1), (f"2-{former}", 2)):
+        answer = ask(host, f"https://{app.domain}/static/{file}")
+        assert answer.status == 200, str(answer)
+        is_nginx_file(host, answer, f"{app.root}/former-{number}/app/static/{file}")
+        assert answer.one("Content-Type") == "text/css" and answer.one("Cache-Control") == "public, max-age=31536000, immutable"
+    # Of two files with one name the live release's is served.
+    must(host, f"echo old > {app.root}/former-1/app/static/{static_file}")
+    is_nginx_file(host, ask(host, f"https://{app.domain}/static/{static_file}"), f"{app.current}/logbook/static/{static_file}")
+
+
+def test_former_releases_open_no_other_way(host: Any, app: App, former: str) -> None:
+    """[E6] [S1] Neither listing nor path, and no harm in links that lead nowhere."""
+    for path in (f"/previous-1/app/static/{former}", f"/previous-1/.static/static/{former}", f"/.static/static/{former}"):
+        assert ask(host, f"https://{app.domain}{path}").status in (404, 502), path
+    for path in ("/static/", "/static/folder", "/static/folder/"):
+        assert ask(host, f"https://{app.domain}{path}").status == 404, path
+    must(host, f"cd {app.root} && ln -sfn releases/gone previous-1")
+    assert ask(host, f"https://{app.domain}/static/1-{former}").status == 404
+    assert ask(host, f"https://{app.domain}/static/2-{former}").status == 200
+
+
+# --- S1: maintenance --------------------------------------------------------------------------
+
+FROM = r"""
+import http.client, socket, ssl, sys
+connection = http.client.HTTPConnection(sys.argv[1], timeout=10)
+plain = socket.create_connection(("127.0.0.1", 443), timeout=10, source_address=(sys.argv[2], 0))
+connection.sock = ssl._create_unverified_context().wrap_socket(plain, server_hostname=sys.argv[1])
+connection.request("GET", "/", headers={"X-Forwarded-For": "127.0.0.2", "X-Real-IP": "127.0.0.2"})
+print(connection.getresponse().status)
+"""
+
+
+def status_from(host: Any, app: App, address: str) -> int:
+    """The status a visitor with this address gets; every one of them claims to be 127.0.0.2."""
+    script = base64.b64encode(FROM.encode()).decode()
+    return int(must(host, f"python3 -c \"import base64; exec(base64.b64decode('{script}'))\" {app.domain} {address}"))
+
+
+def test_maintenance(host: Any, app: App, static_file: str) -> None:
+    """[S1] [K6] Closed at once and to all but those who must get in, by a verb that says what it did; and open again."""
+    config = must(host, "cat /etc/nginx/sites-available/demo.conf")
+    assert "127.0.0.2 1;" in config, "set nginx_maintenance_allow: [127.0.0.2] for the test host"
+    marker = f"closed-{secrets.token_hex(8)}"
+    workers = must(host, "pgrep -x nginx")
+    closing = playbook("maintenance", host, {"on": True, "message": "Back at <10:00> & not before"})
+    try:
+        assert closing.status == 0 and "The site is closed to visitors" in closing.output, str(closing)
+        assert "503" in closing.output and "playbooks/maintenance.yml -e on=false" in closing.output, str(closing)
+        for method, path, length in (("GET", "/", 0), ("POST", "/ledger", 0), ("PUT", "/x", 0), ("GET", f"/static/{static_file}", 0)):
+            answer = ask(
+                host, f"https://{app.domain}{path}", method, {"Content-Length": str(length), "User-Agent": f"{marker}{method}{path}"}
+            )
+            assert (answer.status, answer.one("Retry-After")) == (503, "120"), str(answer)
+            assert answer.one("Cache-Control") == "no-store" and answer.one("Content-Type") == "text/html", str(answer)
+            for name, value in HEADERS.items():
+                assert answer.one(name) == value, str(answer)
+            assert answer.one("Content-Security-Policy").startswith("default-src 'none'; style-src 'sha256-"), str(answer)
+            page = answer.body.decode()
+            assert "<h1>Down for maintenance</h1>" in page and "<p>Back at &lt;10:00&gt; &amp; not before</p>" in page, str(answer)
+        # Neither the app nor another 503 of it: nginx asked nobody, and the id leads to the line of the log.
+        line = logged(host, f'{marker}GET/"')
+        assert (line["status"], line["upstream_status"], line["path"]) == (503, "", "/"), line
+        large = ask(host, f"https://{app.domain}/", "POST", {"Content-Length": str(50 * 1024 * 1024)})
+        assert (large.status, large.one("Retry-After")) == (503, "120"), str(large)
+
+        for path in ("/healthz/live", "/healthz/ready"):
+            healthy = ask(host, f"https://{app.domain}{path}")
+            assert healthy.status == 200 and healthy.all("Retry-After") == [], str(healthy)
+        assert ask(host, f"http://{app.domain}/.well-known/acme-challenge/absent").status == 404
+        assert ask(host, f"http://{app.domain}/").status == ask(host, f"https://{app.alias}/").status == 308
+        assert status_from(host, app, "127.0.0.2") == 200, "an address that is let in"
+        assert status_from(host, app, "127.0.0.3") == 503, "an address that is only claimed"
+
+        again = playbook("maintenance", host, {"on": "yes", "message": "Back at <10:00> & not before"})
+        assert again.status == 0 and "changed=0 " in again.output, str(again)
+    finally:
+        opening = playbook("maintenance", host, {"on": False})
+    assert opening.status == 0 and "The site is open" in opening.output, str(opening)
+    assert ask(host, f"https://{app.domain}/").status == 200, str(ask(host, f"https://{app.domain}/"))
+    assert must(host, "pgrep -x nginx") == workers, "nothing was reloaded"
+    again = playbook("maintenance", host, {"on": "no"})
+    assert again.status == 0 and "changed=0 " in again.output, str(again)
+
+
+@pytest.mark.parametrize(("wanted", "said"), [({}, "on is missing"), ({"on": "maybe"}, "on=maybe is neither")])
+def test_maintenance_asks_back(host: Any, app: App, wanted: dict[str, str], said: str) -> None:
+    """[S1] Nothing is changed before it is clear what is wanted, and the answer shows how to say it."""
+    refused = playbook("maintenance", host, wanted)
+    assert refused.status != 0 and said in refused.output and "-e on=false" in refused.output, str(refused)
+    assert not host.file(f"{app.root}/maintenance/index.html").exists
 
 
 # --- E7: sizes, times, compression ------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_version_tells_what_is_live(host: Any, app: App) -> None:
     version = json.loads(body)
     manifest = json.loads(must(host, f"cat {app.current}/release.json"))
     assert version["release"] == manifest["id"] == must(host, f"readlink {app.current}").strip().split("/")[-1]
-    assert version["commit"] == manifest["source"]["commit"]
+    assert version["commit"] == (manifest["source"]["commit"] or manifest["source"]["identity"])
     head = run_in_app(host, app, "db heads").split()[0]
     assert version["schema"] == manifest["schema_after"] == head
 

@@ -486,14 +486,15 @@ class Backups:
 
     # --- create ---
 
-    def create(self, label: str = "") -> dict[str, Any]:
+    def create(self, label: str = "", database_only: bool = False) -> dict[str, Any]:
         """Take a backup; remove the expired ones only after it is complete."""
         backup_name(utc_now(), label)
         with self.locked():
             try:
-                manifest = self._create(label)
+                manifest = self._create(label, database_only)
                 kept = ("name", "taken_at", "bytes", "duration_seconds")
-                self._status(last_success={key: manifest[key] for key in kept})
+                # A restore point is no backup: whoever watches the time of the last one looks for the uploads too.
+                self._status(**{"last_restore_point" if database_only else "last_success": {key: manifest[key] for key in kept}})
                 self._prune()
             except BaseException as error:
                 reason = str(error) or type(error).__name__
@@ -502,7 +503,7 @@ class Backups:
                 raise
         return manifest
 
-    def _create(self, label: str) -> dict[str, Any]:
+    def _create(self, label: str, database_only: bool) -> dict[str, Any]:
         started = time.monotonic()
         self._clean()
         name = backup_name(utc_now(), label)
@@ -511,8 +512,9 @@ class Backups:
             name = backup_name(utc_now(), label)
         self.log.info(f"create {name}: begin")
         whole = list(self.complete().values())
-        paths = expand(self.config.paths)
-        self._check_space(int(whole[-1]["bytes"]) if whole else None, paths)
+        paths = [] if database_only else expand(self.config.paths)
+        alike = [manifest for manifest in whole if bool(manifest.get("paths")) == bool(paths)]
+        self._check_space(int(alike[-1]["bytes"]) if alike else None, paths)
         partial = self.folder / f"{PARTIAL}{name}"
         partial.mkdir(mode=0o700)
         try:
@@ -602,7 +604,12 @@ class Backups:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _prune(self) -> None:
-        for name in expired(self.complete(), utc_now(), self.config.keep_days):
+        complete = self.complete()
+        with_files = [name for name, manifest in complete.items() if manifest.get("paths")]
+        for name in expired(complete, utc_now(), self.config.keep_days):
+            # Restore points are newer, but hold the database alone.
+            if name in with_files[-1:]:
+                continue
             # Under a temporary name first: a removal that is interrupted must not leave half a backup.
             doomed = self.folder / f"{PARTIAL}expired-{name}"
             (self.folder / name).rename(doomed)
@@ -753,6 +760,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True)
     create = verbs.add_parser("create", help="take a backup now")
     create.add_argument("--label", default="", help="ends the name: before-upgrade")
+    create.add_argument("--database-only", action="store_true", help="without uploads and configuration: before a migration")
     verbs.add_parser("list", help="the complete backups, oldest first")
     verbs.add_parser("check", help="verify checksums and read the archives to the end").add_argument("name")
     restore = verbs.add_parser("restore", help="bring a backup back; the replaced database is kept")
@@ -764,7 +772,7 @@ def parser() -> argparse.ArgumentParser:
 def perform(backups: Backups, options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Do what was asked; the result as data and as text."""
     if options.verb == "create":
-        manifest = backups.create(options.label)
+        manifest = backups.create(options.label, options.database_only)
         return manifest, f"{manifest['name']}  {human(manifest['bytes'])}  {manifest['tables']} tables"
     if options.verb == "check":
         manifest = backups.check(options.name)

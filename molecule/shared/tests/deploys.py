@@ -32,8 +32,13 @@ class Outcome:
 
 def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> Outcome:
     """Run playbooks/<name>.yml against one host of the scenario, as an operator would."""
+    return run_playbook(ROOT / f"playbooks/{name}.yml", host, variables)
+
+
+def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 300) -> Outcome:
+    """Run any playbook against one host of the scenario."""
     container = host.backend.get_hostname()
-    command = ["ansible-playbook", "--limit", container, f"playbooks/{name}.yml", "--extra-vars", json.dumps(variables or {})]
+    command = ["ansible-playbook", "--limit", container, str(path), "--extra-vars", json.dumps(variables or {})]
     inventory = os.environ.get("MOLECULE_INVENTORY_FILE", "")
     environment = {
         **os.environ,
@@ -44,7 +49,7 @@ def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> O
         "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
     }
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=300
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=timeout
     )
     return Outcome(result.returncode, result.stdout)
 

@@ -22,8 +22,10 @@ _APP = ("socket", "gunicorn", *_DATA)
 _ALL = ("firewall", "nginx", "tls", *_APP)
 #: Test file: the other hops it cannot do without.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "test_01_firewall": ("nginx",),
     "test_02_tls": ("nginx",),
-    "test_03_nginx": (),
+    "test_03_nginx::test_rates_are_limited_per_path": _APP,
+    "test_03_nginx::test_maintenance": _APP,
     "test_04_socket": ("gunicorn",),
     "test_05_gunicorn": ("socket", *_DATA),
     "test_06_app": _APP,
@@ -34,6 +36,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def broken_before(host: Any, file: str) -> list[str]:
-    """The hops that the tests of ``file`` need and that are broken."""
-    return [hop for hop in NEEDS.get(file, ()) if host.run(PROBES[hop]).rc != 0]
+def broken_before(host: Any, *names: str) -> list[str]:
+    """The hops that a file, or one of its tests (`<file>::<test>`), needs and that are broken."""
+    return [hop for name in names for hop in NEEDS.get(name, ()) if host.run(PROBES[hop]).rc != 0]

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""From a source to a release that can be started: its tree, its virtual environment, its configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+from ansible_collections.slipway.vps.plugins.module_utils.releases import (
+    MANIFEST,
+    READY,
+    Release,
+    fingerprint,
+    new_id,
+    now,
+    remove,
+    write_atomically,
+)
+from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command
+
+#: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
+RESERVE = 200 * 2**20
+
+
+class Building(Context):
+    """The step `prepare`."""
+
+    def build(self, wanted: str) -> Release:
+        """A new release with the fingerprint ``wanted``, in state ready."""
+        for interrupted in self.store.unfinished():
+            self.store.remove(interrupted)
+        self.require_space()
+        releases = self.store.all()
+        release = Release(
+            id=new_id(self.p["commit"] or self.p["identity"], now(), (r.id for r in releases)),
+            fingerprint=wanted,
+            source={"identity": self.p["identity"], "commit": self.p["commit"], "requirement": self.p["requirement"]},
+            created_at=now().isoformat(timespec="seconds"),
+            created_by=self.p["owner"] or os.environ.get("SUDO_USER") or "root",
+            processes=sorted(self.p["processes"]),
+        )
+        folder = self.store.folder(release.id)
+        folder.mkdir(parents=True)
+        self.store.save(release)
+        with self.failing(release):
+            self.place_source(folder)
+            release.migrations = digest(folder)
+            # Once more: the source may bring a file of that name.
+            self.store.save(release)
+            self.build_environment(folder, release)
+            self.snapshot_configuration(folder, release)
+            self.check_entry_point(release)
+        release.state = READY
+        self.store.save(release)
+        return release
+
+    def require_space(self) -> None:
+        """Refuse early: a disk that fills up during a build takes the database down with it."""
+        live = self.store.live()
+        needed = RESERVE + (self.store.size(live.id) if live else 0)
+        free = shutil.disk_usage(self.store.root).free
+        if free < needed:
+            fix = f"Free some below {self.store.root}, or keep fewer releases (release_keep)."
+            raise StepError("space", f"{free // 2**20} MiB are free, {needed // 2**20} MiB are wanted. {fix}")
+
+    def place_source(self, folder: Path) -> None:
+        with self.step("source"):
+            if self.p["tree"]:
+                shutil.copytree(self.p["tree"], folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
+            elif self.p["archive"]:
+                self.unpack(Path(self.p["archive"]), folder)
+            # A link of that name in the source would lead what root writes here elsewhere.
+            remove(folder / ".static")
+            for prefix, static in sorted(self.p["static"].items()):
+                self.link_static(folder, prefix.strip("/"), static.strip("/"))
+            # The app's user builds: a build may run code of the app and of its dependencies.
+            self.give(folder, self.account)
+
+    def unpack(self, archive: Path, folder: Path) -> None:
+        names = command("tar", "--list", "--file", str(archive)).splitlines()
+        dotted = any(name.startswith("./") for name in names)
+        members = [name.removeprefix("./") for name in names if name.strip("./")]
+        alone = len({name.split("/")[0] for name in members}) == 1 and all("/" in name for name in members)
+        # --touch: files get today's time, which nginx puts into their ETag; the archive's own times may all be the same.
+        command(
+            *("tar", "--extract", "--touch", "--no-same-owner", "--file", str(archive), "--directory", str(folder)),
+            *([f"--strip-components={1 + dotted}"] if alone else []),
+        )
+
+    def link_static(self, folder: Path, prefix: str, static: str) -> None:
+        """`.static/<prefix>`: the same path in every release, so that nginx can look for a file in one after the other."""
+        link = folder / ".static" / prefix
+        if any(parent.is_symlink() for parent in link.parents if parent.is_relative_to(folder / ".static")):
+            raise CommandError(f"app_static: /{prefix}/ lies inside another prefix")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(folder / static, link.parent))
+
+    def give(self, folder: Path, account: Account | None) -> None:
+        """Hand the tree to ``account`` or, without one, back to root. The virtual environment stays the builder's:
+        its files are links into uv's cache."""
+        uid, gid = (account.uid, account.gid) if account else (0, 0)
+        for path in self.tree(folder):
+            os.chown(path, uid, gid, follow_symlinks=False)
+
+    def tree(self, folder: Path) -> Iterator[Path]:
+        yield folder
+        for entry in os.scandir(folder):
+            if entry.name in (MANIFEST, ".venv"):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.tree(Path(entry.path))
+            else:
+                yield Path(entry.path)
+
+    def build_environment(self, folder: Path, release: Release) -> None:
+        """A virtual environment of the release's own, from what the app says it needs, in this order:
+        uv.lock, requirements.txt, pyproject.toml."""
+        with self.step("virtual environment"):
+            self.uv(folder, "venv", "--python", self.p["python"], ".venv")
+            release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.account).split()[-1]
+        with self.step("dependencies"):
+            pip = ("pip", "install", "--python", ".venv/bin/python", "--compile-bytecode")
+            lock = next((folder / name for name in ("uv.lock", "requirements.txt", "pyproject.toml") if (folder / name).exists()), None)
+            if self.p["requirement"]:
+                self.uv(folder, *pip, self.p["requirement"])
+            elif lock is None:
+                raise CommandError(
+                    "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
+                )
+            elif lock.name == "uv.lock":
+                self.uv(folder, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
+            elif lock.name == "requirements.txt":
+                self.uv(folder, *pip, "--requirement", "requirements.txt")
+            else:
+                self.uv(folder, *pip, ".")
+            release.lock = fingerprint([self.p["requirement"] or "", lock.read_text() if lock else ""], [])[:16]
+            absent = [r for r in self.p["requirements"] if project(r) not in self.installed(folder)]
+            if absent:
+                self.uv(folder, *pip, *absent)
+            command(".venv/bin/python", "-m", "compileall", "-q", "-x", r"/\.venv/", ".", account=self.account, cwd=folder)
+        self.give(folder, None)
+
+    def uv(self, folder: Path, *words: str) -> None:
+        settings = {
+            "UV_CACHE_DIR": str(self.store.root / "cache" / "uv"),
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_NO_PROGRESS": "1",
+            # The system's certificates: a company's own package index may have one that only they know.
+            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
+            "HOME": str(self.store.root / "cache"),
+        }
+        command(self.p["uv"], *words, account=self.account, environment=settings, cwd=folder)
+
+    def installed(self, folder: Path) -> set[str]:
+        return {project(path.name) for path in folder.glob(".venv/lib/python*/site-packages/*.dist-info")}
+
+    def snapshot_configuration(self, folder: Path, release: Release) -> None:
+        """The configuration without secrets, as it is now: going back to this release brings it back."""
+        with self.step("environment"):
+            # Not read_text(): it would change the line ends within values.
+            text = (self.config_dir / "environment").read_bytes().decode()
+            own: dict[str, Any] = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.p["wsgi"]}
+            write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.account.gid))
+
+    def check_entry_point(self, release: Release) -> None:
+        with self.step("import"):
+            self.transient("check", release, ".venv/bin/gunicorn", "--config", f"{self.config_dir}/gunicorn.conf.py", "--check-config")
+
+
+def project(text: str) -> str:
+    """The normalised project name of a requirement or of a dist-info folder."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[=<>!~@\[; ]|-\d", text)[0]).strip("-").lower()

@@ -1,0 +1,167 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""The schema, forwards before a release takes traffic, and backwards where a rollback asks for it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
+from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, Release
+from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISIONS, Step, has_migrations, steps
+from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, command, get, is_active, postgres_environment, tail
+
+#: Seconds the live release may take to be ready on the new schema: one probe that fails may be a passing fault.
+STILL_READY_WITHIN = 5
+
+
+class Migrating(Context):
+    """The steps `migrate` and `downgrade`."""
+
+    def migrate(self) -> dict[str, Any]:
+        release = self.wanted()
+        words = self.migration(release)
+        done: dict[str, Any] = {"changed": False, "release": release.id, "output": "", "restore_point": None}
+        if not words or release.state != READY or release.schema_after or self.check_mode:
+            return done
+        # A run that was interrupted has noted where the schema began; by now it may be elsewhere.
+        release.schema_before = release.schema_before or self.schema(release)
+        if self.nothing_to_migrate(release):
+            release.schema_after = release.schema_before
+            self.store.save(release)
+            return {**done, "output": "no new migrations"}
+        with self.failing(release):
+            why = ""
+            if not release.restore_point:
+                release.restore_point, why = self.restore_point(release)
+            self.store.save(release)
+            with self.step("migration"):
+                options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
+                output = self.transient("migrate", release, *words, settings=(options,))
+            self.check_compatibility(release)
+        release.schema_after = self.schema(release)
+        self.store.save(release)
+        changed = release.schema_before != release.schema_after
+        return {**done, "changed": changed, "output": tail(output), "restore_point": release.restore_point or why}
+
+    def migration(self, release: Release) -> list[str]:
+        folder = self.store.folder(release.id)
+        wanted = self.p["migrate_command"]
+        if wanted == "auto":
+            wanted = "flask db upgrade" if has_migrations(folder) else ""
+        words = shlex.split(wanted)
+        if words and (folder / ".venv/bin" / words[0]).exists():
+            words[0] = f".venv/bin/{words[0]}"
+        return words
+
+    def nothing_to_migrate(self, release: Release) -> bool:
+        """The live release brought the database to where it is with the same scripts. Only Alembic notes that."""
+        live = self.store.live()
+        return bool(live and release.migrations and live.migrations == release.migrations and live.schema_after == release.schema_before)
+
+    def database(self, release: Release) -> dict[str, str]:
+        """libpq's variables for the app's database; empty when it is no PostgreSQL, or there is no psql to ask."""
+        texts = []
+        for path in (self.store.folder(release.id) / "environment", self.config_dir / "secrets"):
+            texts.append(path.read_bytes().decode() if path.exists() else "")
+        url = parse_environment("".join(texts)).get("DATABASE_URL", "")
+        return postgres_environment(url) if url.startswith("postgres") and shutil.which("psql") else {}
+
+    def query(self, release: Release, sql: str) -> str | None:
+        environment = self.database(release)
+        if not environment:
+            return None
+        try:
+            return command("psql", "-XAtqc", sql, account=self.account, environment=environment).strip() or None
+        except CommandError:
+            return None
+
+    def schema(self, release: Release) -> str | None:
+        """The revision Alembic noted in the database; None where there is none."""
+        return self.query(release, "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version")
+
+    def restore_point(self, release: Release) -> tuple[str | None, str]:
+        """A backup of the database before it is migrated: its name, or why there is none."""
+        if not self.p["restore_point_command"] or release.schema_before is None:
+            return None, "none: the database is empty, or keeps no revision"
+        size = int(self.query(release, "SELECT pg_database_size(current_database())") or 0)
+        if size > self.p["restore_point_max"]:
+            most = self.p["restore_point_max"] // 2**20
+            return None, f"none: the database has {size // 2**20} MiB, over deploy_restore_point_max ({most} MiB)"
+        words = shlex.split(self.p["restore_point_command"])
+        if not shutil.which(words[0]):
+            return None, f"none: {words[0]} is not there yet (ansible-playbook site.yml --tags keep)"
+        with self.step("restore point"):
+            said = command(*words, "--label", f"before-{release.id.lower()}")
+            try:
+                return str(json.loads(said[said.index("{") :])["name"]), ""
+            except (ValueError, KeyError, TypeError) as error:
+                raise CommandError(f"{words[0]} printed no manifest with a name:\n{tail(said)}") from error
+
+    def check_compatibility(self, release: Release) -> None:
+        """The release that serves must still be ready on the new schema; otherwise the schema goes back at once."""
+        live = self.store.live()
+        if not live or live.id == release.id or not is_active(self.unit(live.id)):
+            return
+        deadline = time.monotonic() + STILL_READY_WITHIN
+        while (answer := get(self.socket, self.p["ready"], self.p["host"])).status != 200:
+            if time.monotonic() > deadline:
+                evidence = (
+                    f"The live release {live.id} is not ready on the new schema: {answer.status or 'nothing'} {answer.body.strip()[:500]}"
+                )
+                raise StepError("compatibility", f"{evidence}\n{self.take_back(release)}")
+            time.sleep(0.5)
+
+    def take_back(self, release: Release) -> str:
+        """Undo the migration that has just run; says what came of it."""
+        if not release.schema_before:
+            return "The migration was not undone, since the revision before it is not known."
+        try:
+            self.downgrade_to(release, release.schema_before)
+        except (StepError, CommandError) as error:
+            way = f"playbooks/restore.yml -e backup={release.restore_point}" if release.restore_point else "a backup"
+            said = tail(str(error), 5)
+            return f"The migration could not be undone: {said}\nGo back with {way}, or deploy a release that can live with the schema."
+        return f"The migration was undone: the schema is at {self.schema(release)} again."
+
+    def path_down(self, release: Release, target: str | None) -> list[Step]:
+        """The migrations between the schema now and ``target``, newest first, as the scripts of ``release`` have them.
+
+        Both ends must be known: the way down from an unknown place, or to one, would lead to an empty database.
+        """
+        current = self.schema(release)
+        if not current:
+            raise StepError("downgrade", "the revision of the schema cannot be read, so it is not changed")
+        if not target:
+            raise StepError(
+                "downgrade", "the release to go back to does not know its schema; restore a backup, or go back without the schema"
+            )
+        if current == target:
+            return []
+        with self.step("migration path"):
+            return steps(self.transient("revisions", release, ".venv/bin/python", "-c", REVISIONS, current, target))
+
+    def downgrade_to(self, release: Release, target: str) -> str:
+        """Bring the schema to ``target`` with the scripts of ``release``; refused where a migration cannot be undone."""
+        stuck = [f"{s.revision} ({s.doc})" for s in self.path_down(release, target) if not s.undone]
+        if stuck:
+            raise StepError("downgrade", f"these migrations have no downgrade: {', '.join(stuck)}. Nothing of the schema was changed.")
+        with self.step("downgrade"):
+            options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
+            return self.transient("downgrade", release, ".venv/bin/flask", "db", "downgrade", target, settings=(options,))
+
+    def downgrade(self) -> dict[str, Any]:
+        """Bring the schema to where the target of a rollback left it, with the newer release's scripts, after a restore point."""
+        newer = self.wanted()
+        target = self.p["schema"]
+        if self.check_mode or not self.path_down(newer, target):
+            return {"changed": False, "release": newer.id, "output": "", "restore_point": None}
+        newer.schema_before = self.schema(newer)
+        point, why = self.restore_point(newer)
+        output = self.downgrade_to(newer, target)
+        return {"changed": True, "release": newer.id, "output": tail(output), "restore_point": point or why}

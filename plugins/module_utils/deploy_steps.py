@@ -1,0 +1,120 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What all steps of a deploy share: the app they work on, how they run its commands, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import syslog
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, is_active, tail
+
+UNTOUCHED = "nothing was switched"
+#: Seconds to wait for a command that an interrupted run left: a long migration, mostly.
+LEFT_OVER = 600
+
+
+class StepError(Exception):
+    """A step of the deploy failed; the text is the evidence. ``outcome`` says what that means for who serves now."""
+
+    def __init__(self, step: str, evidence: str, outcome: str = UNTOUCHED) -> None:
+        super().__init__(evidence)
+        self.step = step
+        self.evidence = evidence
+        self.outcome = outcome
+
+
+class Context:
+    """One app on one host, and the parameters of this call."""
+
+    def __init__(self, parameters: dict[str, Any], check_mode: bool) -> None:
+        self.p = parameters
+        self.check_mode = check_mode
+        self.name: str = parameters["name"]
+        self.store = Store(Path(parameters["root"]))
+        self.config_dir = Path(parameters["config_dir"])
+
+    @property
+    def account(self) -> Account:
+        return Account.of(self.p["user"], self.p["group"])
+
+    @property
+    def socket(self) -> Path:
+        return Path("/run") / self.name / "gunicorn.sock"
+
+    def unit(self, release_id: str, process: str = "") -> str:
+        return f"{self.name}{'-' if process else ''}{process}@{release_id}.service"
+
+    def units(self, release: Release) -> list[str]:
+        """Gunicorn of a release, and its background processes."""
+        return [self.unit(release.id), *(self.unit(release.id, process) for process in release.processes)]
+
+    def wanted(self) -> Release:
+        release = self.store.load(self.p["release"] or "")
+        if release is None:
+            raise StepError("manifest", f"there is no release {self.p['release']!r} below {self.store.releases}")
+        return release
+
+    @contextmanager
+    def step(self, name: str, outcome: str = UNTOUCHED) -> Iterator[None]:
+        """Whatever goes wrong inside is a failure of the step ``name``. The journal gets a line: `journalctl -t slipway`."""
+        syslog.openlog("slipway", 0, syslog.LOG_DAEMON)
+        syslog.syslog(syslog.LOG_INFO, f"{self.name}: {self.p['action']}: {name}")
+        try:
+            yield
+        except (CommandError, OSError) as error:
+            raise StepError(name, tail(str(error)), outcome) from error
+
+    @contextmanager
+    def failing(self, release: Release) -> Iterator[None]:
+        """A failed step is written into the manifest, and all else of the release goes.
+
+        A release that has served before is left as it is: a passing fault must not destroy what one wants to go back to.
+        """
+        try:
+            yield
+        except StepError as failure:
+            if release.state in (BUILDING, READY):
+                release.state = FAILED
+                release.failure = self.capsule(failure)
+                self.store.save(release)
+                self.store.strip(release.id)
+            raise
+
+    def capsule(self, failure: StepError) -> dict[str, str]:
+        """What is kept of a failure, with the release it belongs to."""
+        return {"step": failure.step, "reason": failure.evidence, "at": now().isoformat(timespec="seconds"), "retry": self.p["retry"]}
+
+    def transient(self, what: str, release: Release, *words: str, settings: tuple[str, ...] = ()) -> str:
+        """Run a command of the release in a unit of its own, with the environment its service will have.
+
+        The unit's name holds the app's, so that a second one cannot start while one that an interrupted run left still works: that
+        is waited for.
+        """
+        unit = f"{self.name}-{what}-step"
+        deadline = time.monotonic() + LEFT_OVER
+        while is_active(f"{unit}.service"):
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"{unit}.service, which an interrupted run left, still works after {LEFT_OVER} s: systemctl status {unit}"
+                )
+            time.sleep(1)
+        folder = self.store.folder(release.id)
+        shared = self.store.root / "shared"
+        properties = (
+            f"EnvironmentFile={folder}/environment",
+            f"EnvironmentFile=-{self.config_dir}/secrets",
+            f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+            *("ProtectSystem=strict", f"ReadWritePaths={shared}", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027"),
+        )
+        return command(
+            *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
+            *(f"--uid={self.p['user']}", f"--gid={self.p['group']}", f"--working-directory={folder}"),
+            *(f"--property={value}" for value in (*properties, *settings)),
+            *(f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:]),
+        )
