@@ -16,6 +16,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import READY,
 from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISIONS, Step, has_migrations, steps
 from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, command, get, is_active, postgres_environment, tail
 
+#: Alembic's own command, as Flask-Migrate spells it.
+UPGRADE = "flask db upgrade"
 #: Seconds the live release may take to be ready on the new schema: one probe that fails may be a passing fault.
 STILL_READY_WITHIN = 5
 
@@ -53,16 +55,28 @@ class Migrating(Context):
         folder = self.store.folder(release.id)
         wanted = self.p["migrate_command"]
         if wanted == "auto":
-            wanted = "flask db upgrade" if has_migrations(folder) else ""
+            wanted = UPGRADE if has_migrations(folder) else ""
         words = shlex.split(wanted)
         if words and (folder / ".venv/bin" / words[0]).exists():
             words[0] = f".venv/bin/{words[0]}"
         return words
 
     def nothing_to_migrate(self, release: Release) -> bool:
-        """The live release brought the database to where it is with the same scripts. Only Alembic notes that."""
+        """The live release has the same scripts, and the database is where those, or a newer release's, brought it.
+
+        A newer release's, after a rollback that left the schema: the older scripts do not know that revision. Only Alembic's own
+        command is left out; another one may do more.
+        """
         live = self.store.live()
-        return bool(live and release.migrations and live.migrations == release.migrations and live.schema_after == release.schema_before)
+        if (
+            self.p["migrate_command"] not in ("auto", UPGRADE)
+            or not live
+            or not release.migrations
+            or live.migrations != release.migrations
+        ):
+            return False
+        known = {live.schema_after, *(r.schema_after for r in self.store.all() if r.id > live.id)}
+        return release.schema_before is not None and release.schema_before in known
 
     def database(self, release: Release) -> dict[str, str]:
         """libpq's variables for the app's database; empty when it is no PostgreSQL, or there is no psql to ask."""

@@ -137,7 +137,7 @@ class Switching(Context):
 
     def crowded(self, previous: Release | None) -> str:
         """Why two instances do not fit into memory, measured by what the live one uses; empty when they do."""
-        used = memory_used(self.unit(previous.id)) if previous and is_active(self.unit(previous.id)) else 0
+        used = sum(memory_used(unit) for unit in (self.units(previous) if previous else []) if is_active(unit))
         available = memory_available()
         if used * self.p["memory_margin"] <= available:
             return ""

@@ -335,6 +335,9 @@ class Deploy(Building, Migrating, Switching):
         live = self.store.live()
         # Another deploy may have brought it while this one waited for the lock.
         there = live if live and live.fingerprint == wanted else reusable(self.store.all(), wanted)
+        held = None if self.p["force"] else held_back(self.store.all(), wanted)
+        if live and held and not there:
+            there = live
         if there or self.check_mode:
             return {"changed": self.check_mode, "release": there.id if there else ""}
         return {"changed": True, "release": self.build(wanted).id}
@@ -389,7 +392,8 @@ class Deploy(Building, Migrating, Switching):
         if now_at == target.schema_after:
             yield f"schema   {now_at or 'none'}, the same"
         elif not self.p["downgrade"]:
-            yield f"schema   stays at {now_at}; {target.id} left it at {target.schema_after or 'base'} (-e schema=true goes back to that)"
+            hint = f"; {target.id} left it at {target.schema_after} (-e schema=true goes back to that)" if target.schema_after else ""
+            yield f"schema   stays at {now_at}{hint}"
         elif not (now_at and target.schema_after):
             evidence = f"the schema stays: its revision now ({now_at}) or under {target.id} ({target.schema_after}) is not known"
             raise StepError("downgrade", evidence)
