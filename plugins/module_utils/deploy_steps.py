@@ -82,8 +82,9 @@ class Context:
             if release.state in (BUILDING, READY):
                 release.state = FAILED
                 release.failure = self.capsule(failure)
-                self.store.save(release)
+                # In this order: on a full disk the manifest can only be written when the rest has gone.
                 self.store.strip(release.id)
+                self.store.save(release)
             raise
 
     def capsule(self, failure: StepError) -> dict[str, str]:

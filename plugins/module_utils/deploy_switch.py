@@ -46,6 +46,9 @@ class Switching(Context):
         # One that an interrupted run left holds the private socket.
         if left := instances(f"{self.name}-rehearsal"):
             stop_units(*left)
+        # A switch that was interrupted may have started it already; it drains, and serves again when it has been rehearsed.
+        if running := [serving for serving in self.units(release) if is_active(serving)]:
+            stop_units(*running)
         with self.failing(release):
             try:
                 with self.step("start"):
