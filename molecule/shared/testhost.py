@@ -123,10 +123,20 @@ def engine() -> None:
     if Path("/run/systemd/system").is_dir():
         run("systemctl", "start", "docker")
     else:
+        forget_dead_engine()
         CACHE.mkdir(exist_ok=True)
         log = (CACHE / "dockerd.log").open("w")
         subprocess.Popen(["dockerd"], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     wait("the Docker engine's first answer (log: .cache/dockerd.log)", engine_answers)
+
+
+def forget_dead_engine() -> None:
+    """Remove the pid files of an engine that was killed: another process may have its number by now, and dockerd would not start."""
+    for path in (Path("/run/docker.pid"), Path("/run/docker/containerd/containerd.pid")):
+        if path.exists():
+            command = Path("/proc") / path.read_text().strip() / "comm"
+            if not command.exists() or command.read_text().strip() not in ("dockerd", "containerd"):
+                path.unlink()
 
 
 # --- Images -----------------------------------------------------------------------------------------------------------
