@@ -62,3 +62,12 @@ images: setup ## Build the images of the test hosts
 .PHONY: molecule
 molecule: setup ## The molecule scenarios alone
 	$(BIN)/python tests/run.py molecule
+
+N := 100
+.PHONY: soak
+soak: setup ## N=100 deploys and rollbacks under load, every request counted (an hour or so; not part of test)
+	$(BIN)/python tests/soak.py $(N) $(SOAK)
+
+.PHONY: bench-deploy
+bench-deploy: setup ## How long a deploy and a rollback of the demo take, and where the time goes
+	$(BIN)/python tests/bench_deploy.py $(BENCH)

@@ -25,7 +25,7 @@ follow = ["journalctl", "--follow", "--lines=0", "--identifier=slipway", "--outp
 journal = subprocess.Popen(follow, stdout=subprocess.PIPE)
 signal.signal(signal.SIGALRM, lambda *_: journal.kill())
 signal.alarm(240)
-print("ready", flush=True)
+print(os.getpid(), flush=True)
 for entry in map(json.loads, journal.stdout):
     if entry["MESSAGE"] == line:
         time.sleep(later)
@@ -40,19 +40,32 @@ journal.kill()
 
 
 class Assassin:
-    """Waits on the host for the step of a deploy that is named in the journal's ``line``, and kills the module in it."""
+    """Waits on the host for the step of a deploy that is named in the journal's ``line``, and kills the module in it.
+
+    Used as a context manager, so that it never outlives its test.
+    """
 
     def __init__(self, host: Any, line: str, later: float = 0) -> None:
-        command = ["docker", "exec", host.backend.get_hostname(), "python3", "-c", ASSASSIN, line, str(later)]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout and self.process.stdout.readline() == "ready\n"
+        self.host = host
+        self.command = ["docker", "exec", host.backend.get_hostname(), "python3", "-c", ASSASSIN, line, str(later)]
+
+    def __enter__(self) -> Assassin:
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.pid = int(self.process.stdout.readline())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.host.run(f"kill {self.pid}")
+            self.process.kill()
+        self.process.wait()
 
     def result(self) -> str:
-        """killed, too late, or nothing when the line never came. Ends the wait."""
+        """killed, too late, or nothing when the line never came."""
         try:
             return self.process.communicate(timeout=5)[0].strip()
         except subprocess.TimeoutExpired:
-            self.process.kill()
             return ""
 
 

@@ -1,0 +1,56 @@
+"""Fixtures of the scenario: a host that is deployed to while visitors ask."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from deploys import ROOT
+from fixtures import acme_root, address, app, names, visitor
+from helpers import App
+from load import OpenLoop, Wrk
+from states import Copy, Visitors
+
+__all__ = ["acme_root", "address", "app", "names", "visitor"]
+
+NEIGHBOUR = "slipway-deploy-acme"
+
+
+@pytest.fixture(scope="session")
+def neighbour() -> Any:
+    """Another machine on the same network."""
+    return testinfra.get_host(f"docker://{NEIGHBOUR}")
+
+
+@pytest.fixture
+def visitors(app: App, address: str, acme_root: Path, request: pytest.FixtureRequest) -> Visitors:
+    """Visitors of a rate: each tenth request writes, unless told otherwise."""
+
+    def arrive(rate: float = 10, post_every: int = 10) -> OpenLoop:
+        prefix = f"{request.node.originalname}-{secrets.token_hex(4)}"
+        return OpenLoop(address, app.domain, acme_root, prefix=prefix, rate=rate, post_every=post_every)
+
+    return arrive
+
+
+@pytest.fixture
+def crowd(app: App) -> Wrk:
+    """About a hundred GETs a second from the neighbour."""
+    return Wrk(NEIGHBOUR, f"https://{app.domain}/")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """Copies of the example app, to be changed."""
+
+    def copy(name: str) -> Path:
+        tree = tmp_path_factory.mktemp("source") / name
+        ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info")
+        shutil.copytree(ROOT / "examples/flask-app", tree, ignore=ignored)
+        return tree
+
+    return copy

@@ -1,0 +1,32 @@
+"""Twenty deploys and rollbacks in a row, and nobody notices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from helpers import App
+from load import Wrk
+from states import Visitors, live
+from switches import must_alternate, rows, switch
+
+PAIRS = 10
+
+
+def test_twenty_switches_lose_nothing(host: Any, app: App, visitors: Visitors, crowd: Wrk, tmp_path: Path) -> None:
+    """[S1 S2 A13] No request refused, cut off or answered by an error, no row lost or doubled, and `current` right after each."""
+    before = live(host, app)
+    writers = visitors(rate=10, post_every=1)
+    with crowd, writers:
+        outcome, seen = switch(host, app, tmp_path, writers.prefix, PAIRS)
+    summary = crowd.summary
+    assert outcome.status == 0, str(outcome)
+    must_alternate(seen, app, before, writers.prefix, PAIRS)
+
+    print(f"wrk: {summary}; POST: {dict(writers.counts())}, p99 {writers.p(0.99) * 1000:.0f} ms, most {writers.p(1) * 1000:.0f} ms")
+    assert summary and summary.lost == 0, f"{summary}\n{crowd.output}"
+    assert set(writers.counts()) == {"POST 201"}, f"writers saw {dict(writers.counts())}"
+    found, sent = Counter(rows(host, app, writers.prefix)), Counter(writers.sent)
+    assert found == sent, f"missing {list(sent - found)[:5]}, too many {list(found - sent)[:5]}"
+    assert 0.05 < len(sent) / (len(sent) + summary.requests) < 0.25, f"{len(sent)} of {summary.requests} requests wrote"

@@ -1,0 +1,241 @@
+"""Deploys that are cut off, at each task and at each step, by another deploy and by a freeze.
+
+Visitors ask all the time. What is cut off leaves a whole release serving, and the next run finishes the job.
+The short form takes some of the points; SLIPWAY_FULL=1 takes all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cuts import Assassin, Run
+from deploys import Outcome, Traffic, playbook
+from helpers import App, must, run_in_app
+from trees import Tree, live_id, manifests, units, written_once
+
+FULL = os.environ.get("SLIPWAY_FULL") == "1"
+#: The controller vanishes after one of these tasks.
+TASKS = [
+    "lock | Take the lock",
+    "deploy | Build the release",
+    "deploy | Migrate the database",
+    "deploy | Rehearse the release",
+    "deploy | Switch to the release",
+    "deploy | Watch it serve",
+]
+#: In the full form after each task from the first that writes to the host for this deploy.
+MORE_TASKS = [
+    "configure | Write the environment",
+    "configure | Write the secret environment",
+    "configure | Remove the files",
+    "source_path | Pack the folder",
+    "source_path | Note what is wanted",
+    "deploy | Compare what is wanted",
+    "lock | Draw a token",
+    "deploy | Upload the source",
+    "deploy | Let the release before",
+    "deploy | Remove what is no longer needed",
+    "unlock | Give the lock back",
+]
+#: The module is killed in one of these steps; what it says in the journal as it begins, and seconds after that.
+STEPS: list[tuple[str, float]] = [
+    ("prepare: dependencies", 0),
+    ("migrate: migration", 0),
+    ("rehearse: readiness", 0),
+    ("activate: start", 0),
+    ("settle: drain", 0),
+]
+MORE_STEPS: list[tuple[str, float]] = [
+    ("prepare: source", 0),
+    ("prepare: virtual environment", 0),
+    ("prepare: dependencies", 0.5),
+    ("prepare: environment", 0),
+    ("prepare: import", 0),
+    ("migrate: restore point", 0),
+    ("rehearse: start", 0),
+    # Somewhere in the seconds in which Gunicorn starts, and in what comes after that.
+    *(("activate: start", later / 4) for later in range(2, 13, 2)),
+    ("watch: front door", 0),
+    ("watch: burn-in", 0),
+    ("settle: drain", 0.2),
+]
+#: A burn-in, so that there is one to be cut off in; and a lock that is soon free when its owner is dead.
+USUAL = {"deploy_burn_in": 2, "release_lock_ttl": 5}
+
+
+@pytest.fixture(scope="module")
+def tree(host: Any, app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    """The app, to be changed by every test; in the end the schema is the example's again."""
+    tree = Tree(tmp_path_factory.mktemp("source") / "tree")
+    schema = tree.head()
+    yield tree
+    with contextlib.suppress(AssertionError):  # After a failure the live release may not know the way.
+        run_in_app(host, app, f"db downgrade {schema}")
+
+
+@pytest.fixture
+def traffic(app: App, acme_root: Any) -> Iterator[Traffic]:
+    yield Traffic(app, acme_root, limit=6000)
+
+
+def must_be_whole(host: Any, app: App) -> str:
+    """Whatever was cut off: `current` leads to a release that is all there, and runs."""
+    live = live_id(host, app)
+    manifest = manifests(host, app)[live]
+    assert manifest["state"] == "live", manifest
+    must(host, f"systemctl is-active '{app.name}@{live}.service' {app.name}.socket {app.name}.service")
+    must(host, f"{app.current}/.venv/bin/python -c 'import flask, sqlalchemy'")
+    return live
+
+
+def must_be_settled(host: Any, app: App) -> str:
+    """Nothing is left of a deploy but what it brought."""
+    live = must_be_whole(host, app)
+    assert units(host, app) == [f"{app.name}@{live}.service active"]
+    states = {name: found.get("state") for name, found in manifests(host, app).items()}
+    assert [name for name, state in states.items() if state == "live"] == [live], states
+    assert set(states.values()) <= {"live", "retired", "failed"}, states
+    # Its workers' heartbeat files are made in a folder of its own there.
+    assert must(host, f"ls -A /run/{app.name}").split() == sorted([live, "gunicorn.sock"])
+    assert host.run(f"ls -d /run/{app.name}-rehearsal").rc != 0
+    assert not host.file(f"{app.root}/.lease.json").exists
+    left = must(
+        host, f"find {app.root} -maxdepth 1 -name '.*-*'; ls -A {app.root}/incoming; find {app.root}/releases -name '.release.json-*'"
+    )
+    assert left == "", left
+    return live
+
+
+def must_have_been_served(host: Any, app: App, traffic: Traffic) -> None:
+    traffic.must_be_served()
+    written_once(host, app, traffic.written)
+
+
+def converge(host: Any, tree: dict[str, str], **variables: Any) -> Outcome:
+    """The same deploy once more, as the operator is told to."""
+    outcome = playbook("deploy", host, {**USUAL, "app_source": tree, "lock_wait": 60, **variables})
+    assert outcome.status == 0, str(outcome)
+    return outcome
+
+
+def version(host: Any, app: App) -> str:
+    return must(host, f"cat {app.current}/VERSION").strip()
+
+
+# --- The controller vanishes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [*TASKS, *(MORE_TASKS if FULL else [])])
+def test_controller_killed(host: Any, app: App, traffic: Traffic, tree: Tree, task: str) -> None:
+    """[S1] Ansible is killed after a task, and all its connections with it."""
+    tree.revision("table", f"CREATE TABLE of_version_{tree.versions} (id integer)", f"DROP TABLE of_version_{tree.versions}")
+    source = tree.changed()
+    with traffic:
+        with Run("deploy", host, {**USUAL, "app_source": source}) as run:
+            assert run.until(task), "".join(run.lines)
+            run.kill()
+        must_be_whole(host, app)
+        converge(host, source)
+    must_have_been_served(host, app, traffic)
+    must_be_settled(host, app)
+    assert version(host, app) == str(tree.versions)
+
+
+def test_who_holds_the_lock_of_the_dead(host: Any, app: App, tree: Tree) -> None:
+    """[S1] Until its lock expires the next run says whose it is; one that waits has it then."""
+    source = tree.changed()
+    with Run("deploy", host, {**USUAL, "app_source": source, "release_lock_ttl": 40}) as run:
+        assert run.until("lock | Take the lock"), "".join(run.lines)
+        run.kill()
+    refused = playbook("deploy", host, {**USUAL, "app_source": source})
+    assert refused.status != 0, str(refused)
+    assert re.search(r"A deploy by ada@\S+ .*works on demo since", refused.output), str(refused)
+    assert "lock_wait=120" in refused.output, str(refused)
+    # It is said who was cut off.
+    assert re.search(r"A deploy by ada@\S+ .*ended without giving its lock back", converge(host, source).output)
+    must_be_settled(host, app)
+
+
+# --- The module is killed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "later"), [*STEPS, *(MORE_STEPS if FULL else [])])
+def test_module_killed(host: Any, app: App, traffic: Traffic, tree: Tree, step: str, later: float) -> None:
+    """[S1 A13] The module is killed on the host in a step; what it started goes on."""
+    before = must(host, f"runuser -u {app.name} -- psql -XAtqc 'select version_num from alembic_version' {app.database}").strip()
+    # It fails when it runs twice; killed in it, it is still at work when the next deploy comes to it.
+    table, seconds = f"slow_{tree.versions}", 25 if step == "migrate: migration" else 1
+    head = tree.revision("slow", f"CREATE TABLE {table} (id integer); SELECT pg_sleep({seconds})", f"DROP TABLE {table}")
+    source = tree.changed()
+    with traffic:
+        with Assassin(host, f"{app.name}: {step}", later) as assassin:
+            cut = playbook("deploy", host, {**USUAL, "app_source": source})
+            result = assassin.result()
+        assert result == "killed" or (later and result == "too late"), f"{result}: {cut}"
+        assert (cut.status != 0) == (result == "killed"), str(cut)
+        must_be_whole(host, app)
+        again = converge(host, source)
+    must_have_been_served(host, app, traffic)
+    live = must_be_settled(host, app)
+    assert version(host, app) == str(tree.versions), str(again)
+    manifest = manifests(host, app)[live]
+    # What one needs to go back: where the schema was before, not where the first try left it.
+    assert (manifest["schema_before"], manifest["schema_after"]) == (before, head), manifest
+
+
+def test_cut_off_and_then_thought_better_of(host: Any, app: App, traffic: Traffic, tree: Tree) -> None:
+    """[S1] After a deploy that was cut off in its rehearsal the operator goes on with what is live: nothing of the other stays."""
+    playbook("deploy", host, {**USUAL, "app_source": tree.changed()})
+    before = must_be_settled(host, app)
+    version_before = (tree.folder / "VERSION").read_text()
+    with traffic:
+        with Assassin(host, f"{app.name}: rehearse: readiness") as assassin:
+            cut = playbook("deploy", host, {**USUAL, "app_source": tree.changed()})
+            assert assassin.result() == "killed" and cut.status != 0, str(cut)
+        (tree.folder / "VERSION").write_text(version_before)
+        converge(host, tree.source)
+    must_have_been_served(host, app, traffic)
+    assert must_be_settled(host, app) == before
+
+
+# --- Two at once, and none at all -------------------------------------------------------------------------------------
+
+
+def test_two_deploys_at_once(host: Any, app: App, traffic: Traffic, tree: Tree, tmp_path: Path) -> None:
+    """[S1] While one works another is refused, and told whose turn it is; one that waits finds that all is done."""
+    source = tree.changed()
+    with traffic, Run("deploy", host, {**USUAL, "app_source": source, "deploy_burn_in": 30}, user="ada") as first:
+        assert first.until("lock | Take the lock"), "".join(first.lines)
+        waits = Run("deploy", host, {**USUAL, "app_source": source, "lock_wait": 120}, user="ben")
+        refused = playbook("deploy", host, {**USUAL, "app_source": Tree(tmp_path / "other").source})
+        assert refused.status != 0, str(refused)
+        assert re.search(r"A deploy by ada@\S+ .*works on demo since", refused.output), str(refused)
+        done, found = first.outcome(), waits.outcome()
+    assert done.status == 0, str(done)
+    assert found.status == 0, str(found)
+    must_have_been_served(host, app, traffic)
+    must_be_settled(host, app)
+    assert version(host, app) == str(tree.versions)
+
+
+def test_freeze(host: Any, app: App, tree: Tree) -> None:
+    """[S1] Nothing is deployed while the app is frozen, whoever tries is told why, and afterwards all is as before."""
+    before = live_id(host, app)
+    source = tree.changed()
+    frozen = playbook("freeze", host, {"reason": "the audit runs until Friday"})
+    assert frozen.status == 0, str(frozen)
+    try:
+        refused = playbook("deploy", host, {**USUAL, "app_source": source, "lock_wait": 60})
+        assert refused.status != 0 and "the audit runs until Friday" in refused.output and "unfreeze" in refused.output, str(refused)
+        assert must_be_settled(host, app) == before
+    finally:
+        unfrozen = playbook("unfreeze", host)
+    assert unfrozen.status == 0, str(unfrozen)
+    converge(host, source)
+    assert must_be_settled(host, app) != before

@@ -1,0 +1,44 @@
+"""What a host says of its releases."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helpers import App, must
+from load import OpenLoop
+from switches import rows
+
+Visitors = Callable[..., OpenLoop]
+Copy = Callable[[str], Path]
+
+
+def live(host: Any, app: App) -> str:
+    """The id of the live release."""
+    return must(host, f"readlink {app.current}").strip().split("/")[-1]
+
+
+def manifest(host: Any, app: App, release: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(must(host, f"cat {app.root}/releases/{release}/release.json"))
+    return found
+
+
+def running(host: Any, app: App, template: str = "") -> list[str]:
+    """Instances of the app, or of one of its processes, in any state but dead."""
+    listed = must(host, f"systemctl list-units --plain --no-legend --full --type=service '{template or app.name}@*'")
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def sql(host: Any, app: App, query: str) -> str:
+    return must(host, f'runuser -u {app.name} -- psql -XAtqc "{query}" {app.database}').strip()
+
+
+def must_be_served(visitors: OpenLoop, host: Any, app: App) -> None:
+    """Every request was answered as it should be, and every row that was promised is there once, and no other."""
+    assert not visitors.lost(), f"visitors saw {dict(visitors.counts())}"
+    assert len(visitors.answers) >= 20, f"too few requests to mean anything: {dict(visitors.counts())}"
+    found = Counter(rows(host, app, visitors.prefix))
+    assert visitors.written and found == Counter(visitors.sent), found - Counter(visitors.sent) or Counter(visitors.sent) - found
