@@ -80,7 +80,7 @@ class Switching(Context):
         previous = self.store.live()
         switched = self.store.live_id() != release.id
         stopped = [unit for unit in self.units(release) if not is_active(unit)]
-        strays = self.strays(release, previous)
+        strays = self.strays(release)
         changed = bool(switched or stopped or strays or release.state != LIVE)
         result: dict[str, Any] = {"changed": changed, "release": release.id, "overlap": True}
         if not changed or self.check_mode:
@@ -164,11 +164,9 @@ class Switching(Context):
                 raise StepError(failure.step, evidence, "the old release was stopped for want of memory, and nobody serves") from error
             raise
 
-    def strays(self, release: Release, previous: Release | None) -> list[str]:
+    def strays(self, release: Release) -> list[str]:
         """Instances of other releases that still run: the previous one's, and what an interrupted switch left."""
-        names = {*release.processes, *(previous.processes if previous else [])}
-        for other in self.store.all():
-            names.update(other.processes)
+        names = {process for known in [release, *self.store.all()] for process in known.processes}
         running = [unit for template in (self.name, *(f"{self.name}-{n}" for n in sorted(names))) for unit in instances(template)]
         return [unit for unit in running if not unit.endswith(f"@{release.id}.service")]
 
@@ -245,7 +243,7 @@ class Switching(Context):
         self.make_current(previous)
         release.state, release.failure = ROLLED_BACK, self.capsule(failure)
         self.store.save(release)
-        stop_units(*self.strays(previous, release))
+        stop_units(*self.strays(previous))
         raise StepError(failure.step, failure.evidence, f"switched back to {previous.id} by itself") from failure
 
     # --- settle -------------------------------------------------------------------------------------------------------
@@ -255,7 +253,7 @@ class Switching(Context):
         live = self.store.live()
         if live is None or self.check_mode:
             return {"changed": False, "release": live.id if live else ""}
-        strays = self.strays(live, self.store.load(live.replaces or ""))
+        strays = self.strays(live)
         if strays:
             with self.step("drain", outcome=f"the switch itself succeeded: release {live.id} serves"):
                 command("systemctl", "stop", *strays)

@@ -327,7 +327,7 @@ class Deploy(Building, Migrating, Switching):
 
     def needs_repair(self, live: Release) -> bool:
         """Something of the live release does not run, or something of another one still does."""
-        return live.state != LIVE or not all(map(is_active, self.units(live))) or bool(self.strays(live, None))
+        return live.state != LIVE or not all(map(is_active, self.units(live))) or bool(self.strays(live))
 
     def prepare(self) -> dict[str, Any]:
         """Build what is wanted, unless an interrupted deploy has built it already."""
