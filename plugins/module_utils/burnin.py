@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""Whether a new release does worse than the one it replaces, while both of them serve."""
+"""Whether a new release does worse than the one it replaces."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class Tally(NamedTuple):
 
     def plus(self, other: Tally) -> Tally:
         return Tally(self.requests + other.requests, self.errors + other.errors, self.tracebacks + other.tracebacks)
+
+    def said(self) -> str:
+        return f"{self.requests} requests, {self.errors} answered 5xx, {self.tracebacks} tracebacks"
 
     def share(self, count: int) -> float:
         """``count`` per request; a traceback outside of any request weighs as one per request."""
@@ -43,16 +46,14 @@ def tally(lines: Iterable[str]) -> Tally:
     return Tally(requests, errors, tracebacks)
 
 
-def verdict(new: Tally, old: Tally | None, tolerance: float) -> str | None:
-    """Why the new release is worse than the old one beside it, or None.
-
-    Both serve the same visitors at the same time, so what troubles both (a database that is down) is no fault of the new one.
+def verdict(new: Tally, old: Tally, tolerance: float) -> str | None:
+    """Why the new release is worse than the one before it was, or None.
 
     :arg tolerance: how much larger a share of failed requests may be, 0 to 1.
     """
-    for what, count, before in (("answered 5xx", new.errors, old and old.errors), ("raised", new.tracebacks, old and old.tracebacks)):
-        share, usual = new.share(count), old.share(before or 0) if old else 0.0
+    for what, count, before in (("answered 5xx", new.errors, old.errors), ("raised", new.tracebacks, old.tracebacks)):
+        share, usual = new.share(count), old.share(before)
         if count >= FEWEST and share > usual + tolerance:
-            compared = f", the release before in {usual:.0%} of {old.requests}" if old and old.requests else ""
+            compared = f", the release before in {usual:.0%} of {old.requests}" if old.requests else ""
             return f"the new release {what} in {share:.0%} of {new.requests} requests{compared}"
     return None

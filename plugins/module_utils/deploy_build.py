@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -24,17 +26,27 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     write_atomically,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, stop_units
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
 RESERVE = 200 * 2**20
+#: Name of the build's commands as a step, and what puts them behind the app, which serves meanwhile.
+BUILD = "build"
+BEHIND = ("Nice=10", "CPUWeight=20", "IOWeight=20")
 
 
 class Building(Context):
     """The step `prepare`."""
 
+    def fingerprint(self) -> str:
+        """Of all that decides how the release behaves."""
+        parts = [self.p["identity"], self.p["wsgi"], self.p["python"], platform.python_version(), *sorted(self.p["requirements"])]
+        parts += [*sorted(self.p["processes"]), *(f"{prefix}={folder}" for prefix, folder in sorted(self.p["static"].items()))]
+        return fingerprint(parts, map(Path, self.p["runtime_files"]))
+
     def build(self, wanted: str) -> Release:
         """A new release with the fingerprint ``wanted``, in state ready."""
+        stop_units(self.step_unit(BUILD))
         for interrupted in self.store.unfinished():
             self.store.remove(interrupted)
         self.require_space()
@@ -58,6 +70,7 @@ class Building(Context):
             self.build_environment(folder, release)
             self.snapshot_configuration(folder, release)
             self.check_entry_point(release)
+            self.check_unchanged(wanted)
         release.state = READY
         self.store.save(release)
         return release
@@ -77,6 +90,7 @@ class Building(Context):
                 shutil.copytree(self.p["tree"], folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
             elif self.p["archive"]:
                 self.unpack(Path(self.p["archive"]), folder)
+                Path(self.p["archive"]).unlink()
             # A link of that name in the source would lead what root writes here elsewhere.
             remove(folder / ".static")
             for prefix, static in sorted(self.p["static"].items()):
@@ -127,7 +141,7 @@ class Building(Context):
             self.uv(folder, "venv", "--python", self.p["python"], ".venv")
             release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.account).split()[-1]
         with self.step("dependencies"):
-            pip = ("pip", "install", "--python", ".venv/bin/python", "--compile-bytecode")
+            pip = ("pip", "install", "--python", ".venv/bin/python")
             lock = next((folder / name for name in ("uv.lock", "requirements.txt", "pyproject.toml") if (folder / name).exists()), None)
             if self.p["requirement"]:
                 self.uv(folder, *pip, self.p["requirement"])
@@ -136,7 +150,7 @@ class Building(Context):
                     "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
                 )
             elif lock.name == "uv.lock":
-                self.uv(folder, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode")
+                self.uv(folder, "sync", "--frozen", "--no-dev", "--no-editable")
             elif lock.name == "requirements.txt":
                 self.uv(folder, *pip, "--requirement", "requirements.txt")
             else:
@@ -145,19 +159,51 @@ class Building(Context):
             absent = [r for r in self.p["requirements"] if project(r) not in self.installed(folder)]
             if absent:
                 self.uv(folder, *pip, *absent)
-            command(".venv/bin/python", "-m", "compileall", "-q", "-x", r"/\.venv/", ".", account=self.account, cwd=folder)
+        with self.step("bytecode"):
+            self.inherit_bytecode(folder)
+            compile_all = (".venv/bin/python", "-m", "compileall", "-j", "0", "-q")
+            self.as_builder(folder, *compile_all, "-x", r"/\.venv/", ".")
+            # Packages may ship files for other Pythons: as with pip and uv those are passed over.
+            with contextlib.suppress(CommandError):
+                self.as_builder(folder, *compile_all, ".venv")
         self.give(folder, None)
 
+    def inherit_bytecode(self, folder: Path) -> None:
+        """Link the bytecode of packages that the live release has as well.
+
+        uv links both from its cache: the same file has the same time and size, so the same bytecode fits.
+        """
+        live = self.store.folder(self.store.live_id() or "none")
+        for source in (folder / ".venv").rglob("*.py"):
+            twin = live / source.relative_to(folder)
+            # Root links here: never to where a link leads that the build left.
+            if not twin.exists() or not twin.samefile(source) or (source.parent / "__pycache__").is_symlink():
+                continue
+            for bytecode in twin.parent.glob(f"__pycache__/{source.stem}.cpython-*.pyc"):
+                link = source.parent / "__pycache__" / bytecode.name
+                if not link.parent.exists():
+                    link.parent.mkdir()
+                    os.chown(link.parent, self.account.uid, self.account.gid)
+                if not link.exists():
+                    link.hardlink_to(bytecode)
+
     def uv(self, folder: Path, *words: str) -> None:
+        self.as_builder(folder, self.p["uv"], *words)
+
+    def as_builder(self, folder: Path, *words: str) -> None:
+        """Run a command of the build: behind the app when both want the processor, and ended with the build when that is cut off."""
+        cache = self.store.root / "cache"
         settings = {
-            "UV_CACHE_DIR": str(self.store.root / "cache" / "uv"),
+            "UV_CACHE_DIR": str(cache / "uv"),
             "UV_PYTHON_DOWNLOADS": "never",
             "UV_NO_PROGRESS": "1",
             # The system's certificates: a company's own package index may have one that only they know.
             "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-            "HOME": str(self.store.root / "cache"),
+            "HOME": str(cache),
         }
-        command(self.p["uv"], *words, account=self.account, environment=settings, cwd=folder)
+        # One path: uv cannot link from its cache into another mount.
+        properties = (*(f"Environment={name}={value}" for name, value in settings.items()), f"ReadWritePaths={self.store.root}", *BEHIND)
+        self.run_as_app(self.step_unit(BUILD), folder, words, properties)
 
     def installed(self, folder: Path) -> set[str]:
         return {project(path.name) for path in folder.glob(".venv/lib/python*/site-packages/*.dist-info")}
@@ -173,6 +219,11 @@ class Building(Context):
     def check_entry_point(self, release: Release) -> None:
         with self.step("import"):
             self.transient("check", release, ".venv/bin/gunicorn", "--config", f"{self.config_dir}/gunicorn.conf.py", "--check-config")
+
+    def check_unchanged(self, wanted: str) -> None:
+        """What was built is what was asked for: another run, refused by the lock, may have written its configuration meanwhile."""
+        if self.fingerprint() != wanted:
+            raise StepError("configuration", f"another run changed {self.config_dir} while this one was building")
 
 
 def project(text: str) -> str:

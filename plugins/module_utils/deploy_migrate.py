@@ -23,16 +23,19 @@ STILL_READY_WITHIN = 5
 
 
 class Migrating(Context):
-    """The steps `migrate` and `downgrade`."""
+    """The steps `migrate`, `downgrade` and `upgrade`."""
 
     def migrate(self) -> dict[str, Any]:
         release = self.wanted()
         words = self.migration(release)
         done: dict[str, Any] = {"changed": False, "release": release.id, "output": "", "restore_point": None}
-        if not words or release.state != READY or release.schema_after or self.check_mode:
+        if not words or release.state != READY or release.schema_after:
             return done
         # A run that was interrupted has noted where the schema began; by now it may be elsewhere.
-        release.schema_before = release.schema_before or self.schema(release)
+        with self.step("schema"):
+            release.schema_before = release.schema_before or self.schema(release)
+        if self.check_mode:
+            return {**done, "changed": not self.nothing_to_migrate(release)}
         if self.nothing_to_migrate(release):
             release.schema_after = release.schema_before
             self.store.save(release)
@@ -43,10 +46,10 @@ class Migrating(Context):
                 release.restore_point, why = self.restore_point(release)
             self.store.save(release)
             with self.step("migration"):
-                options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
-                output = self.transient("migrate", release, *words, settings=(options,))
+                output = self.change_schema("migrate", release, *words)
             self.check_compatibility(release)
-        release.schema_after = self.schema(release)
+            with self.step("schema"):
+                release.schema_after = self.schema(release)
         self.store.save(release)
         changed = release.schema_before != release.schema_after
         return {**done, "changed": changed, "output": tail(output), "restore_point": release.restore_point or why}
@@ -60,6 +63,11 @@ class Migrating(Context):
         if words and (folder / ".venv/bin" / words[0]).exists():
             words[0] = f".venv/bin/{words[0]}"
         return words
+
+    def change_schema(self, what: str, release: Release, *words: str) -> str:
+        """Run a command that waits for locks only so long: behind one that waits, visitors queue."""
+        options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
+        return self.transient(what, release, *words, settings=(options,))
 
     def nothing_to_migrate(self, release: Release) -> bool:
         """The live release has the same scripts, and the database is where those, or a newer release's, brought it.
@@ -90,20 +98,28 @@ class Migrating(Context):
         environment = self.database(release)
         if not environment:
             return None
-        try:
-            return command("psql", "-XAtqc", sql, account=self.account, environment=environment).strip() or None
-        except CommandError:
-            return None
+        waiting = {"PGOPTIONS": f"-clock_timeout={self.p['lock_timeout'] * 1000}"}
+        return command("psql", "-XAtqc", sql, account=self.account, environment={**environment, **waiting}).strip() or None
 
     def schema(self, release: Release) -> str | None:
         """The revision Alembic noted in the database; None where there is none."""
+        if not self.query(release, "SELECT to_regclass('alembic_version')"):
+            return None
         return self.query(release, "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version")
+
+    def schema_if_known(self, release: Release) -> str | None:
+        """For what goes on without it: code can go back also while the database is down."""
+        try:
+            return self.schema(release)
+        except CommandError:
+            return None
 
     def restore_point(self, release: Release) -> tuple[str | None, str]:
         """A backup of the database before it is migrated: its name, or why there is none."""
         if not self.p["restore_point_command"] or release.schema_before is None:
             return None, "none: the database is empty, or keeps no revision"
-        size = int(self.query(release, "SELECT pg_database_size(current_database())") or 0)
+        with self.step("restore point"):
+            size = int(self.query(release, "SELECT pg_database_size(current_database())") or 0)
         if size > self.p["restore_point_max"]:
             most = self.p["restore_point_max"] // 2**20
             return None, f"none: the database has {size // 2**20} MiB, over deploy_restore_point_max ({most} MiB)"
@@ -141,14 +157,15 @@ class Migrating(Context):
             way = f"playbooks/restore.yml -e backup={release.restore_point}" if release.restore_point else "a backup"
             said = tail(str(error), 5)
             return f"The migration could not be undone: {said}\nGo back with {way}, or deploy a release that can live with the schema."
-        return f"The migration was undone: the schema is at {self.schema(release)} again."
+        return f"The migration was undone: the schema is at {self.schema_if_known(release)} again."
 
     def path_down(self, release: Release, target: str | None) -> list[Step]:
         """The migrations between the schema now and ``target``, newest first, as the scripts of ``release`` have them.
 
         Both ends must be known: the way down from an unknown place, or to one, would lead to an empty database.
         """
-        current = self.schema(release)
+        with self.step("schema"):
+            current = self.schema(release)
         if not current:
             raise StepError("downgrade", "the revision of the schema cannot be read, so it is not changed")
         if not target:
@@ -166,16 +183,26 @@ class Migrating(Context):
         if stuck:
             raise StepError("downgrade", f"these migrations have no downgrade: {', '.join(stuck)}. Nothing of the schema was changed.")
         with self.step("downgrade"):
-            options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
-            return self.transient("downgrade", release, ".venv/bin/flask", "db", "downgrade", target, settings=(options,))
+            return self.change_schema("downgrade", release, ".venv/bin/flask", "db", "downgrade", target)
 
     def downgrade(self) -> dict[str, Any]:
         """Bring the schema to where the target of a rollback left it, with the newer release's scripts, after a restore point."""
         newer = self.wanted()
         target = self.p["schema"]
-        if self.check_mode or not self.path_down(newer, target):
-            return {"changed": False, "release": newer.id, "output": "", "restore_point": None}
-        newer.schema_before = self.schema(newer)
+        way = self.path_down(newer, target)
+        if self.check_mode or not way:
+            return {"changed": bool(way), "release": newer.id, "output": "", "restore_point": None}
+        newer.schema_before = self.schema_if_known(newer)
         point, why = self.restore_point(newer)
         output = self.downgrade_to(newer, target)
         return {"changed": True, "release": newer.id, "output": tail(output), "restore_point": point or why}
+
+    def upgrade(self) -> dict[str, Any]:
+        """Bring the schema forward again to where the newer release had it: the way back did not help."""
+        newer = self.wanted()
+        words = self.migration(newer)
+        if self.check_mode or not words:
+            return {"changed": bool(words), "release": newer.id, "output": ""}
+        with self.step("migration"):
+            output = self.change_schema("upgrade", newer, *words)
+        return {"changed": True, "release": newer.id, "output": tail(output)}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import syslog
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,8 @@ class Context:
         try:
             yield
         except StepError as failure:
-            if release.state in (BUILDING, READY):
+            # A live one in state ready is one that a switch was cut off at.
+            if release.state in (BUILDING, READY) and release.id != self.store.live_id():
                 release.state = FAILED
                 release.failure = self.capsule(failure)
                 # In this order: on a full disk the manifest can only be written when the rest has gone.
@@ -92,30 +93,32 @@ class Context:
         return {"step": failure.step, "reason": failure.evidence, "at": now().isoformat(timespec="seconds"), "retry": self.p["retry"]}
 
     def transient(self, what: str, release: Release, *words: str, settings: tuple[str, ...] = ()) -> str:
-        """Run a command of the release in a unit of its own, with the environment its service will have.
-
-        The unit's name holds the app's, so that a second one cannot start while one that an interrupted run left still works: that
-        is waited for.
-        """
-        unit = f"{self.name}-{what}-step"
+        """Run a command of the release with the environment its service will have. One that an interrupted run left is waited for."""
+        unit = self.step_unit(what)
         deadline = time.monotonic() + LEFT_OVER
-        while is_active(f"{unit}.service"):
+        while is_active(unit):
             if time.monotonic() > deadline:
-                raise CommandError(
-                    f"{unit}.service, which an interrupted run left, still works after {LEFT_OVER} s: systemctl status {unit}"
-                )
+                raise CommandError(f"{unit}, which an interrupted run left, still works after {LEFT_OVER} s: systemctl status {unit}")
             time.sleep(1)
         folder = self.store.folder(release.id)
-        shared = self.store.root / "shared"
-        properties = (
+        environment = (
             f"EnvironmentFile={folder}/environment",
             f"EnvironmentFile=-{self.config_dir}/secrets",
             f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
-            *("ProtectSystem=strict", f"ReadWritePaths={shared}", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027"),
+            f"ReadWritePaths={self.store.root / 'shared'}",
         )
+        return self.run_as_app(unit, folder, words, (*environment, *settings))
+
+    def step_unit(self, what: str) -> str:
+        """A unit for a step's command: it is found again, and only one can run, when the run that began it is gone."""
+        return f"{self.name}-{what}-step.service"
+
+    def run_as_app(self, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str]) -> str:
+        """Run a command as the app's user in a unit of its own, which may write only where ``settings`` say."""
+        confined = ("ProtectSystem=strict", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027")
         return command(
             *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
             *(f"--uid={self.p['user']}", f"--gid={self.p['group']}", f"--working-directory={folder}"),
-            *(f"--property={value}" for value in (*properties, *settings)),
+            *(f"--property={value}" for value in (*confined, *settings)),
             *(f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:]),
         )

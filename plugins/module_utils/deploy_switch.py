@@ -1,24 +1,28 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""From one release to another while visitors are served: rehearse, start beside the old one, watch, and let the old one go."""
+"""From one release to another while visitors are served: rehearse, start beside the old one, let that one go, and watch."""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.burnin import Tally, tally, verdict
+from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST, Tally, tally, verdict
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
-from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, RETIRED, ROLLED_BACK, Release, by_service, now
+from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, by_service, now
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     CommandError,
-    command,
+    end_units,
     get,
     instances,
     is_active,
+    is_ending,
     journal,
+    journal_between,
     journal_since,
     memory_available,
     memory_used,
@@ -28,12 +32,15 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     visit,
 )
 
-#: Seconds between two looks at the journal during the burn-in.
+#: Seconds between two looks at the new release during the burn-in.
 WATCH_EVERY = 1.0
+#: Seconds for which an ending Gunicorn still answers on connections that nginx keeps open (its STOP_KEEPALIVE_LINGER of 2 s, and the
+#: second in which it notices): until then what comes through nginx may be the old release's.
+LINGER = 3.5
 
 
 class Switching(Context):
-    """The steps `rehearse`, `activate`, `watch` and `settle`."""
+    """The steps `rehearse`, `activate` and `watch`."""
 
     # --- rehearse -----------------------------------------------------------------------------------------------------
 
@@ -42,22 +49,36 @@ class Switching(Context):
         release = self.wanted()
         if release.id == self.store.live_id() or self.check_mode:
             return {"changed": False, "release": release.id}
-        unit = f"{self.name}-rehearsal@{release.id}.service"
-        # One that an interrupted run left holds the private socket.
-        if left := instances(f"{self.name}-rehearsal"):
-            stop_units(*left)
         # A switch that was interrupted may have started it already; it drains, and serves again when it has been rehearsed.
         if running := [serving for serving in self.units(release) if is_active(serving)]:
             stop_units(*running)
+            self.revive()
         with self.failing(release):
-            try:
-                with self.step("start"):
-                    start_unit(unit)
-                with self.step("readiness"):
-                    self.await_ready(unit)
-            finally:
-                stop_units(unit)
+            self.try_out(release)
         return {"changed": False, "release": release.id}
+
+    def revive(self) -> None:
+        """Without memory for two an interrupted switch leaves the live one stopped: until the new release can serve, it does."""
+        live = self.store.live()
+        if live and not self.check_mode and self.unit(live.id) not in instances(self.name):
+            with contextlib.suppress(StepError):
+                self.restart_into(live, self.strays(live))
+
+    def try_out(self, release: Release) -> None:
+        """StepError unless the release, on a private socket, is ready and answers the front page."""
+        # One that an interrupted run left holds the private socket.
+        stop_units(*self.rehearsals())
+        unit = f"{self.name}-rehearsal@{release.id}.service"
+        try:
+            with self.step("start"):
+                start_unit(unit)
+            with self.step("readiness"):
+                self.await_ready(unit)
+        finally:
+            stop_units(unit)
+
+    def rehearsals(self) -> list[str]:
+        return instances(f"{self.name}-rehearsal")
 
     def await_ready(self, unit: str) -> None:
         path = Path("/run") / f"{self.name}-rehearsal" / "gunicorn.sock"
@@ -75,46 +96,80 @@ class Switching(Context):
     # --- activate -----------------------------------------------------------------------------------------------------
 
     def activate(self) -> dict[str, Any]:
-        """Start the release on the shared socket and make it the live one. With C(keep_warm) the old one serves on beside it."""
+        """Start the release on the shared socket and make it the live one; the one before finishes its requests and ends."""
         release = self.wanted()
-        previous = self.store.live()
-        switched = self.store.live_id() != release.id
+        live = self.store.live()
+        switched = live is None or live.id != release.id
         stopped = [unit for unit in self.units(release) if not is_active(unit)]
-        strays = self.strays(release)
-        changed = bool(switched or stopped or strays or release.state != LIVE)
-        result: dict[str, Any] = {"changed": changed, "release": release.id, "overlap": True}
+        strays, rehearsals = self.strays(release), self.rehearsals()
+        changed = bool(switched or stopped or release.state != LIVE or self.left_over(release))
+        result: dict[str, Any] = {"changed": changed, "release": release.id, "overlap": True, "output": ""}
         if not changed or self.check_mode:
             return result
-        replaced = previous if previous and previous.id != release.id else None
+        stop_units(*rehearsals)
         if switched:
-            release.served_before = self.front_door() is None
-            release.replaces = replaced.id if replaced else None
-        crowded = self.crowded(previous) if switched else ""
+            if not (release.on_trial and live and release.replaces == live.id):
+                release.served_before = self.front_door() is None
+            release.replaces = live.id if live else None
+            release.rolled_back_from = live.id if live and self.p["leave_as"] == ROLLED_BACK else None
+            # Noted before anything starts: wherever this run is cut off, the next one knows what it has to finish.
+            release.on_trial = True
+            if release.state == LIVE:
+                release.state = RETIRED
+            self.store.save(release)
+            result["output"] = self.crowded(live)
+        result["overlap"] = not result["output"]
         self.store.point_next_at(release.id)
         try:
             with self.failing(release):
-                if crowded:
-                    result.update(overlap=False, output=crowded)
-                    self.restart_into(release, strays)
-                else:
+                if result["overlap"]:
                     self.start(release)
+                else:
+                    self.restart_into(release, strays)
         except StepError:
             self.store.point_next_at(None)
+            if switched:
+                release.on_trial = False
+                self.store.save(release)
             raise
-        release.state, release.failure = LIVE, None
-        if switched:
-            release.live_at = now().isoformat(timespec="seconds")
-        self.store.save(release)
         self.make_current(release)
-        if not (self.p["keep_warm"] and replaced and not crowded):
-            self.settle()
+        self.settle(release)
         return result
 
     def make_current(self, release: Release) -> None:
-        """Move the links, the outgoing release's first: at no moment do its assets, or the new one's, lie nowhere."""
+        """Move the links, the outgoing release's first: at no moment do its assets, or the new one's, lie nowhere.
+
+        The manifest last: a live release in another state than C(live) is one that a run was cut off at.
+        """
         self.store.point_previous_at(r.id for r in by_service(self.store.all()) if r.id != release.id)
         self.store.point_current_at(release.id)
         self.store.point_next_at(None)
+        if release.state != LIVE:
+            release.state, release.live_at = LIVE, now().isoformat(timespec="seconds")
+        release.failure = None
+        self.store.save(release)
+
+    def settle(self, live: Release) -> None:
+        """The releases that are no longer live accept nothing more; systemd sees to it that they finish what they have begun."""
+        end_units(*self.strays(live))
+        left = self.unsettled(live)
+        known = [live, self.store.load(live.replaces or ""), *left]
+        away = {*(r.rolled_back_from for r in known if r), *(r.id for r in left if r.on_trial and r.failure)}
+        # The bad ones first: what the others say of them is gone when they are marked themselves.
+        for other in sorted(left, key=lambda other: other.id not in away):
+            other.state = ROLLED_BACK if other.id in away else RETIRED
+            other.on_trial = False
+            self.store.save(other)
+
+    def left_over(self, live: Release) -> bool:
+        """Whether a run that was cut off left something to do besides starting the live release."""
+        announced = (self.store.root / "next").is_symlink()
+        return announced or bool(self.strays(live) or self.rehearsals() or self.unsettled(live))
+
+    def unsettled(self, live: Release) -> list[Release]:
+        """Releases that are marked as if they were live, or were when they were rolled away from."""
+        others = [release for release in self.store.all() if release.id != live.id]
+        return [r for r in others if r.state == LIVE or (r.state == READY and r.id == live.rolled_back_from)]
 
     def start(self, release: Release) -> None:
         with self.step("start"):
@@ -152,7 +207,7 @@ class Switching(Context):
     def restart_into(self, release: Release, old: list[str]) -> None:
         """Without room for two: stop the old one and start the new one behind the held socket. If that fails the old one comes back."""
         self.open_socket()
-        stop_units(*old)
+        stop_units(*old, *self.ending(release))
         try:
             self.start(release)
         except StepError as failure:
@@ -164,11 +219,18 @@ class Switching(Context):
                 raise StepError(failure.step, evidence, "the old release was stopped for want of memory, and nobody serves") from error
             raise
 
-    def strays(self, release: Release) -> list[str]:
-        """Instances of other releases that still run: the previous one's, and what an interrupted switch left."""
-        names = {process for known in [release, *self.store.all()] for process in known.processes}
+    def strays(self, live: Release) -> list[str]:
+        """Units of other releases that run: the previous one's, and what an interrupted switch left."""
+        return [unit for unit in self.others(live) if not is_ending(unit)]
+
+    def ending(self, live: Release) -> list[str]:
+        """Units of other releases that finish what they have begun."""
+        return [unit for unit in self.others(live) if is_ending(unit)]
+
+    def others(self, live: Release) -> list[str]:
+        names = {process for known in [live, *self.store.all()] for process in known.processes}
         running = [unit for template in (self.name, *(f"{self.name}-{n}" for n in sorted(names))) for unit in instances(template)]
-        return [unit for unit in running if not unit.endswith(f"@{release.id}.service")]
+        return [unit for unit in running if not unit.endswith(f"@{live.id}.service")]
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
@@ -184,84 +246,96 @@ class Switching(Context):
     def watch(self) -> dict[str, Any]:
         """Look at the new release while it serves. If it is no good, the one before takes over again."""
         release = self.wanted()
-        previous = self.store.load(release.replaces or "")
+        result: dict[str, Any] = {"changed": False, "release": release.id, "output": ""}
         if self.check_mode or release.id != self.store.live_id():
-            return {"changed": False, "release": release.id, "output": ""}
-        with self.step("front door"):
+            return result
+        serves = f"release {release.id} serves"
+        with self.step("front door", outcome=serves):
+            self.await_end(release)
             problem = self.front_door()
-        if problem and release.served_before is not False:
-            self.switch_back(release, previous, StepError("front door", problem))
-        said = f"Not served through nginx, neither before the switch nor after it: {problem}. " if problem else ""
-        if not self.p["burn_in"]:
-            return {"changed": False, "release": release.id, "output": said}
-        with self.step("burn-in"):
-            new, old, problem = self.burn_in(release, previous)
-        if problem:
-            self.switch_back(release, previous, StepError("burn-in", f"{problem}\n{journal(self.unit(release.id))}"))
-        seen = f"{new.requests} requests, {new.errors} answered 5xx, {new.tracebacks} tracebacks"
-        beside = f"; the release before beside it: {old.requests}, {old.errors}, {old.tracebacks}" if old else ""
-        return {"changed": False, "release": release.id, "output": said + seen + beside}
+        if not release.on_trial:
+            if problem:
+                raise StepError("front door", problem, f"{serves}, and was found good when it went live")
+            return result
+        if problem and release.served_before is False:
+            result["output"] = f"Not served through nginx, neither before the switch nor after it: {problem}."
+        elif problem:
+            self.switch_back(release, StepError("front door", problem))
+        elif self.p["burn_in"] and release.replaces and not release.rolled_back_from:
+            with self.step("burn-in", outcome=serves):
+                result["output"], problem = self.burn_in(release)
+            if problem:
+                self.switch_back(release, StepError("burn-in", f"{problem}\n{journal(self.unit(release.id))}"))
+        release.on_trial = False
+        self.store.save(release)
+        return result
 
-    def burn_in(self, release: Release, previous: Release | None) -> tuple[Tally, Tally | None, str | None]:
-        """Count what both releases answer, for as long as asked or until the verdict is in."""
-        units = [self.unit(release.id)]
-        if previous and is_active(self.unit(previous.id)):
-            units.append(self.unit(previous.id))
-        # Without a release to go back to there is nothing to decide.
-        deadline = time.monotonic() + (self.p["burn_in"] if previous else 0)
-        counts = {unit: Tally() for unit in units}
+    def await_end(self, live: Release) -> None:
+        """Until nginx can no longer reach another release by a connection that it keeps open."""
+        deadline = time.monotonic() + LINGER
+        while any(unit.startswith(f"{self.name}@") for unit in self.ending(live)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def burn_in(self, release: Release) -> tuple[str, str | None]:
+        """Count what the release answers, to visitors and to us, for as long as asked or until the verdict is in.
+
+        It is measured against what the release before answered just before the switch.
+        """
+        unit, before = self.unit(release.id), self.unit(release.replaces or "")
+        since = datetime.fromisoformat(str(release.live_at)).timestamp()
+        old = tally(journal_between(before, since - self.p["burn_in"], since))
+        new, closed_doors = Tally(), 0
+        deadline = time.monotonic() + self.p["burn_in"]
         with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
-            cursors = {unit: Path(folder) / str(number) for number, unit in enumerate(units)}
-            for unit in units[1:]:
-                # What the old one said before the switch does not count.
-                journal_since(unit, cursors[unit])
+            cursor = Path(folder) / "cursor"
             while True:
-                for unit in units:
-                    counts[unit] = counts[unit].plus(tally(journal_since(unit, cursors[unit])))
-                new, old = counts[units[0]], counts[units[1]] if len(units) > 1 else None
-                problem = verdict(new, old, self.p["burn_in_tolerance"])
-                if not problem and not is_active(units[0]):
-                    problem = f"{units[0]} has stopped"
+                # We visit, too: a release that nobody asks has not shown that it is good.
+                problem = self.front_door()
+                closed_doors = closed_doors + 1 if problem else 0
+                new = new.plus(tally(journal_since(unit, cursor, since)))
+                if worse := verdict(new, old, self.p["burn_in_tolerance"]):
+                    problem = worse
+                elif not is_active(unit):
+                    problem = f"{unit} has stopped"
+                elif closed_doors < FEWEST:
+                    problem = None
                 if problem or time.monotonic() >= deadline:
-                    return new, old, problem
+                    return f"{new.said()}; the release before, as long before the switch: {old.said()}", problem
                 time.sleep(WATCH_EVERY)
 
-    def switch_back(self, release: Release, previous: Release | None, failure: StepError) -> None:
+    def switch_back(self, release: Release, failure: StepError) -> None:
         """The release before takes over again; this one is marked, kept for a look, and never chosen again by default."""
-        if previous is None or not (self.store.folder(previous.id) / ".venv").is_dir():
-            release.failure = self.capsule(failure)
-            self.store.save(release)
-            raise StepError(failure.step, failure.evidence, f"there is no release to go back to, so {release.id} stays live") from failure
+        release.failure = self.capsule(failure)
+        self.store.save(release)
+        previous = self.store.load(release.replaces or "")
+        stays = f"release {release.id} stays live"
         try:
-            for unit in self.units(previous):
-                start_unit(unit)
-        except CommandError as error:
-            evidence = f"{failure.evidence}\nGoing back to {previous.id} failed as well:\n{tail(str(error))}"
-            raise StepError(failure.step, evidence, f"{release.id} stays live") from error
-        previous.state, previous.live_at = LIVE, now().isoformat(timespec="seconds")
+            if previous is None or not (self.store.folder(previous.id) / ".venv").is_dir():
+                raise StepError(failure.step, failure.evidence, f"there is no release to go back to, so {stays}")
+            try:
+                self.take_over(previous, release)
+            except (StepError, CommandError) as error:
+                evidence = f"{failure.evidence}\nGoing back to {previous.id} would not help, or failed as well:\n{tail(str(error))}"
+                raise StepError(failure.step, evidence, stays) from error
+        except StepError:
+            release.on_trial = False
+            self.store.save(release)
+            raise
+        previous.rolled_back_from, previous.on_trial = release.id, False
+        if previous.state == LIVE:
+            previous.state = RETIRED
         self.store.save(previous)
         self.make_current(previous)
-        release.state, release.failure = ROLLED_BACK, self.capsule(failure)
-        self.store.save(release)
-        stop_units(*self.strays(previous))
+        self.settle(previous)
         raise StepError(failure.step, failure.evidence, f"switched back to {previous.id} by itself") from failure
 
-    # --- settle -------------------------------------------------------------------------------------------------------
-
-    def settle(self) -> dict[str, Any]:
-        """Let the releases that are no longer live finish what they have begun, and end."""
-        live = self.store.live()
-        if live is None or self.check_mode:
-            return {"changed": False, "release": live.id if live else ""}
-        strays = self.strays(live)
-        if strays:
-            with self.step("drain", outcome=f"the switch itself succeeded: release {live.id} serves"):
-                command("systemctl", "stop", *strays)
-        for other in self.store.all():
-            if other.state == LIVE and other.id != live.id:
-                other.state = self.p["leave_as"]
-                self.store.save(other)
-        return {"changed": bool(strays), "release": live.id}
+    def take_over(self, previous: Release, release: Release) -> None:
+        """Start the release before again, if it is any better: what troubles both, a database that is down, is not the new one's fault."""
+        self.try_out(previous)
+        if self.crowded(release):
+            self.restart_into(previous, self.units(release))
+        else:
+            self.start(previous)
 
 
 #: What the release that was live before becomes: retired after a deploy, rolled-back after a rollback.

@@ -56,8 +56,12 @@ class Release:
     processes: list[str] = field(default_factory=list)
     #: The release that was live before this one, to go back to when this one turns out to be no good.
     replaces: str | None = None
+    #: The same, where it was left because it was no good.
+    rolled_back_from: str | None = None
     #: Whether a visitor was served when this release was switched to; if not, it is not to blame for that.
     served_before: bool | None = None
+    #: From the switch until the release has been found good, or has been given up.
+    on_trial: bool = False
     failure: dict[str, str] | None = None
 
     @property
@@ -214,9 +218,10 @@ def reusable(releases: Iterable[Release], wanted: str) -> Release | None:
     return next((r for r in reversed(list(releases)) if r.state == READY and r.fingerprint == wanted), None)
 
 
-def held_back(releases: Iterable[Release], wanted: str) -> Release | None:
-    """The release that is what ``wanted`` describes and was rolled away from."""
-    return next((r for r in reversed(list(releases)) if r.state == ROLLED_BACK and r.fingerprint == wanted), None)
+def held_back(releases: Iterable[Release], wanted: str, live: Release | None) -> Release | None:
+    """The release that is what ``wanted`` describes and was rolled away from, or is just being."""
+    away = live.rolled_back_from if live else None
+    return next((r for r in reversed(list(releases)) if (r.state == ROLLED_BACK or r.id == away) and r.fingerprint == wanted), None)
 
 
 def by_service(releases: Iterable[Release]) -> list[Release]:

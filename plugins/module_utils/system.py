@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+#: How `journalctl --show-cursor` begins its last line.
+CURSOR = "-- cursor: "
+
 
 class CommandError(Exception):
     """A command exited with another status than 0; the message is what it said."""
@@ -68,8 +71,13 @@ def is_active(unit: str) -> bool:
     return subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
 
 
+def is_ending(unit: str) -> bool:
+    """Whether a unit has been told to stop, and finishes what it has begun."""
+    return command("systemctl", "show", "--property=ActiveState", "--value", unit).strip() == "deactivating"
+
+
 def instances(template: str) -> list[str]:
-    """Units of a template (`blog` for `blog@.service`) that run, start or wait to be restarted."""
+    """Units of a template (`blog` for `blog@.service`) that run, start, end or wait to be restarted."""
     listed = command(
         *("systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service"),
         *("--state=active,activating,reloading,deactivating", f"{template}@*.service"),
@@ -78,10 +86,13 @@ def instances(template: str) -> list[str]:
 
 
 def journal(unit: str, lines: int = 30) -> str:
-    """The last lines of the unit's last run."""
-    run = command("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
-    match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"] if run else [f"--unit={unit}"]
-    return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
+    """The last lines of the unit's last run. They are evidence of something else: that they cannot be read is no failure."""
+    try:
+        run = command("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
+        match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"] if run else [f"--unit={unit}"]
+        return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
+    except CommandError as error:
+        return f"(the journal of {unit} cannot be read: {tail(str(error), 3)})"
 
 
 def start_unit(unit: str) -> None:
@@ -94,8 +105,18 @@ def start_unit(unit: str) -> None:
 
 def stop_units(*units: str) -> None:
     """Stop units and wait until they are down. One that cannot be stopped is left to the caller's next look."""
+    if not units:
+        return
     with contextlib.suppress(CommandError):
         command("systemctl", "stop", *units)
+
+
+def end_units(*units: str) -> None:
+    """Tell units to stop and do not wait: systemd sees to the rest, also when nobody is left who waits."""
+    if not units:
+        return
+    with contextlib.suppress(CommandError):
+        command("systemctl", "stop", "--no-block", *units)
 
 
 def postgres_environment(url: str) -> dict[str, str]:
@@ -128,10 +149,20 @@ def memory_used(unit: str) -> int:
     return int(said) if said.isdigit() and int(said) < 2**60 else 0
 
 
-def journal_since(unit: str, cursor: Path) -> list[str]:
-    """Lines of a unit that are new since the last call with the same ``cursor`` file."""
-    said = command("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={unit}", f"--cursor-file={cursor}")
-    return said.splitlines()
+def journal_since(unit: str, cursor: Path, since: float) -> list[str]:
+    """Lines of a unit that are new since the last call with the same ``cursor`` file; with the first call, since that time."""
+    # journalctl takes a cursor's file or a time, not both.
+    where = ("--cursor-file", str(cursor)) if cursor.exists() else (f"--since=@{since:.3f}", "--show-cursor")
+    said = command("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={unit}", *where).splitlines()
+    if said and said[-1].startswith(CURSOR) and not cursor.exists():
+        cursor.write_text(said.pop().removeprefix(CURSOR))
+    return said
+
+
+def journal_between(unit: str, since: float, until: float) -> list[str]:
+    """Lines of a unit between two times, in seconds since 1970."""
+    times = (f"--since=@{since:.3f}", f"--until=@{until:.3f}")
+    return command("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={unit}", *times).splitlines()
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -23,16 +23,16 @@ options:
       - C(prepare) builds the release and its virtual environment, and checks that the entry point can be imported.
       - C(migrate) takes a restore point, runs the migration command from the new release, and checks that the live release is still ready.
       - C(rehearse) starts the release on a private socket, with one worker, and asks the readiness path and the front page.
-      - C(activate) starts the release on the shared socket and makes it the live one.
-      - C(watch) asks through nginx, then compares the releases that serve for O(burn_in) seconds; goes back by itself.
-      - C(settle) lets the releases that are no longer live finish their requests and end.
+      - C(activate) starts the release on the shared socket and makes it the live one; the one before finishes its requests and ends.
+      - C(watch) asks through nginx, looks for O(burn_in) seconds whether the release is worse than the one before, and goes back by itself.
       - C(plan_rollback) chooses the release to go back to and says what that reverts.
       - C(downgrade) brings the schema to O(schema) with the migration scripts of O(release).
+      - C(upgrade) brings it forward again with the same scripts, when the downgrade did not help.
       - C(prune) removes releases that are no longer needed.
       - C(list) returns all manifests.
     type: str
     required: true
-    choices: [plan, prepare, migrate, rehearse, activate, watch, settle, plan_rollback, downgrade, prune, list]
+    choices: [plan, prepare, migrate, rehearse, activate, watch, plan_rollback, downgrade, upgrade, prune, list]
   name:
     description: Name of the app; its units are named after it.
     type: str
@@ -157,12 +157,8 @@ options:
     description: Revision to bring the schema to (C(downgrade)). Never to before the first, which would drop all tables.
     type: str
     default: ''
-  keep_warm:
-    description: Let the release before serve beside the new one until C(settle) (C(activate)).
-    type: bool
-    default: false
   leave_as:
-    description: State of the release that was live before (C(activate), C(settle)).
+    description: State of the release that was live before (C(activate)).
     type: str
     default: retired
     choices: [retired, rolled-back]
@@ -171,7 +167,7 @@ options:
     type: float
     default: 1.2
   burn_in:
-    description: Seconds to compare the new release with the one before (C(watch)).
+    description: Seconds to look whether the new release does worse than the one before (C(watch)).
     type: float
     default: 0
   burn_in_tolerance:
@@ -211,9 +207,9 @@ release:
   type: str
   returned: always
 needed:
-  description: Whether something other than the live release is wanted (C(plan)).
+  description: Whether something other than the live release is wanted.
   type: bool
-  returned: action is plan
+  returned: action is plan, prepare or plan_rollback
 repair:
   description: Whether an interrupted switch has to be finished, or a stopped release started (C(plan)).
   type: bool
@@ -222,6 +218,10 @@ plan:
   description: What going back reverts and what it does not, in lines of text.
   type: list
   elements: str
+  returned: action is plan_rollback
+newer:
+  description: Id of the release that is left; its scripts bring the schema back.
+  type: str
   returned: action is plan_rollback
 schema:
   description: Schema revision that the chosen release left, empty when it knows none.
@@ -252,12 +252,11 @@ removed:
 output:
   description: What the step has to say.
   type: str
-  returned: action is migrate, activate, watch or downgrade
+  returned: action is migrate, activate, watch, downgrade or upgrade
 """
 
 import fcntl
 import os
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -276,22 +275,21 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     RETIRED,
     ROLLED_BACK,
     Release,
-    fingerprint,
     held_back,
     last_good,
     prunable,
     reusable,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.system import is_active
+from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, is_active
 
 ACTIONS = (
-    *("plan", "prepare", "migrate", "rehearse", "activate", "watch", "settle"),
-    *("plan_rollback", "downgrade", "prune", "list"),
+    *("plan", "prepare", "migrate", "rehearse", "activate", "watch"),
+    *("plan_rollback", "downgrade", "upgrade", "prune", "list"),
 )
 #: Steps that only look, and need not wait for anyone.
 READING = ("plan", "plan_rollback", "list")
 #: Steps that work on one release.
-ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "downgrade")
+ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "downgrade", "upgrade")
 
 
 class Deploy(Building, Migrating, Switching):
@@ -305,7 +303,7 @@ class Deploy(Building, Migrating, Switching):
         wanted = self.fingerprint()
         if live and live.fingerprint == wanted:
             return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id}
-        held = held_back(self.store.all(), wanted)
+        held = held_back(self.store.all(), wanted, live)
         if live and held and not self.p["force"]:
             warning = (
                 f"What is asked for is release {held.id}, which was rolled away from ({(held.failure or {}).get('step', 'by hand')}); "
@@ -319,28 +317,23 @@ class Deploy(Building, Migrating, Switching):
             "diff": {**diff, "before_header": f"{self.name} live", "after_header": f"{self.name} wanted"},
         }
 
-    def fingerprint(self) -> str:
-        """Of all that decides how the release behaves."""
-        parts = [self.p["identity"], self.p["wsgi"], self.p["python"], platform.python_version(), *sorted(self.p["requirements"])]
-        parts += [*sorted(self.p["processes"]), *(f"{prefix}={folder}" for prefix, folder in sorted(self.p["static"].items()))]
-        return fingerprint(parts, map(Path, self.p["runtime_files"]))
-
     def needs_repair(self, live: Release) -> bool:
-        """Something of the live release does not run, or something of another one still does."""
-        return live.state != LIVE or not all(map(is_active, self.units(live))) or bool(self.strays(live))
+        """An earlier run was cut off: something of the live release does not run, or is not settled, or something of another one runs."""
+        settled = live.state == LIVE and not live.on_trial and all(map(is_active, self.units(live)))
+        return not settled or self.left_over(live)
 
     def prepare(self) -> dict[str, Any]:
         """Build what is wanted, unless an interrupted deploy has built it already."""
         wanted = self.fingerprint()
         live = self.store.live()
+        self.revive()
+        held = None if self.p["force"] else held_back(self.store.all(), wanted, live)
         # Another deploy may have brought it while this one waited for the lock.
-        there = live if live and live.fingerprint == wanted else reusable(self.store.all(), wanted)
-        held = None if self.p["force"] else held_back(self.store.all(), wanted)
-        if live and held and not there:
-            there = live
+        there = live if live and (held or live.fingerprint == wanted) else reusable(self.store.all(), wanted)
+        needed = not (there and live and there.id == live.id)
         if there or self.check_mode:
-            return {"changed": self.check_mode, "release": there.id if there else ""}
-        return {"changed": True, "release": self.build(wanted).id}
+            return {"changed": needed and self.check_mode, "needed": needed, "release": there.id if there else ""}
+        return {"changed": True, "needed": True, "release": self.build(wanted).id}
 
     # --- plan_rollback ------------------------------------------------------------------------------------------------
 
@@ -350,22 +343,25 @@ class Deploy(Building, Migrating, Switching):
         if live is None:
             raise StepError("rollback", "no release is live, so there is nothing to go back from")
         target = self.target(live)
-        now_at = self.schema(live)
+        newer = live if target.id != live.id else self.store.load(live.rolled_back_from or "") or live
         lines = [
-            f"from     {live.id}",
+            f"from     {newer.id}",
             f"to       {target.id}, which went live on {target.live_at}",
-            f"code     {live.commit[:12]} -> {target.commit[:12]}",
-            "packages " + ("the same" if live.lock == target.lock else f"reverted with the environment of {target.id}"),
-            f"python   {live.python} -> {target.python}" if live.python != target.python else f"python   {live.python}",
-            *self.environment_lines(live, target),
+            f"code     {newer.commit[:12]} -> {target.commit[:12]}",
+            "packages " + ("the same" if newer.lock == target.lock else f"reverted with the environment of {target.id}"),
+            f"python   {newer.python} -> {target.python}" if newer.python != target.python else f"python   {newer.python}",
+            *self.environment_lines(newer, target),
             "secrets  today's; they are not reverted",
-            *self.schema_lines(live, now_at, target),
+            *self.schema_lines(newer, self.schema_if_known(newer), target),
             "data     not reverted",
         ]
-        return {"changed": False, "release": target.id, "plan": lines, "schema": target.schema_after or "", "needed": target.id != live.id}
+        result = {"changed": False, "release": target.id, "newer": newer.id, "plan": lines, "schema": target.schema_after or ""}
+        return {**result, "needed": target.id != newer.id or self.needs_repair(live)}
 
     def target(self, live: Release) -> Release:
         """The release named, or the last good one before the live one."""
+        if not self.p["release"] and self.half_way(live):
+            return live
         everything = self.store.all()
         known = ", ".join(f"{r.id} ({r.state})" for r in everything if r.id != live.id) or "none"
         if not self.p["release"]:
@@ -377,6 +373,16 @@ class Deploy(Building, Migrating, Switching):
         if target is None or target.state not in (LIVE, RETIRED, ROLLED_BACK):
             raise StepError("rollback", f"{self.p['release']} is no release that has served. There are: {known}")
         return target
+
+    def half_way(self, live: Release) -> bool:
+        """The rollback that led here was cut off, or left the schema that is now to go back as well: it is finished, not repeated."""
+        newer = self.store.load(live.rolled_back_from or "")
+        if newer is None:
+            return False
+        if live.on_trial or live.state != LIVE or newer.state != ROLLED_BACK:
+            return True
+        now_at = self.schema_if_known(live) if self.p["downgrade"] else None
+        return bool(now_at and live.schema_after and now_at != live.schema_after)
 
     def environment_lines(self, live: Release, target: Release) -> Iterator[str]:
         """Which variables differ; names only, since a value may be meant for few eyes."""
@@ -410,7 +416,10 @@ class Deploy(Building, Migrating, Switching):
 
     def prune(self) -> dict[str, Any]:
         """Remove what is no longer needed."""
-        ids = prunable(self.store.all(), self.store.live_id(), max(1, self.p["keep"]))
+        live = self.store.live()
+        # A worker may take hours to finish its task.
+        busy = {unit.split("@")[1].removesuffix(".service") for unit in (self.others(live) if live else [])}
+        ids = [name for name in prunable(self.store.all(), self.store.live_id(), max(1, self.p["keep"])) if name not in busy]
         if not self.check_mode:
             for release_id in ids:
                 self.store.remove(release_id)
@@ -477,7 +486,6 @@ def main() -> None:
             "restore_point_max": {"type": "int", "default": 2**30},
             "schema": {"type": "str", "default": ""},
             "downgrade": {"type": "bool", "default": False},
-            "keep_warm": {"type": "bool", "default": False},
             "leave_as": {"type": "str", "default": RETIRED, "choices": list(LEAVE_AS)},
             "memory_margin": {"type": "float", "default": 1.2},
             "burn_in": {"type": "float", "default": 0},
@@ -498,8 +506,9 @@ def main() -> None:
             Lease(root).renewing(token, module.params["lease_ttl"]) if token else nullcontext(),
         ):
             result = actions[action]()
-    except (StepError, LeaseError) as error:
-        failure = error if isinstance(error, StepError) else StepError("lock", str(error), "see who serves")
+    except (StepError, LeaseError, CommandError, OSError) as error:
+        step = "lock" if isinstance(error, LeaseError) else action
+        failure = error if isinstance(error, StepError) else StepError(step, str(error), "see who serves")
         live = deploy.store.live_id() or ""
         module.fail_json(
             msg=message(failure, live, module.params["retry"]), step=failure.step, release=module.params["release"] or "", live=live

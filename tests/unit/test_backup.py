@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import sys
 import tarfile
 from datetime import datetime, timedelta, timezone
@@ -142,6 +143,7 @@ def test_a_broken_configuration_is_named(text: str) -> None:
 PSQL = """#!/bin/sh
 for query; do :; done
 echo "$query" >> "$PLAY/queries"
+echo "$PGOPTIONS $*" >> "$PLAY/asked"
 case "$query" in
 *"SHOW data_directory"*) echo "$PLAY" ;;
 *"SELECT pg_database_size"*) echo 1000 ;;
@@ -155,6 +157,7 @@ esac
 """
 PG_DUMP = """#!/bin/sh
 echo the-dump
+echo "$*" >> "$PLAY/dumps"
 cat "$PLAY/pg_dump" >&2
 test ! -s "$PLAY/pg_dump"
 """
@@ -257,6 +260,32 @@ def test_create_leaves_one_complete_folder(play: Play, capsys: pytest.CaptureFix
     assert play.status()["last_success"]["name"] == name and "last_failure" not in play.status()
     assert f"INFO create {name}: complete" in play.log.read_text()
     assert (play.backups / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_table_that_somebody_has_locked_ends_a_backup(play: Play) -> None:
+    """[D3] After a minute, and it is a failure that is noted: one that waits for ever is one that nobody hears of."""
+    assert backup.LOCK_WAIT == 60
+    play.say("pg_dump", "canceling statement due to lock timeout")
+    assert play.run("create") == 1
+    (dump,) = (play.root / "dumps").read_text().splitlines()
+    assert dump.split()[-1] == "--lock-wait-timeout=60s"
+    assert "lock timeout" in play.status()["last_failure"]["reason"] and play.partial() == []
+
+
+def test_no_question_waits_for_a_lock_for_ever(play: Play) -> None:
+    """[D3] Whatever is asked of the database, in a backup and in a restore."""
+    assert play.run("create") == 0
+    assert play.run("restore", *play.complete()) == 0
+    asked = [line for line in (play.root / "asked").read_text().splitlines() if "--dbname" in line]
+    assert len(asked) > 8 and [line for line in asked if not re.search(r"lock_timeout ?= ?'?60s", line)] == []
+
+
+def test_databases_are_made_and_dropped_outside_of_a_transaction(play: Play) -> None:
+    """[D3] Several statements in one command are a transaction, and PostgreSQL refuses these within one."""
+    assert play.run("create") == 0
+    assert play.run("restore", *play.complete()) == 0
+    alone = [query for query in (play.root / "queries").read_text().splitlines() if re.search("(CREATE|DROP) DATABASE", query)]
+    assert len(alone) >= 2 and [query for query in alone if ";" in query.rstrip("; ")] == []
 
 
 def test_a_restore_point_holds_the_database_only(play: Play, capsys: pytest.CaptureFixture[str]) -> None:

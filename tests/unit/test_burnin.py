@@ -1,4 +1,4 @@
-"""Whether a new release does worse than the one beside it: what is counted, and what is enough for a verdict."""
+"""Whether a new release does worse than the one before it: what is counted, and what is enough for a verdict."""
 
 from __future__ import annotations
 
@@ -45,21 +45,25 @@ def test_tallies_add_up() -> None:
     assert Tally(1, 2, 3).plus(Tally(10, 20, 30)) == Tally(11, 22, 33)
 
 
+def test_a_tally_says_what_was_seen() -> None:
+    """[S3] Also when nobody came: a quiet burn-in says little."""
+    assert Tally(8, 2, 1).said() == "8 requests, 2 answered 5xx, 1 tracebacks"
+    assert Tally().said().startswith("0 requests")
+
+
 @pytest.mark.parametrize(
     ("new", "old", "worse"),
     [
         # Nothing wrong, or nothing at all.
-        (Tally(), None, False),
+        (Tally(), Tally(), False),
         (Tally(100), Tally(100), False),
         # Too few to be anybody's fault.
         (Tally(FEWEST - 1, FEWEST - 1, FEWEST - 1), Tally(100), False),
         (Tally(FEWEST, FEWEST), Tally(100), True),
-        # Alone, or beside one that nobody asked anything.
-        (Tally(100, 5), None, False),
-        (Tally(100, 6), None, True),
+        # After one that nobody asked anything.
         (Tally(100, 5), Tally(), False),
         (Tally(100, 6), Tally(), True),
-        # Beside the old one, with the same trouble and with more.
+        # The same trouble as before, and more.
         (Tally(100, 50), Tally(100, 50), False),
         (Tally(100, 50), Tally(10, 5), False),
         (Tally(100, 54), Tally(100, 50), False),
@@ -70,27 +74,27 @@ def test_tallies_add_up() -> None:
         # Tracebacks, also outside of any request.
         (Tally(100, 0, 6), Tally(100), True),
         (Tally(100, 0, 6), Tally(100, 0, 6), False),
-        (Tally(0, 0, 3), None, True),
+        (Tally(0, 0, 3), Tally(), True),
         (Tally(0, 0, 3), Tally(0, 0, 3), False),
         (Tally(0, 0, 3), Tally(50, 0, 0), True),
     ],
 )
-def test_the_verdict(new: Tally, old: Tally | None, worse: bool) -> None:
+def test_the_verdict(new: Tally, old: Tally, worse: bool) -> None:
     """[S3] A larger share than the old one's plus the tolerance, and more than a few."""
     assert (verdict(new, old, 0.05) is not None) is worse
 
 
 def test_the_tolerance_is_a_share() -> None:
-    assert verdict(Tally(100, 30), None, 0.3) is None and verdict(Tally(100, 31), None, 0.3)
-    assert verdict(Tally(100, 100), None, 1.0) is None
+    assert verdict(Tally(100, 30), Tally(), 0.3) is None and verdict(Tally(100, 31), Tally(), 0.3)
+    assert verdict(Tally(100, 100), Tally(), 1.0) is None
 
 
 def test_the_verdict_says_what_was_compared() -> None:
     """[S3] In numbers that an operator can judge."""
     alone = "the new release answered 5xx in 50% of 20 requests"
     assert verdict(Tally(20, 10), Tally(200, 4), 0.05) == f"{alone}, the release before in 2% of 200"
-    assert verdict(Tally(20, 10), None, 0.05) == alone
+    assert verdict(Tally(20, 10), Tally(), 0.05) == alone
     assert verdict(Tally(20, 0, 10), Tally(), 0.05) == "the new release raised in 50% of 20 requests"
     # No share is more than all of it.
-    assert verdict(Tally(0, 0, 3), None, 0.05) == "the new release raised in 100% of 0 requests"
+    assert verdict(Tally(0, 0, 3), Tally(), 0.05) == "the new release raised in 100% of 0 requests"
     assert verdict(Tally(100, 0, 3), Tally(1, 0, 500), 0.05) is None

@@ -105,6 +105,7 @@ def test_a_manifest_survives(store: Store) -> None:
     """[S1] All of it, for nobody but root and the app's group to read."""
     made = release(1, FAILED)
     made.failure, made.processes, made.schema_after = {"step": "start", "reason": "ünï\nline"}, ["worker"], "0002"
+    made.on_trial, made.replaces, made.rolled_back_from, made.served_before = True, *ids(1, 2), False
     store.folder(made.id).mkdir()
     store.save(made)
     assert store.load(made.id) == made
@@ -177,6 +178,18 @@ def test_a_manifest_of_a_newer_version_is_read(store: Store) -> None:
     path = store.folder(made.id) / MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), "canary_share": 10}))
     assert store.load(made.id) == made
+
+
+def test_a_manifest_of_an_older_version_is_read(store: Store) -> None:
+    """[S1] A release that was brought before there was a trial is not on one."""
+    made = saved(store, 1, LIVE)
+    path = store.folder(made.id) / MANIFEST
+    old = json.loads(path.read_text())
+    for name in ("on_trial", "rolled_back_from", "replaces", "served_before"):
+        del old[name]
+    path.write_text(json.dumps(old))
+    found = store.load(made.id)
+    assert found == made and found.on_trial is False and found.rolled_back_from is None
 
 
 def test_other_folders_are_no_releases(store: Store) -> None:
@@ -494,10 +507,22 @@ def test_the_last_good_release(before: list[Release], chosen: int | None) -> Non
 def test_what_was_rolled_away_from_is_found_again() -> None:
     """[S4] The newest, by what it is; a release of the same commit with another configuration is another one."""
     everything = [release(1, ROLLED_BACK), release(2, ROLLED_BACK), release(3, ROLLED_BACK, "other"), release(4, RETIRED, "third")]
-    found = held_back(everything, "f")
-    assert found and found.id == ids(2)[0]
-    assert held_back(everything, "third") is None and held_back([], "f") is None
+    live = release(5, LIVE, "fourth")
+    for serving in (live, None):
+        found = held_back(everything, "f", serving)
+        assert found and found.id == ids(2)[0]
+        assert held_back(everything, "third", serving) is None and held_back([], "f", serving) is None
     assert reusable(everything, "f") is None, "it would be deployed again without having been built"
+
+
+def test_what_is_just_being_rolled_away_from_is_held_back_too() -> None:
+    """[S4] A rollback that was cut off has not marked it yet: the live one's manifest says so."""
+    live, bad = release(1, LIVE, "old"), release(2, LIVE)
+    assert held_back([live, bad], "f", live) is None
+    live.rolled_back_from = bad.id
+    found = held_back([live, bad], "f", live)
+    assert found and found.id == bad.id
+    assert held_back([live, bad], "old", live) is None
 
 
 def test_the_names_of_the_states_are_kept() -> None:

@@ -8,22 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
 from deploys import ROOT
-from fixtures import acme_root, address, app, names, visitor
+from fixtures import acme_root, address, app, names, neighbour, visitor
 from helpers import App
 from load import OpenLoop, Wrk
 from states import Copy, Visitors
 
-__all__ = ["acme_root", "address", "app", "names", "visitor"]
-
-NEIGHBOUR = "slipway-deploy-acme"
-
-
-@pytest.fixture(scope="session")
-def neighbour() -> Any:
-    """Another machine on the same network."""
-    return testinfra.get_host(f"docker://{NEIGHBOUR}")
+__all__ = ["acme_root", "address", "app", "names", "neighbour", "visitor"]
 
 
 @pytest.fixture
@@ -38,9 +29,9 @@ def visitors(app: App, address: str, acme_root: Path, request: pytest.FixtureReq
 
 
 @pytest.fixture
-def crowd(app: App) -> Wrk:
+def crowd(app: App, neighbour: Any) -> Wrk:
     """About a hundred GETs a second from the neighbour."""
-    return Wrk(NEIGHBOUR, f"https://{app.domain}/")
+    return Wrk(neighbour.backend.name, f"https://{app.domain}/")
 
 
 @pytest.fixture(scope="module")

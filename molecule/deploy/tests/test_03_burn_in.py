@@ -14,7 +14,7 @@ from switches import environment
 def test_burn_in_switches_back(host: Any, app: App, visitors: Visitors) -> None:
     """[S1 S2 K6] Pages turn into errors some seconds after the switch: the release before takes over by itself, and stays."""
     before = live(host, app)
-    bad = {"app_env": environment(app, LOGBOOK_FAULT="later:3"), "deploy_burn_in": 15}
+    bad = {"app_env": environment(app, LOGBOOK_FAULT="later:8"), "deploy_burn_in": 20}
     arrivals = visitors(rate=10)
     with arrivals:
         outcome = playbook("deploy", host, bad)
@@ -25,7 +25,7 @@ def test_burn_in_switches_back(host: Any, app: App, visitors: Visitors) -> None:
     assert live(host, app) == before and manifest(host, app, before)["state"] == "live"
     assert running(host, app) == [f"{app.name}@{before}.service"]
     marked = [r for r in _releases(host, app) if r["failure"] and r["failure"]["step"] == "burn-in"]
-    assert [r["state"] for r in marked] == ["rolled-back"] and "answered 5xx" in marked[0]["failure"]["evidence"], marked
+    assert [r["state"] for r in marked] == ["rolled-back"] and "answered 5xx" in marked[0]["failure"]["reason"], marked
 
     # Errors of the new release are what this is about; a connection that failed or a wait is not.
     assert set(arrivals.lost()) <= {"GET 500", "POST 500"} and arrivals.lost(), dict(arrivals.counts())
@@ -38,7 +38,7 @@ def test_what_was_rolled_away_from_is_refused(host: Any, app: App, visitors: Vis
     """[S1] The same once more changes nothing, and says why and what to do."""
     before = live(host, app)
     with visitors(rate=10) as arrivals:
-        again = playbook("deploy", host, {"app_env": environment(app, LOGBOOK_FAULT="later:3"), "deploy_burn_in": 15})
+        again = playbook("deploy", host, {"app_env": environment(app, LOGBOOK_FAULT="later:8"), "deploy_burn_in": 20})
     assert again.status == 0 and "was rolled away from (burn-in)" in again.output and "release_force=true" in again.output, str(again)
     assert live(host, app) == before
     must_be_served(arrivals, host, app)

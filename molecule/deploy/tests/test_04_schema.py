@@ -13,7 +13,7 @@ from helpers import App
 from states import Copy, Visitors, live, manifest, must_be_served, sql
 from switches import environment
 
-REVISION = '''"""{doc}."""
+REVISION = '''"""{doc}"""
 
 from alembic import op
 

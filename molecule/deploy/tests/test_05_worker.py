@@ -47,7 +47,9 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
     assert said and said[0].status == 0, said and str(said[0])
     new = live(host, app)
     assert new != old and running(host, app, f"{app.name}-worker") == [f"{app.name}-worker@{new}.service"]
-    assert sql(host, app, f"select count(*), min(release) from ledger where key = '{key}'") == f"1|{old}"
+    # The deploy does not wait for it: systemd does.
+    counted = f"select count(*), min(release) from ledger where key = '{key}'"
+    until("the end of the task", 60, host, app, lambda: sql(host, app, counted) == f"1|{old}")
     # It was at work when the new release took over, or this proved nothing.
     written = sql(host, app, f"select created_at > '{manifest(host, app, new)['live_at']}' from ledger where key = '{key}'")
     assert written == "t", "the task had ended before the switch"

@@ -1,7 +1,8 @@
-"""Fixtures that the scenarios share: a conftest.py imports those it wants, and says itself which host is its `neighbour`."""
+"""Fixtures that the scenarios share: a conftest.py imports those it wants."""
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import requests
+import testinfra
+from deploys import Traffic
 from helpers import App, acme_certificate, must
 
 
@@ -22,6 +25,18 @@ def app(host: Any) -> App:
 def address(host: Any) -> str:
     """The host's address on the scenario's network."""
     return must(host, "ip -4 -o addr show eth0").split()[3].split("/")[0]
+
+
+@pytest.fixture(scope="session")
+def neighbour() -> Any:
+    """Another machine on the scenario's network: its ACME server."""
+    return testinfra.get_host(f"docker://slipway-{os.environ['MOLECULE_SCENARIO_NAME']}-acme")
+
+
+@pytest.fixture
+def traffic(app: App, acme_root: Path) -> Traffic:
+    """Two visitors who ask for as long as the longest deploy of a test takes."""
+    return Traffic(app, acme_root, limit=6000)
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,9 @@ def manifest(host: Any, app: App, release: str) -> dict[str, Any]:
 
 
 def running(host: Any, app: App, template: str = "") -> list[str]:
-    """Instances of the app, or of one of its processes, in any state but dead."""
-    listed = must(host, f"systemctl list-units --plain --no-legend --full --type=service '{template or app.name}@*'")
+    """Instances of the app, or of one of its processes, that serve or are about to; not those that finish what they have begun."""
+    states = "active,activating,reloading"
+    listed = must(host, f"systemctl list-units --plain --no-legend --full --type=service --state={states} '{template or app.name}@*'")
     return [line.split()[0] for line in listed.splitlines()]
 
 

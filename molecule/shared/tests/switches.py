@@ -11,12 +11,12 @@ from deploys import ROOT, Outcome, run_playbook
 from helpers import App, must
 
 LOG = "/var/tmp/switches.log"
-#: Run on the host after each switch: what `current` leads to, the number in its environment, its state, and the instances that run.
+#: Run on the host after each switch: what `current` leads to, the number in its environment, its state, and the instances that serve.
 NOTE = r"""
 import json, pathlib, subprocess, sys
 current = pathlib.Path("/srv/demo/current")
 mark = [line.split("=", 1)[1] for line in (current / "environment").read_text().splitlines() if line.startswith("SWITCH=")]
-units = ["systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service", "demo@*"]
+units = ["systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service", "--state=active,activating,reloading", "demo@*"]
 print(json.dumps({
     "step": sys.argv[1],
     "live": current.readlink().name,
@@ -51,8 +51,6 @@ def plays(app: App, run: str, first: int, pairs: int) -> Iterator[dict[str, Any]
                 play["vars"] = {"app_env": environment(app, SWITCH=f"{run}-{number}"), "deploy_burn_in": 0}
             yield play
             look = {"argv": ["python3", "-c", NOTE, f"{verb} {number}"]}
-            # A run of its own draws a token of its own; within one run the fact would outlive its lock.
-            forget = {"__release_token": ""}
             keep = {"path": LOG, "create": True, "mode": "0644", "line": "{{ switch_note.stdout }}"}
             yield {
                 "name": "Look",
@@ -61,7 +59,6 @@ def plays(app: App, run: str, first: int, pairs: int) -> Iterator[dict[str, Any]
                 "tasks": [
                     {"name": "Look", "ansible.builtin.command": look, "register": "switch_note", "changed_when": False},
                     {"name": "Write it down", "ansible.builtin.lineinfile": keep},
-                    {"name": "Forget the lock", "ansible.builtin.set_fact": forget},
                 ],
             }
 

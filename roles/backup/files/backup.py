@@ -44,6 +44,8 @@ EXIT_FAILED = 1
 EXIT_LOCKED = 75  # EX_TEMPFAIL: try again later
 CHUNK = 1024 * 1024
 SWAP_ATTEMPTS = 5
+#: Seconds to wait for a table that somebody has locked. A backup that waits forever is one that nobody hears of.
+LOCK_WAIT = 60
 
 
 class BackupError(Exception):
@@ -353,7 +355,9 @@ class Database:
         """Run ``query`` (several statements are one transaction); rows as lines, columns parted by ``|``."""
         options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]
         where = ["--host", self.config.socket_dir, "--dbname", database]
-        return run(["psql", *options, *where, "--command", query], user=self.config.admin).strip()
+        # Two commands: within one the two were a transaction, in which no database can be made or dropped.
+        commands = ["--command", f"SET lock_timeout = '{LOCK_WAIT}s'", "--command", query]
+        return run(["psql", *options, *where, *commands], user=self.config.admin).strip()
 
     def exists(self, database: str) -> bool:
         """Whether there is such a database."""
@@ -379,6 +383,7 @@ class Database:
     def dump(self, target: Path) -> None:
         """Write a dump in PostgreSQL's custom format (compressed) to ``target``."""
         command = ["pg_dump", "--format=custom", "--host", self.config.socket_dir, "--dbname", self.config.database]
+        command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
         with target.open("xb") as handle:
             run(command, user=self.config.admin, stdout=handle)
 
