@@ -63,6 +63,12 @@ images: setup ## Build the images of the test hosts
 molecule: setup ## The molecule scenarios alone
 	$(BIN)/python tests/run.py molecule
 
+.PHONY: proofs
+proofs: setup ## The long forms of two scenarios: 20 switches under load, a cut at every task and step (an hour; not part of test)
+	$(TESTHOST) images
+	SLIPWAY_FULL=1 molecule test -s deploy
+	SLIPWAY_FULL=1 molecule test -s interrupted
+
 N := 100
 .PHONY: soak
 soak: setup ## N=100 deploys and rollbacks under load, every request counted (an hour or so; not part of test)

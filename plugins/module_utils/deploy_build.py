@@ -69,7 +69,6 @@ class Building(Context):
             self.store.save(release)
             self.build_environment(folder, release)
             self.snapshot_configuration(folder, release)
-            self.check_entry_point(release)
             self.check_unchanged(wanted)
         release.state = READY
         self.store.save(release)
@@ -215,10 +214,6 @@ class Building(Context):
             text = (self.config_dir / "environment").read_bytes().decode()
             own: dict[str, Any] = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.p["wsgi"]}
             write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.account.gid))
-
-    def check_entry_point(self, release: Release) -> None:
-        with self.step("import"):
-            self.transient("check", release, ".venv/bin/gunicorn", "--config", f"{self.config_dir}/gunicorn.conf.py", "--check-config")
 
     def check_unchanged(self, wanted: str) -> None:
         """What was built is what was asked for: another run, refused by the lock, may have written its configuration meanwhile."""

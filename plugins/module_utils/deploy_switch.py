@@ -26,6 +26,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     journal_since,
     memory_available,
     memory_used,
+    queue_unit,
     start_unit,
     stop_units,
     tail,
@@ -53,6 +54,10 @@ class Switching(Context):
         if running := [serving for serving in self.units(release) if is_active(serving)]:
             stop_units(*running)
             self.revive()
+        # Asked now, while nobody is about to end: what nginx keeps open for us would be kept open to the old one.
+        if not release.on_trial:
+            release.served_before = self.front_door() is None
+            self.store.save(release)
         with self.failing(release):
             self.try_out(release)
         return {"changed": False, "release": release.id}
@@ -60,7 +65,8 @@ class Switching(Context):
     def revive(self) -> None:
         """Without memory for two an interrupted switch leaves the live one stopped: until the new release can serve, it does."""
         live = self.store.live()
-        if live and not self.check_mode and self.unit(live.id) not in instances(self.name):
+        serve = [unit for unit in instances(self.name) if not is_ending(unit)]
+        if live and not self.check_mode and self.unit(live.id) not in serve:
             with contextlib.suppress(StepError):
                 self.restart_into(live, self.strays(live))
 
@@ -108,8 +114,6 @@ class Switching(Context):
             return result
         stop_units(*rehearsals)
         if switched:
-            if not (release.on_trial and live and release.replaces == live.id):
-                release.served_before = self.front_door() is None
             release.replaces = live.id if live else None
             release.rolled_back_from = live.id if live and self.p["leave_as"] == ROLLED_BACK else None
             # Noted before anything starts: wherever this run is cut off, the next one knows what it has to finish.
@@ -151,7 +155,8 @@ class Switching(Context):
 
     def settle(self, live: Release) -> None:
         """The releases that are no longer live accept nothing more; systemd sees to it that they finish what they have begun."""
-        end_units(*self.strays(live))
+        # Also what is ending already: a worker may have been queued to start again after that.
+        end_units(*self.others(live))
         left = self.unsettled(live)
         known = [live, self.store.load(live.replaces or ""), *left]
         away = {*(r.rolled_back_from for r in known if r), *(r.id for r in left if r.on_trial and r.failure)}
@@ -178,10 +183,23 @@ class Switching(Context):
             stopped = [unit for unit in self.units(release) if not is_active(unit)]
             try:
                 for unit in stopped:
-                    start_unit(unit)
+                    self.launch(unit)
             except CommandError:
-                stop_units(*reversed(stopped))
+                # For what was only queued behind its own end nobody waits.
+                draining = [unit for unit in stopped if is_ending(unit)]
+                end_units(*draining)
+                stop_units(*(unit for unit in reversed(stopped) if unit not in draining))
                 raise
+
+    def launch(self, unit: str) -> None:
+        """Start a unit and wait until it is up; a worker that still finishes a task starts again when that is done."""
+        if self.is_worker(unit) and is_ending(unit):
+            queue_unit(unit)
+        else:
+            start_unit(unit)
+
+    def is_worker(self, unit: str) -> bool:
+        return not unit.startswith(f"{self.name}@")
 
     def open_socket(self) -> None:
         """The socket first, then the app as a whole: while that is active systemd leaves the socket's connections to the instances.
@@ -207,13 +225,15 @@ class Switching(Context):
     def restart_into(self, release: Release, old: list[str]) -> None:
         """Without room for two: stop the old one and start the new one behind the held socket. If that fails the old one comes back."""
         self.open_socket()
-        stop_units(*old, *self.ending(release))
+        end_units(*old)
+        # Workers may take hours over a task; for those nobody waits in the socket.
+        stop_units(*(unit for unit in (*old, *self.ending(release)) if not self.is_worker(unit)))
         try:
             self.start(release)
         except StepError as failure:
             try:
                 for unit in old:
-                    start_unit(unit)
+                    self.launch(unit)
             except CommandError as error:
                 evidence = f"{failure.evidence}\nThe release before does not start again either:\n{tail(str(error))}"
                 raise StepError(failure.step, evidence, "the old release was stopped for want of memory, and nobody serves") from error
@@ -273,7 +293,7 @@ class Switching(Context):
     def await_end(self, live: Release) -> None:
         """Until nginx can no longer reach another release by a connection that it keeps open."""
         deadline = time.monotonic() + LINGER
-        while any(unit.startswith(f"{self.name}@") for unit in self.ending(live)) and time.monotonic() < deadline:
+        while not all(map(self.is_worker, self.ending(live))) and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def burn_in(self, release: Release) -> tuple[str, str | None]:

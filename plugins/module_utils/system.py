@@ -103,12 +103,21 @@ def start_unit(unit: str) -> None:
         raise CommandError(f"{journal(unit)}\n{error}".strip()) from error
 
 
+def queue_unit(unit: str) -> None:
+    """Have a unit started as soon as it can be, and do not wait for that."""
+    command("systemctl", "start", "--no-block", unit)
+
+
 def stop_units(*units: str) -> None:
-    """Stop units and wait until they are down. One that cannot be stopped is left to the caller's next look."""
+    """Stop units and wait until they are down. One that cannot be stopped is left to the caller's next look.
+
+    One that had failed is forgotten: `systemctl --failed` shall not name what a refused release has left.
+    """
     if not units:
         return
-    with contextlib.suppress(CommandError):
-        command("systemctl", "stop", *units)
+    for verb in ("stop", "reset-failed"):
+        with contextlib.suppress(CommandError):
+            command("systemctl", verb, *units)
 
 
 def end_units(*units: str) -> None:

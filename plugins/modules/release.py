@@ -20,8 +20,8 @@ options:
   action:
     description:
       - C(plan) says whether what is wanted is live already.
-      - C(prepare) builds the release and its virtual environment, and checks that the entry point can be imported.
-      - C(migrate) takes a restore point, runs the migration command from the new release, and checks that the live release is still ready.
+      - C(prepare) builds the release and its virtual environment.
+      - C(migrate) imports the app, takes a restore point, runs the migration command, and checks that the live release is still ready.
       - C(rehearse) starts the release on a private socket, with one worker, and asks the readiness path and the front page.
       - C(activate) starts the release on the shared socket and makes it the live one; the one before finishes its requests and ends.
       - C(watch) asks through nginx, looks for O(burn_in) seconds whether the release is worse than the one before, and goes back by itself.

@@ -56,9 +56,11 @@ NEW = "20261120T072201-4f2a9c10"
 OLD = "20261119T072201-0ddba110"
 OLDER = "20261118T072201-deadbeef"
 MIB = 2**20
+#: Seconds that a worker's task takes: nobody may wait for it.
+TASK = 3600
 #: Everything that touches the host; each module that imports one of these names gets the replacement.
 EFFECTS = (
-    *("command", "start_unit", "stop_units", "end_units", "get", "visit", "instances", "is_active", "is_ending"),
+    *("command", "start_unit", "queue_unit", "stop_units", "end_units", "get", "visit", "instances", "is_active", "is_ending"),
     *("journal", "journal_since", "journal_between", "memory_available", "memory_used", "now"),
 )
 MODULES = (deploy_build, deploy_migrate, deploy_steps, deploy_switch, module)
@@ -74,9 +76,10 @@ class Host:
     def __init__(self) -> None:
         self.did: list[str] = []
         self.active: set[str] = set()
-        # Units that were told to stop and still finish something; which ones take their time.
+        # Units that were told to stop and still finish something; which ones take their time; which start again after that.
         self.ending: set[str] = set()
         self.lingers = ""
+        self.queued: set[str] = set()
         self.fails: dict[str, str] = {}
         self.dies: set[str] = set()
         # So many effects later the module is killed.
@@ -176,29 +179,48 @@ class Host:
 
     def start_unit(self, unit: str) -> None:
         def start() -> None:
-            self.ending.discard(unit)
+            self.wait_for(unit)
             if unit not in self.dies:
                 self.active.add(unit)
 
         self.effect(f"start {unit}", start)
 
+    def queue_unit(self, unit: str) -> None:
+        def queue() -> None:
+            (self.queued if unit in self.ending else self.active).add(unit)
+
+        self.effect(f"queue {unit}", queue)
+
+    def wait_for(self, *units: str) -> None:
+        """systemd comes back when a unit has finished: Gunicorn a request, a worker a task."""
+        self.sleep(max((1 if unit.startswith("blog@") else TASK for unit in {*units} & self.ending), default=0))
+        self.ending -= set(units)
+        self.queued -= set(units)
+
+    def finish(self) -> None:
+        """What was still ending has ended, and systemd starts what was queued behind it."""
+        self.active |= self.queued
+        self.queued.clear()
+        self.ending.clear()
+
+    def linger(self, units: Iterable[str]) -> None:
+        self.ending |= {unit for unit in units if self.lingers and self.lingers in unit and unit in self.active}
+        self.active -= set(units)
+        self.queued -= set(units)
+
     def stop_units(self, *units: str) -> None:
         def stop() -> None:
-            self.active -= set(units)
-            self.ending -= set(units)
+            self.linger(units)
+            self.wait_for(*units)
 
         if units:
             with contextlib.suppress(CommandError):
                 self.effect(f"stop {' '.join(units)}", stop)
 
     def end_units(self, *units: str) -> None:
-        def end() -> None:
-            self.ending |= {unit for unit in units if self.lingers and self.lingers in unit}
-            self.active -= set(units)
-
         if units:
             with contextlib.suppress(CommandError):
-                self.effect(f"end {' '.join(units)}", end)
+                self.effect(f"end {' '.join(units)}", lambda: self.linger(units))
 
     def get(self, path: Path, url: str, host: str, timeout: float = 5) -> Answer:
         self.asked.append((str(path), url, host))
@@ -534,10 +556,10 @@ PIP = "uv pip install --python .venv/bin/python"
 
 
 def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> None:
-    """[A10] [A6] Manifest, source, environment of its own, entry point; ready only when all of it went well."""
+    """[A10] Manifest, source, environment of its own; ready only when all of it went well."""
     assert deploy(processes=["worker", "beat"]).prepare() == {"changed": True, "needed": True, "release": NEW}
     folder = root / "srv/releases" / NEW
-    short = (next((word for word in ("check-config", "compileall") if word in line), line) for line in host.did)
+    short = ("compileall" if "compileall" in line else line for line in host.did)
     did = [line for line, _ in itertools.groupby(short)]
     assert did == [
         "stop blog-build-step.service",
@@ -550,7 +572,6 @@ def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> No
         f"{PIP} gunicorn==27.0.1",
         "compileall",
         f"give {NEW} to 0:0",
-        "check-config",
         f"{NEW} is ready",
     ]
     made = Store(root / "srv").load(NEW)
@@ -576,7 +597,9 @@ def test_whatever_builds_is_the_apps_user(deploy: Make, root: Path, host: Host) 
 def test_a_build_stays_behind_the_app(deploy: Make, root: Path, host: Host) -> None:
     """[S1] [A5] Whoever serves comes first; a build writes below the app's folder and nowhere else."""
     deploy().prepare()
-    *builds, check = host.transients
+    builds = list(host.transients)
+    deploy(release=NEW, migrate_command=UP).migrate()
+    check = host.transients[len(builds)]
     folder = root / "srv/releases" / NEW
     for words in builds:
         wanted = {"--unit=blog-build-step.service", "--wait", f"--working-directory={folder}"}
@@ -585,7 +608,7 @@ def test_a_build_stays_behind_the_app(deploy: Make, root: Path, host: Host) -> N
         wanted |= {f"--property=Environment={value}" for value in (f"UV_CACHE_DIR={root}/srv/cache/uv", "UV_PYTHON_DOWNLOADS=never")}
         assert wanted <= set(words), words
         assert not [word for word in words if "EnvironmentFile" in word], "a build has no business with the app's secrets"
-    assert f"--property=ReadWritePaths={root}/srv/shared" in check and "--property=Nice=10" not in check
+    assert check[-1] == "--check-config" and f"--property=ReadWritePaths={root}/srv/shared" in check and "--property=Nice=10" not in check
 
 
 def test_a_build_that_an_interrupted_run_left_is_ended_first(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
@@ -600,7 +623,7 @@ def test_a_build_that_an_interrupted_run_left_is_ended_first(deploy: Make, exist
 
 def test_what_another_run_configures_during_a_build_is_noticed(deploy: Make, root: Path, host: Host, serving: Release) -> None:
     """[S1] Refused by the lock, but its configuration is written already: this release has parts of both, and is neither."""
-    meanwhile(host, "--check-config", lambda line: (root / "etc/environment").write_text('OTHER="run"\n'))
+    meanwhile(host, f"give {NEW} to 0:0", lambda line: (root / "etc/environment").write_text('OTHER="run"\n'))
     with pytest.raises(StepError, match="another run changed"):
         deploy().prepare()
     refused(root, NEW, "configuration", f"another run changed {root}/etc")
@@ -706,20 +729,6 @@ def test_the_configuration_is_kept_with_the_release(deploy: Make, root: Path) ->
     assert "s3cret" not in text
 
 
-def test_the_entry_point_is_imported_with_the_releases_own_environment(deploy: Make, root: Path, host: Host) -> None:
-    """[A6] As the app's user, sandboxed, with the environment and the secrets that the service will have."""
-    deploy().prepare()
-    line = next(line for line in host.did if line.startswith("systemd-run"))
-    folder = root / "srv/releases" / NEW
-    for part in (
-        *("--wait", "--unit=blog-check-step.service", "--uid=blog", "--gid=blog", f"--working-directory={folder}"),
-        *(f"--property=EnvironmentFile={folder}/environment", f"--property=EnvironmentFile=-{root}/etc/secrets"),
-        *("--property=ProtectSystem=strict", "--property=NoNewPrivileges=yes"),
-    ):
-        assert part in line.split(), line
-    assert line.endswith(f"{folder}/.venv/bin/gunicorn --config {root}/etc/gunicorn.conf.py --check-config")
-
-
 @pytest.mark.parametrize(
     ("there", "asked"),
     [
@@ -783,7 +792,6 @@ def test_an_interrupted_build_is_cleaned_up(deploy: Make, existing: Existing, ro
         ("--requirement requirements.txt", "dependencies"),
         ("gunicorn==27.0.1", "dependencies"),
         ("compileall", "bytecode"),
-        ("--check-config", "import"),
     ],
 )
 def test_a_step_that_fails_leaves_the_old_release_alone(
@@ -917,12 +925,12 @@ def test_the_digest_of_the_migrations_is_noted(deploy: Make, root: Path) -> None
 
 def test_a_failure_is_kept_with_its_release(deploy: Make, root: Path, host: Host) -> None:
     """[S1] The capsule: step, reason, time, and the command to try again with."""
-    host.fails = {"--check-config": "ImportError: x"}
+    host.fails = {"compileall": "SyntaxError: x"}
     with pytest.raises(StepError):
         deploy(retry="ansible-playbook deploy.yml").prepare()
     made = Store(root / "srv").load(NEW)
     assert made and made.failure == {
-        **{"step": "import", "reason": "ImportError: x", "at": "2026-11-20T07:22:01+00:00", "retry": "ansible-playbook deploy.yml"},
+        **{"step": "bytecode", "reason": "SyntaxError: x", "at": "2026-11-20T07:22:01+00:00", "retry": "ansible-playbook deploy.yml"},
     }
 
 
@@ -931,8 +939,11 @@ def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.Mon
     noted: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, text: noted.append(text))
     deploy(action="prepare").prepare()
-    steps = ["source", "virtual environment", "dependencies", "bytecode", "environment", "import"]
+    steps = ["source", "virtual environment", "dependencies", "bytecode", "environment"]
     assert noted == [f"blog: prepare: {step}" for step in steps]
+    noted.clear()
+    deploy(action="migrate", release=NEW, migrate_command=UP).migrate()
+    assert noted == [f"blog: migrate: {step}" for step in ("schema", "import", "migration", "schema")]
 
 
 # --- unpack -------------------------------------------------------------------------------------
@@ -999,7 +1010,7 @@ def test_a_migrations_folder_is_found(deploy: Make, existing: Existing, root: Pa
     host.revision, host.upgrades_to = "0001", "0002"
     result = deploy(release=NEW, lock_timeout=7).migrate()
     assert (result["changed"], result["release"], result["output"]) == (True, NEW, "said systemd-run")
-    line = next(line for line in host.did if "systemd-run" in line)
+    line = next(line for line in host.did if "migrate-step" in line)
     assert line.endswith(f" {root}/srv/releases/{NEW}/.venv/bin/flask db upgrade")
     assert "--property=Environment=PGOPTIONS=-clock_timeout=7000" in line and "--unit=blog-migrate-step.service" in line
     found = Store(root / "srv").load(NEW)
@@ -1061,14 +1072,24 @@ def test_a_database_that_goes_down_before_the_restore_point_stops_the_deploy(
 def test_a_schema_that_cannot_be_read_after_the_migration_is_said_so(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[A13] A release that does not know its schema could not be gone back to with it."""
-    existing(NEW, READY)
+    """[A13] A release that does not know its schema could not be gone back to with it. It is not given up: the next run goes on with it."""
+    existing(NEW, READY, fingerprint=deploy().fingerprint())
     migrations(root, host, True, True)
     meanwhile(host, "migrate-step", lambda line: host.fails.update({"psql": "the server closed the connection"}))
+    migrating = deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP)
     with pytest.raises(StepError, match="closed the connection") as failure:
-        deploy(release=NEW, migrate_command=UP).migrate()
-    assert failure.value.step == "schema"
+        migrating.migrate()
+    assert failure.value.step == "schema" and host.revision == "0002"
+    found = Store(root / "srv").load(NEW)
+    assert found and (found.state, found.failure, found.schema_before, found.schema_after) == (READY, None, "0001", None)
+    assert (root / "srv/releases" / NEW / "blog.py").exists() and deploy().plan()["release"] == NEW
     untouched(root, host)
+    meanwhile(host, "migrate-step", lambda line: host.fails.clear())
+    host.fails.clear()
+    assert migrating.migrate()["restore_point"] == "20261120T072201Z-before"
+    found = Store(root / "srv").load(NEW)
+    assert found and (found.state, found.schema_before, found.schema_after) == (READY, "0001", "0002")
+    assert len([line for line in host.did if line.startswith("backup.py")]) == 1, "that would be one of the schema of today"
 
 
 @pytest.mark.parametrize(("live", "changed"), [("m1", False), ("m2", True)])
@@ -1121,7 +1142,7 @@ def test_a_migration_that_changes_nothing_says_so(deploy: Make, existing: Existi
 def test_a_migration_that_fails_stops_the_deploy(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
     """[A13] With what the command said; the old release serves on."""
     existing(NEW, READY)
-    host.fails = {"systemd-run": "canceling statement due to lock timeout"}
+    host.fails = {"migrate-step": "canceling statement due to lock timeout"}
     with pytest.raises(StepError, match="lock timeout"):
         deploy(release=NEW, migrate_command="flask db upgrade").migrate()
     refused(root, NEW, "migration", "lock timeout")
@@ -1136,6 +1157,39 @@ def migrations(root: Path, host: Host, *undone: bool) -> None:
     """Scripts 0001, 0002 … and whether each can be undone; the database is at 0001 and goes to the last."""
     host.scripts = [(f"{number:04}", f"step {number}", can) for number, can in enumerate(undone, 1)]
     host.revision, host.upgrades_to = "0001", f"{len(undone):04}"
+
+
+def test_the_entry_point_is_imported_with_the_releases_own_environment(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[A6] As the app's user, sandboxed, with the environment and the secrets that the service will have; before all else."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    line = host.did[0]
+    folder = root / "srv/releases" / NEW
+    for part in (
+        *("--wait", "--unit=blog-check-step.service", "--uid=blog", "--gid=blog", f"--working-directory={folder}"),
+        *(f"--property=EnvironmentFile={folder}/environment", f"--property=EnvironmentFile=-{root}/etc/secrets"),
+        *("--property=ProtectSystem=strict", "--property=NoNewPrivileges=yes"),
+    ):
+        assert part in line.split(), line
+    assert line.endswith(f"{folder}/.venv/bin/gunicorn --config {root}/etc/gunicorn.conf.py --check-config")
+
+
+def test_an_app_that_cannot_be_imported_leaves_the_schema(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
+) -> None:
+    """[A6] [S5] Found before the restore point and the migration: there is nothing to undo."""
+    existing(NEW, READY)
+    migrations(root, host, True, True)
+    host.fails = {"--check-config": "line\n" * 50 + "ModuleNotFoundError: No module named 'blog'"}
+    with pytest.raises(StepError, match="No module named 'blog'") as failure:
+        deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
+    assert failure.value.step == "import" and len(failure.value.evidence.splitlines()) <= 30
+    assert host.revision == "0001" and not [line for line in host.did if line.startswith("backup.py") or "migrate-step" in line]
+    refused(root, NEW, "import", "No module named 'blog'")
+    found = Store(root / "srv").load(NEW)
+    assert found and found.restore_point is None
+    untouched(root, host)
 
 
 @pytest.mark.parametrize(
@@ -1156,7 +1210,8 @@ def test_without_new_scripts_nothing_is_migrated(
     existing(NEW, READY, migrations="m1")
     host.revision = "0002"
     result = deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP).migrate()
-    assert any("migrate-step" in line for line in host.did) is runs
+    for step in ("check-step", "migrate-step"):
+        assert any(step in line for line in host.did) is runs
     assert any(line.startswith("backup.py") for line in host.did) is runs
     found = Store(root / "srv").load(NEW)
     assert found and (found.state, found.schema_before, found.schema_after) == (READY, "0002", "0002")
@@ -1456,10 +1511,44 @@ def test_a_release_is_rehearsed_until_it_is_ready(deploy: Make, existing: Existi
     existing(NEW, READY)
     host.answers = [(0, "FileNotFoundError"), (503, "warming up"), (200, "ok")]
     assert deploy(release=NEW, ready_timeout=60).rehearse() == {"changed": False, "release": NEW}
-    assert host.did == [f"start {REHEARSAL}", f"stop {REHEARSAL}"]
-    assert host.asked == [("/run/blog-rehearsal/gunicorn.sock", "/healthz/ready", "blog.example.com")] * 3 + [
-        ("/run/blog-rehearsal/gunicorn.sock", "/", "blog.example.com")
-    ]
+    assert host.did == [f"{NEW} is ready", f"start {REHEARSAL}", f"stop {REHEARSAL}"]
+    rehearsal = "/run/blog-rehearsal/gunicorn.sock"
+    places = [("nginx", "/healthz/ready"), ("nginx", "/"), *[(rehearsal, "/healthz/ready")] * 3, (rehearsal, "/")]
+    assert host.asked == [(place, url, "blog.example.com") for place, url in places]
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_the_front_door_is_asked_before_the_switch(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, monkeypatch: pytest.MonkeyPatch, served: bool
+) -> None:
+    """[S3] While the old one serves and nobody is about to end: what nginx keeps open for us would lead to the old one afterwards."""
+    existing(NEW, READY)
+    host.visits = [(200, "ok") if served else (502, "Bad Gateway")]
+    seen: list[tuple[set[str], list[str]]] = []
+
+    def visit(domain: str, url: str) -> Answer:
+        seen.append((host.serving, list(host.did)))
+        return host.visit(domain, url)
+
+    monkeypatch.setattr(deploy_switch, "visit", visit)
+    deploy(release=NEW).rehearse()
+    deploy(release=NEW).activate()
+    assert seen == [({OLD}, [])] * (2 if served else 1)
+    found = Store(root / "srv").live()
+    assert found and (found.id, found.served_before) == (NEW, served)
+
+
+@pytest.mark.parametrize("on_trial", [True, False])
+def test_what_the_front_door_answered_is_kept_when_a_run_was_cut_off(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, on_trial: bool
+) -> None:
+    """[S3] What it answers now may be the work of that switch. One that failed is over, and the next one asks again."""
+    existing(NEW, READY, on_trial=on_trial, served_before=True, replaces=OLD)
+    host.visits = [(504, "Gateway Time-out")]
+    deploy(release=NEW).rehearse()
+    found = Store(root / "srv").load(NEW)
+    assert found and found.served_before is on_trial
+    assert [place for place, _, _ in host.asked].count("nginx") == (0 if on_trial else 1)
 
 
 def test_a_release_that_is_not_ready_in_time_is_refused(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
@@ -1576,11 +1665,11 @@ def test_the_new_release_serves_before_the_old_one_stops(
     assert host.active == {"blog.socket", "blog.service", f"blog@{NEW}.service"}
     found = Store(root / "srv").live()
     assert found and (found.id, found.live_at) == (NEW, "2026-11-20T07:22:01+00:00")
-    assert (found.replaces, found.rolled_back_from, found.served_before, found.on_trial) == (OLD, None, True, True)
+    assert (found.replaces, found.rolled_back_from, found.on_trial) == (OLD, None, True)
 
 
 def test_nobody_waits_for_the_old_release_to_finish(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S1] A worker may take hours. What is ending is neither told so again nor taken for the rest of an interrupted switch."""
+    """[S1] A worker may take hours. What is ending is not taken for the rest of an interrupted switch."""
     existing(NEW, READY, fingerprint=deploy().fingerprint())
     host.lingers = OLD
     assert deploy(release=NEW).activate()["changed"] is True
@@ -1593,7 +1682,7 @@ def test_nobody_waits_for_the_old_release_to_finish(deploy: Make, existing: Exis
     assert host.did == []
     existing(OLDER, READY)
     deploy(release=OLDER).activate()
-    assert [line for line in host.did if line.startswith("end")] == [f"end blog@{NEW}.service"]
+    assert [line for line in host.did if line.startswith("end")] == [f"end blog@{OLD}.service blog@{NEW}.service"]
 
 
 def test_an_old_release_that_cannot_be_told_to_end_is_told_by_the_next_run(
@@ -1626,6 +1715,60 @@ def test_background_processes_move_with_the_release(deploy: Make, existing: Exis
     assert host.did.index(f"start blog-worker@{NEW}.service") < host.did.index(f"current -> {NEW}")
     ends = [line.split()[1:] for line in host.did if line.startswith(("stop", "end"))]
     assert ends == [[f"{unit}@{OLD}.service" for unit in ("blog", "blog-beat", "blog-worker")]]
+
+
+def test_a_worker_that_still_drains_starts_again_by_itself(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S4] [A15] Back to a release that was just left: its worker's task may take hours, its Gunicorn is waited for."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLD, RETIRED, processes=["beat", "worker"])
+    existing(NEW, LIVE, current=True, running=True)
+    host.ending = {f"blog@{OLD}.service", f"blog-worker@{OLD}.service"}
+    deploy(release=OLD, leave_as=ROLLED_BACK).activate()
+    started = [line for line in host.did if line.startswith(("start", "queue"))]
+    units = [f"start blog@{OLD}.service", f"start blog-beat@{OLD}.service", f"queue blog-worker@{OLD}.service"]
+    assert started == ["start blog.service", *units] and not [line for line in host.did if line.startswith("stop")]
+    assert 0 < host.clock < TASK and host.ending == {f"blog-worker@{OLD}.service"}
+    assert whole(root, host).id == OLD and (state(root, OLD), state(root, NEW)) == (LIVE, ROLLED_BACK)
+    host.finish()
+    assert host.active == {"blog.socket", "blog.service", *(f"{unit}@{OLD}.service" for unit in ("blog", "blog-beat", "blog-worker"))}
+
+
+def test_a_queued_worker_of_a_release_that_is_left_does_not_come_back(deploy: Make, existing: Existing, host: Host) -> None:
+    """[A15] Back to a release whose worker still drains, and on to another before that is done: it never works beside the new one."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLDER, LIVE, current=True, running=True)
+    existing(OLD, RETIRED, processes=["worker"])
+    existing(NEW, READY, processes=["worker"])
+    host.ending = {f"blog-worker@{OLD}.service"}
+    deploy(release=OLD, leave_as=ROLLED_BACK).activate()
+    deploy(release=NEW).activate()
+    host.finish()
+    assert host.active == {"blog.socket", "blog.service", f"blog@{NEW}.service", f"blog-worker@{NEW}.service"}
+
+
+def test_a_start_that_fails_waits_for_no_worker(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[A15] It still drains, and is told not to start again after that."""
+    existing(OLDER, RETIRED, processes=["beat", "worker"])
+    host.ending = {f"blog-beat@{OLDER}.service"}
+    host.fails = {f"start blog-worker@{OLDER}": "redis is down"}
+    with pytest.raises(StepError, match="redis is down"):
+        deploy(release=OLDER).activate()
+    assert host.clock < TASK
+    host.finish()
+    assert host.active == {"blog.socket", "blog.service", f"blog@{OLD}.service"}
+
+
+def test_a_worker_that_cannot_be_queued_is_a_failed_start(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
+) -> None:
+    """[A15] A release without its worker is none."""
+    existing(OLDER, RETIRED, processes=["worker"])
+    host.ending = {f"blog-worker@{OLDER}.service"}
+    host.fails = {"queue": "Unit blog-worker@.service is masked."}
+    with pytest.raises(StepError, match="is masked") as failure:
+        deploy(release=OLDER).activate()
+    assert failure.value.step == "start" and host.serving == {OLD}
+    untouched(root, host)
 
 
 def test_what_an_interrupted_switch_left_is_stopped(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
@@ -1811,6 +1954,40 @@ def test_without_memory_what_is_still_ending_is_waited_for(deploy: Make, existin
     assert f"stop blog@{OLD}.service blog@{OLDER}.service" in host.did and host.ending == set()
 
 
+def test_without_memory_nobody_waits_for_a_worker(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S10] [S8] Told to end like Gunicorn, and left to its task: visitors wait in the socket until the new one is up."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLDER, RETIRED, processes=["worker"])
+    existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
+    existing(NEW, READY, processes=["worker"])
+    host.available, host.lingers, host.ending = 0, OLD, {f"blog@{OLDER}.service", f"blog-worker@{OLDER}.service"}
+    deploy(release=NEW).activate()
+    told = f"end blog@{OLD}.service blog-beat@{OLD}.service blog-worker@{OLD}.service"
+    (stop,) = (line for line in host.did if line.startswith("stop"))
+    assert set(stop.split()[1:]) == {f"blog@{OLD}.service", f"blog@{OLDER}.service"}
+    assert host.did.index(told) < host.did.index(stop) < host.did.index(f"start blog@{NEW}.service")
+    assert host.clock < TASK and host.ending == {f"blog-{unit}.service" for unit in (f"beat@{OLD}", f"worker@{OLD}", f"worker@{OLDER}")}
+    assert host.active == {"blog.socket", "blog.service", f"blog@{NEW}.service", f"blog-worker@{NEW}.service"}
+    assert (state(root, OLD), state(root, NEW)) == (RETIRED, LIVE)
+
+
+def test_without_memory_a_worker_that_still_drains_comes_back_afterwards(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[S10] [S8] The new release does not start: the old one serves at once, its worker goes on when its task is done."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLD, LIVE, current=True, running=True, processes=["worker"])
+    before = set(host.active)
+    existing(NEW, READY, processes=["worker"])
+    host.available, host.lingers, host.fails = 0, OLD, {f"start blog@{NEW}": "MemoryError"}
+    with pytest.raises(StepError, match="MemoryError"):
+        deploy(release=NEW).activate()
+    assert host.did.index(f"start blog@{OLD}.service") < host.did.index(f"queue blog-worker@{OLD}.service")
+    assert host.clock < TASK and host.active == before - {f"blog-worker@{OLD}.service"}
+    refused(root, NEW, "start", "MemoryError")
+    untouched(root, host)
+    host.finish()
+    assert host.active == before
+
+
 def test_memory_does_not_matter_where_nothing_runs(deploy: Make, existing: Existing, host: Host) -> None:
     """[S10] The first release, and one after a live release that is down; a repair starts what belongs there."""
     host.available = 0
@@ -1860,6 +2037,7 @@ def test_an_old_release_that_does_not_come_back_is_said_so(
 def switched(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
     """The new release serves, on trial; the old one has ended."""
     existing(NEW, READY, fingerprint=deploy().fingerprint())
+    deploy(release=NEW).rehearse()
     deploy(release=NEW).activate()
     host.did.clear()
     host.asked.clear()
@@ -1956,6 +2134,7 @@ def test_a_front_door_that_was_broken_before_is_not_blamed(
     """[S3] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing, and it is said."""
     existing(NEW, READY)
     host.visits = [(502, "Bad Gateway")]
+    deploy(release=NEW).rehearse()
     deploy(release=NEW).activate()
     found = Store(root / "srv").load(NEW)
     assert found and found.served_before is False
@@ -2169,6 +2348,7 @@ def test_a_first_release_is_not_burnt_in(deploy: Make, existing: Existing, root:
     """[S3] There is nothing to go back to, so nothing is decided."""
     existing(NEW, READY)
     host.visits = [(502, ""), (200, "")]
+    deploy(release=NEW).rehearse()
     deploy(release=NEW).activate()
     assert deploy(release=NEW, burn_in=30.0).watch() == {"changed": False, "release": NEW, "output": ""}
     found = Store(root / "srv").live()
@@ -2613,6 +2793,41 @@ def test_a_deploy_that_is_killed_anywhere_is_finished_by_the_next(deploy: Make, 
     assert [state(root, name) for name in (OLDER, OLD)] == [RETIRED, RETIRED]
 
 
+def test_a_migration_that_is_killed_anywhere_is_finished_by_the_next(deploy: Make, root: Path, host: Host, waiting: None) -> None:
+    """[S1] [D1] Imported, backed up and migrated; the way back still leads to where the first run began."""
+    migrations(root, host, True, True)
+    more = {"migrate_command": UP, "restore_point_command": BACKUP}
+    seen: set[str] = set()
+    for where in cuts(root, host, lambda: deployed(deploy, **more)):
+        seen |= {part for part in ("check-step", BACKUP, "migrate-step") if part in where}
+        whole(root, host)
+        deployed(deploy, **more)
+        settled(deploy, root, host, NEW)
+        found = Store(root / "srv").live()
+        assert found and (found.schema_before, found.schema_after) == ("0001", "0002"), where
+        assert found.restore_point == "20261120T072201Z-before", where
+    assert seen == {"check-step", BACKUP, "migrate-step"}
+
+
+@pytest.mark.parametrize("available", [0, 1000 * MIB])
+def test_a_switch_between_workers_that_is_killed_anywhere_waits_for_none(
+    deploy: Make, existing: Existing, root: Path, host: Host, available: int
+) -> None:
+    """[S1] [S8] Back to a release whose own worker still finishes what it began when it served before; the other one has a task, too."""
+    host.active |= {"blog.socket", "blog.service"}
+    existing(OLD, RETIRED, processes=["worker"])
+    existing(NEW, LIVE, current=True, running=True, processes=["worker"])
+    host.available, host.lingers, host.ending = available, f"worker@{NEW}", {f"blog-worker@{OLD}.service"}
+    for where in cuts(root, host, lambda: rolled_back(deploy)):
+        begun, live = host.clock, Store(root / "srv").live()
+        if live and (live.id == NEW or live.on_trial):
+            rolled_back(deploy)
+        assert host.clock - begun < TASK, where
+        host.finish()
+        assert host.active == {"blog.socket", "blog.service", f"blog@{OLD}.service", f"blog-worker@{OLD}.service"}, where
+        assert (state(root, OLD), state(root, NEW)) == (LIVE, ROLLED_BACK), where
+
+
 def test_a_deploy_that_is_killed_anywhere_can_be_rolled_back(deploy: Make, root: Path, host: Host, waiting: None) -> None:
     """[S4] To the release before the live one, whichever that is by then; never to the one that was cut off."""
     for where in cuts(root, host, lambda: deployed(deploy)):
@@ -2782,21 +2997,33 @@ def test_a_rollback_that_a_deploy_finishes_is_not_burnt_in(deploy: Make, root: P
 def test_a_front_door_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make, root: Path, host: Host, waiting: None) -> None:
     """[S3] [S10] Without memory for two the old one was stopped first, and then the run was killed."""
     host.available = 0
-    for where in cuts(root, host, lambda: deploy(release=NEW).activate()):
+
+    def switch() -> None:
+        deploy(release=NEW).rehearse()
+        deploy(release=NEW).activate()
+
+    closed = 0
+    for where in cuts(root, host, switch):
         if not host.serving:
             host.visits = [(504, "Gateway Time-out")]
-        deploy(release=NEW).activate()
+            closed += 1
+        switch()
         found = Store(root / "srv").live()
-        assert found and found.served_before is True, where
+        assert found and (found.id, found.served_before) == (NEW, True), where
+    assert closed, "no run was cut off while nobody served"
 
 
-def test_the_live_release_comes_back_when_the_next_run_fails_as_well(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S10] Without memory for two: killed when the old one was stopped already, and now the new one is not ready."""
-    host.available = 0
+@pytest.mark.parametrize("lingers", ["", f"blog@{OLD}"])
+def test_the_live_release_comes_back_when_the_next_run_fails_as_well(
+    deploy: Make, root: Path, host: Host, waiting: None, lingers: str
+) -> None:
+    """[S10] Without memory for two: killed when the old one was stopped already, or was about to end, and now the new one is not ready."""
+    host.available, host.lingers = 0, lingers
     for where in cuts(root, host, lambda: deploy(release=NEW).activate()):
         host.answers = [(503, "database is down")]
         with contextlib.suppress(StepError):
             deployed(deploy, ready_timeout=-1)
+        host.finish()
         assert host.serving == {Store(root / "srv").live_id()}, where
 
 
@@ -2871,12 +3098,20 @@ def test_units_end_without_anybody_waiting(asked: list[str]) -> None:
     assert asked == ["systemctl stop --no-block a b", "systemctl stop --no-block bad"]
 
 
+def test_a_unit_is_queued_without_anybody_waiting(asked: list[str]) -> None:
+    """[A15] Whether it starts is not known yet; that it cannot even be queued is a failure."""
+    system.queue_unit("a")
+    with pytest.raises(CommandError, match="connect to bus"):
+        system.queue_unit("bad")
+    assert asked == ["systemctl start --no-block a", "systemctl start --no-block bad"]
+
+
 def test_units_are_stopped_and_waited_for(asked: list[str]) -> None:
-    """[S1] Not so with no unit at all, which systemctl refuses."""
+    """[S1] And forgotten when they had failed. Not so with no unit at all, which systemctl refuses; one that resists is left."""
     system.stop_units("a", "b")
     system.stop_units()
     system.stop_units("bad")
-    assert asked == ["systemctl stop a b", "systemctl stop bad"]
+    assert asked == [f"systemctl {verb} {units}" for units in ("a b", "bad") for verb in ("stop", "reset-failed")]
 
 
 def test_a_unit_is_ending_or_not(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def holding(host: Any, app: App, table: str, mode: str) -> Iterator[None]:
 def slowest(host: Any, app: App, since: int) -> float:
     """Seconds that the slowest answer took, of those that nginx has logged after its line ``since``."""
     lines = must(host, f"tail -n +{since + 1} /var/log/nginx/{app.name}.access.log").splitlines()
-    return max(float(json.loads(line)["request_time"]) for line in lines)
+    return max(float(json.loads(line)["duration"]) for line in lines)
 
 
 # --- Refused before there is a release --------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_requirement_that_does_not_exist(host: Any, app: App, traffic: Traffic, 
 
 def test_import_error(host: Any, app: App, traffic: Traffic) -> None:
     """[A6] The traceback is kept."""
-    _, reason = refused(host, app, traffic, {"app_env": {**ENVIRONMENT, "LOGBOOK_FAULT": "import"}}, "import")
+    _, reason = refused(host, app, traffic, {"app_env": {**ENVIRONMENT, "LOGBOOK_FAULT": "import"}}, "start")
     assert "Traceback" in reason and "RuntimeError" in reason, reason
 
 

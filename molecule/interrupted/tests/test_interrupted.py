@@ -25,23 +25,23 @@ from trees import Tree, live_id, manifests, units, written_once
 FULL = os.environ.get("SLIPWAY_FULL") == "1"
 #: The controller vanishes after one of these tasks.
 TASKS = [
-    "lock | Take the lock",
     "deploy | Build the release",
     "deploy | Migrate the database",
-    "deploy | Rehearse the release",
     "deploy | Switch to the release",
-    "deploy | Watch it serve",
 ]
 #: In the full form after each task from the first that writes to the host for this deploy.
 MORE_TASKS = [
-    "configure | Write the environment",
+    "configure | Write Gunicorn's configuration and the units",
+    "configure | Write the folders and the environment",
     "configure | Write the secret environment",
-    "configure | Remove the files",
     "source_path | Pack the folder",
     "source_path | Note what is wanted",
     "deploy | Compare what is wanted",
     "lock | Draw a token",
+    "lock | Take the lock",
     "deploy | Upload the source",
+    "deploy | Rehearse the release",
+    "deploy | Watch it serve",
     "deploy | Remove what is no longer needed",
     "unlock | Give the lock back",
 ]
@@ -58,7 +58,7 @@ MORE_STEPS: list[tuple[str, float]] = [
     ("prepare: virtual environment", 0),
     ("prepare: dependencies", 0.5),
     ("prepare: environment", 0),
-    ("prepare: import", 0),
+    ("migrate: import", 0),
     ("migrate: restore point", 0),
     ("rehearse: start", 0),
     # Somewhere in the seconds in which Gunicorn starts, and in what comes after that.
