@@ -109,6 +109,11 @@ class Context:
         )
         return self.run_as_app(unit, folder, words, (*environment, *settings))
 
+    def check_entry_point(self, release: Release) -> None:
+        """Import the app as Gunicorn will."""
+        with self.step("import"):
+            self.transient("check", release, ".venv/bin/gunicorn", "--config", f"{self.config_dir}/gunicorn.conf.py", "--check-config")
+
     def step_unit(self, what: str) -> str:
         """A unit for a step's command: it is found again, and only one can run, when the run that began it is gone."""
         return f"{self.name}-{what}-step.service"

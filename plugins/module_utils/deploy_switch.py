@@ -76,8 +76,13 @@ class Switching(Context):
         stop_units(*self.rehearsals())
         unit = f"{self.name}-rehearsal@{release.id}.service"
         try:
-            with self.step("start"):
-                start_unit(unit)
+            try:
+                with self.step("start"):
+                    start_unit(unit)
+            except StepError:
+                # Gunicorn says in a line that it cannot import the app; where it cannot, a traceback says more.
+                self.check_entry_point(release)
+                raise
             with self.step("readiness"):
                 self.await_ready(unit)
         finally:

@@ -1594,8 +1594,19 @@ def test_a_rehearsal_that_does_not_start_is_stopped(deploy: Make, existing: Exis
     host.fails = {f"start {REHEARSAL}": "ModuleNotFoundError: No module named 'blog'"}
     with pytest.raises(StepError, match="ModuleNotFoundError"):
         deploy(release=NEW).rehearse()
-    assert host.did[-3:] == [f"start {REHEARSAL}", f"stop {REHEARSAL}", f"{NEW} is failed"]
+    assert [did.split()[0] for did in host.did[-4:]] == ["start", "systemd-run", "stop", NEW], host.did
+    assert host.did[-2:] == [f"stop {REHEARSAL}", f"{NEW} is failed"]
     refused(root, NEW, "start", "ModuleNotFoundError")
+
+
+def test_an_app_that_cannot_be_imported_says_why(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
+    """[A6 S1] Gunicorn has a line for it, the import itself a traceback: that is kept, under its own name."""
+    existing(NEW, READY)
+    host.fails = {f"start {REHEARSAL}": "Error: no", "--check-config": "Traceback (most recent call last)\nRuntimeError: no"}
+    with pytest.raises(StepError, match="Traceback"):
+        deploy(release=NEW).rehearse()
+    assert host.did[-2:] == [f"stop {REHEARSAL}", f"{NEW} is failed"]
+    refused(root, NEW, "import", "Traceback")
 
 
 def test_what_serves_is_not_rehearsed(deploy: Make, serving: Release, host: Host) -> None:

@@ -152,7 +152,7 @@ def test_requirement_that_does_not_exist(host: Any, app: App, traffic: Traffic, 
 
 def test_import_error(host: Any, app: App, traffic: Traffic) -> None:
     """[A6] The traceback is kept."""
-    _, reason = refused(host, app, traffic, {"app_env": {**ENVIRONMENT, "LOGBOOK_FAULT": "import"}}, "start")
+    _, reason = refused(host, app, traffic, {"app_env": {**ENVIRONMENT, "LOGBOOK_FAULT": "import"}}, "import")
     assert "Traceback" in reason and "RuntimeError" in reason, reason
 
 
