@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+from ansible_collections.slipway.vps.plugins.module_utils.precompress import precompress
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     MANIFEST,
     READY,
@@ -56,6 +57,7 @@ class Building(Context):
             # Once more: the source may bring a file of that name.
             self.store.save(release)
             self.build_environment(folder, release)
+            self.precompress_static(folder)
             self.snapshot_configuration(folder, release)
             self.check_entry_point(release)
         release.state = READY
@@ -147,6 +149,18 @@ class Building(Context):
                 self.uv(folder, *pip, *absent)
             command(".venv/bin/python", "-m", "compileall", "-q", "-x", r"/\.venv/", ".", account=self.account, cwd=folder)
         self.give(folder, None)
+
+    def precompress_static(self, folder: Path) -> None:
+        """Static files as nginx sends them. Those of a package stay as they are: they lie in the builder's virtual environment."""
+        if not (self.p["precompress"] and self.p["static"]):
+            return
+        with self.step("static files"):
+            live = self.store.live()
+            for static in self.p["static"].values():
+                place = (folder / static.strip("/")).resolve()
+                # A link of the source may lead out of the release, where root must not write.
+                if place.is_dir() and place.is_relative_to(folder.resolve()) and ".venv" not in place.relative_to(folder.resolve()).parts:
+                    precompress(place, self.store.folder(live.id) / static.strip("/") if live else None)
 
     def uv(self, folder: Path, *words: str) -> None:
         settings = {
