@@ -227,7 +227,7 @@ def test_headers_at_every_level_that_adds_one() -> None:
     blocks = [*servers(text).values()]
     blocks += [block(text, "location ^~ /static/"), block(text, "location ^~ /uploads/"), block(text, CLOSED)]
     for part in blocks:
-        outer = re.sub(r"location [^{]*\{[^}]*\}", "", part) if "server_name" in part else part
+        outer = re.sub(r"location [^{]*\{(?:[^{}]|\{[^{}]*\})*\}", "", part) if "server_name" in part else part
         if "add_header" in outer:
             assert "include snippets/demo-headers.conf;" in outer, outer
             assert outer.count("add_header Content-Security-Policy") == 1, outer
@@ -583,6 +583,8 @@ def test_error_pages() -> None:
     app = servers(text)["443 demo.slipway.test"]
     assert "error_page 403 404 405 413 414 429 500 502 504 $slipway_error_place;" in lines(app)
     page = block(text, "location @slipway_error_page")
+    for place in ("page", "json"):
+        assert lines(block(text, f"location @slipway_error_{place}"))[1:3] == ["types {", "}"], "an absent .css would be text/css"
     body = next(line for line in lines(page) if line.startswith('return 200 "')).removeprefix('return 200 "').removesuffix('";')
     assert len(body) < 4000 and '"' not in body and "$request_id" in body and "$status" in body
     style = re.findall(r"<style>(.*?)</style>", body)
@@ -654,7 +656,7 @@ def test_log_lines_are_json() -> None:
     """[K1] Filled in with numbers where numbers stand bare."""
     form = "".join(re.findall(r"^    '(.*)'", nginx(HTTP), re.MULTILINE))
     assert "escape=json" in nginx(HTTP)
-    line = json.loads(re.sub(r"\$(status|bytes_sent|request_time)\b", "1", form))
+    line = json.loads(re.sub(r"\$(slipway_status|bytes_sent|request_time)\b", "1", form))
     assert {"request_id", "path", "status", "duration", "user_agent", "upstream_time", "forwarded_for", "remote_addr"} <= set(line)
 
 
