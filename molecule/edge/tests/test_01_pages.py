@@ -186,7 +186,7 @@ def test_lines_that_nginx_refuses_change_nothing(visitor: requests.Session, host
 def test_unknown_names_get_no_handshake(front: Front, app: App, address: str) -> None:
     """[E1] [E5] Neither another name nor none: no certificate that would tell who lives here."""
     for name in ("stranger.example", "edge.slipway.tes", "localhost"):
-        with pytest.raises(OSError, match="UNRECOGNIZED_NAME|unrecognized name"):
+        with pytest.raises(OSError, match=r"UNRECOGNIZED_NAME|unrecognized name"):
             front.connect(name=name)
     with socket.create_connection((address, 80), timeout=5) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: stranger.example\r\n\r\n")

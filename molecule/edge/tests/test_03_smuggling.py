@@ -10,8 +10,9 @@ import itertools
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -193,7 +194,7 @@ def filled(text: bytes, app: App) -> bytes:
     return text.replace(b"{host}", host).replace(b"{HOST}", host.upper())
 
 
-def deliver(work: list[Callable[[], object]]) -> None:
+def deliver(work: Sequence[Callable[[], object]]) -> None:
     with ThreadPoolExecutor(16) as pool:
         for done in [pool.submit(piece) for piece in work]:
             done.result()
@@ -250,7 +251,7 @@ def test_there_are_enough_shapes() -> None:
 def test_shapes(front: Front, app: App, seen: Lines, logged: Lines, client: str) -> None:
     """[E5] [E11] Each alone, followed by a visitor's request on the same connection, whole and in pieces."""
     requests = [filled(shape + tail, app) for shape in SHAPES.values() for tail in (b"", NEXT)]
-    deliver([lambda data=data, pieces=pieces: front.send(data, 1.0, pieces) for data in requests for pieces in (1, 7)])  # type: ignore[misc]
+    deliver([partial(front.send, data, 1.0, pieces) for data in requests for pieces in (1, 7)])
     arrived = seen()
     compare(arrived, logged(), app, client)
     assert len(arrived) > 150, "hardly anything reached the app: this compares nothing"
@@ -264,7 +265,7 @@ def test_shapes_over_http2(front: Front, app: App, seen: Lines, logged: Lines, c
     for pairs, body in SHAPES_H2.values():
         fields = [(filled(name, app), filled(text, app)) for name, text in pairs]
         frames = request_h2(fields, None if body is None else filled(body, app))
-        work.append(lambda frames=frames: front.send_h2(frames, 1.0))  # type: ignore[misc]
+        work.append(partial(front.send_h2, frames, 1.0))
     deliver(work)
     arrived = seen()
     compare(arrived, logged(), app, client)
@@ -319,7 +320,7 @@ def mutants(app: App) -> Iterator[bytes]:
 
 def test_mutations(front: Front, app: App, seen: Lines, logged: Lines, client: str) -> None:
     """[E5] [E11] Ten thousand of them, seeded, each followed by a visitor's request."""
-    work = [lambda data=data: front.send(data, 0.3) for data in itertools.islice(mutants(app), MUTATIONS)]  # type: ignore[misc]
+    work = [partial(front.send, data, 0.3) for data in itertools.islice(mutants(app), MUTATIONS)]
     deliver(work)
     arrived = seen()
     compare(arrived, logged(), app, client)
