@@ -35,8 +35,8 @@ class Wanted:
     #: Link to target, which is relative to the folder as well.
     links: Mapping[str, str] = field(default_factory=dict)
     absent: Sequence[str] = ()
-    #: File, pattern of the one line that is to be replaced, and the line.
-    lines: Sequence[tuple[str, str, str]] = ()
+    #: File, the file it is made of, pattern of the one line that is to be replaced, and the line.
+    lines: Sequence[tuple[str, str, str, str]] = ()
 
 
 def edited(text: str, pattern: str, line: str, where: str) -> str:
@@ -54,9 +54,9 @@ def differences(root: Path, wanted: Wanted) -> dict[str, str | None]:
         path = root / name
         if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode() or path.stat().st_mode & 0o777 != 0o644:
             found[name] = text
-    for name, pattern, line in wanted.lines:
-        old = (root / name).read_text()
-        if (new := edited(old, pattern, line, str(root / name))) != old:
+    for name, source, pattern, line in wanted.lines:
+        origin = root / (source if (root / source).exists() else name)
+        if (new := edited(origin.read_text(), pattern, line, str(origin))) != (root / name).read_text():
             found[name] = new
     for name, target in wanted.links.items():
         path = root / name

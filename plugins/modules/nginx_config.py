@@ -55,13 +55,17 @@ options:
     elements: str
     default: []
   lines:
-    description: Single lines of files that belong to the package.
+    description: Files that are another file with a single line changed.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
         description: Path of the file.
+        type: str
+        required: true
+      source:
+        description: Path of the other file. The file itself where there is no other.
         type: str
         required: true
       pattern:
@@ -136,6 +140,7 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "path": {"type": "str", "required": True},
+                    "source": {"type": "str", "required": True},
                     "pattern": {"type": "str", "required": True},
                     "line": {"type": "str", "required": True},
                 },
@@ -150,7 +155,7 @@ def main() -> None:
         files={entry["dest"]: entry["content"] for entry in p["files"]},
         links={entry["path"]: entry["target"] for entry in p["links"]},
         absent=p["absent"],
-        lines=[(entry["path"], entry["pattern"], entry["line"]) for entry in p["lines"]],
+        lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"]) for entry in p["lines"]],
     )
     try:
         changes = differences(root, wanted)

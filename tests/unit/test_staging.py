@@ -45,7 +45,7 @@ def wanted(text: str) -> Wanted:
         files={"sites-available/blog.conf": text},
         links={"sites-enabled/blog.conf": "sites-available/blog.conf"},
         absent=["sites-enabled/default"],
-        lines=[("nginx.conf", r"^[ \t]*worker_connections[ \t]+\d+;", "\tworker_connections 8192;")],
+        lines=[("nginx.conf", "nginx.conf.distrib", r"^[ \t]*worker_connections[ \t]+\d+;", "\tworker_connections 8192;")],
     )
 
 
@@ -93,6 +93,16 @@ def test_drift_is_seen(root: Path, nginx: str) -> None:
     (root / "sites-enabled/blog.conf").write_text("other")
     assert set(differences(root, now)) == {"sites-enabled/blog.conf"}
     apply(root, now, differences(root, now))
+    assert differences(root, now) == {}
+
+
+def test_the_package_s_file_is_followed(root: Path) -> None:
+    """[E10] What an upgrade brings beside ours is taken over, with our line in it."""
+    now = wanted("listen 80;\n")
+    apply(root, now, differences(root, now))
+    (root / "nginx.conf.distrib").write_text("user www-data;\nevents {\n\tworker_connections 1024;\n}\n")
+    apply(root, now, differences(root, now))
+    assert (root / "nginx.conf").read_text() == "user www-data;\nevents {\n\tworker_connections 8192;\n}\n"
     assert differences(root, now) == {}
 
 
