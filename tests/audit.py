@@ -110,7 +110,8 @@ def sslyze(target: Target) -> Iterator[Finding]:
     if not chosen:
         raise AuditError("snippets/slipway-tls.conf does not name its policy")
     policy = json.loads(GUIDELINE.read_text())["configurations"][chosen[1]]
-    policy |= {"ciphers": {"caddy": [], "go": [], "iana": [], "openssl": policy["ciphers"]}, "ocsp_staple": False, "dh_param_size": None}
+    policy |= {"ciphers": {"caddy": [], "go": [], "iana": [*map(registered, policy["ciphers"])], "openssl": policy["ciphers"]}}
+    policy |= {"ocsp_staple": False, "dh_param_size": None}
     form, report = TOOLS / "policy.json", TOOLS / "sslyze.txt"
     form.write_text(json.dumps(policy))
     options = [f"--custom_tls_config={form}", f"--certinfo_ca_file={target.authority()}", f"--sni={target.domain}"]
@@ -127,6 +128,13 @@ def sslyze(target: Target) -> Iterator[Finding]:
         raise AuditError(f"sslyze came to no verdict:\n{said[-800:]}")
     for name, text in issues:
         yield Finding(f"{name}: {text}", explained.get(name, ""))
+
+
+def registered(cipher: str) -> str:
+    """The registered name of a suite that OpenSSL calls ECDHE-ECDSA-AES128-GCM-SHA256."""
+    exchange, _, rest = re.sub(r"AES(\d+)", r"AES-\1", cipher).partition("-AES-" if "AES" in cipher else "-CHACHA20-")
+    kind = f"AES_{rest}" if "AES" in cipher else f"CHACHA20_{rest}_SHA256"
+    return f"TLS_{exchange}_WITH_{kind}".replace("-", "_")
 
 
 def testssl(target: Target) -> Iterator[Finding]:
@@ -156,6 +164,8 @@ def gixy(target: Target) -> Iterator[Finding]:
     for issue in json.loads(said):
         cve = re.search(r"CVE-\d+-\d+", issue["reason"])
         fixed = f"mended in the package: its changelog names {cve[0]}" if cve and cve[0] in mended else ""
+        if issue["plugin"] == "weak_ssl_tls" and "server {" not in issue["config"]:
+            fixed = "the package's nginx.conf says so for servers that say nothing; each of ours says otherwise, as sslyze sees"
         yield Finding(f"{issue['severity']} {issue['plugin']}: {issue['reason'][:160]}", fixed)
 
 
