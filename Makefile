@@ -77,3 +77,11 @@ soak: setup ## N=100 deploys and rollbacks under load, every request counted (an
 .PHONY: bench-deploy
 bench-deploy: setup ## How long a deploy and a rollback of the demo take, and where the time goes
 	$(BIN)/python tests/bench_deploy.py $(BENCH)
+
+.PHONY: audit
+audit: setup ## What sslyze, testssl.sh, gixy, nmap and MDN HTTP Observatory say of the demo (3 minutes; AUDIT="--host … --domain …")
+	$(BIN)/python tests/audit.py $(AUDIT)
+
+.PHONY: bench-http
+bench-http: setup ## The demo against the same app as Gunicorn's, nginx's and Flask's docs deploy it, in turns (5 minutes; asserts nothing)
+	$(BIN)/python tests/bench_http.py $(BENCH)

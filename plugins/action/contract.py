@@ -13,6 +13,7 @@ import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.vps.plugins.module_utils.contract import Problem, problems
+from ansible_collections.slipway.vps.plugins.module_utils.edge import edge_problems
 
 _ROLE = Path(__file__).resolve().parents[2] / "roles" / "app"
 #: An input that a rule of the contract needs and that belongs to another role.
@@ -31,7 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         spec = _options(_ROLE)
         names = [name for name in variables if name.startswith("app_")]
         values, unresolved = self._resolve(variables, [*spec, *_OTHERS])
-        found = problems(values, names, spec)
+        found = [*problems(values, names, spec), *edge_problems({**values, **self._edge(variables)})]
         # A value that refers to a missing input fails too; only the missing input is worth reporting.
         if not found:
             found = unresolved
@@ -52,6 +53,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             except AnsibleError as error:
                 unresolved.append(Problem(name, f"cannot be resolved: {error.message}", "correct the expression"))
         return values, unresolved
+
+    def _edge(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """What is said of nginx, as far as it can be known here: a play without that role does not see its defaults."""
+        names = [name for name in variables if name.startswith("nginx_")]
+        return self._resolve(variables, [*names, "gunicorn_backlog"])[0]
 
 
 def _options(role: Path) -> dict[str, Any]:

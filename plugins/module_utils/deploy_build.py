@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+from ansible_collections.slipway.vps.plugins.module_utils.precompress import precompress
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     MANIFEST,
     READY,
@@ -68,6 +69,7 @@ class Building(Context):
             # Once more: the source may bring a file of that name.
             self.store.save(release)
             self.build_environment(folder, release)
+            self.precompress_static(folder)
             self.snapshot_configuration(folder, release)
             self.check_unchanged(wanted)
         release.state = READY
@@ -185,6 +187,18 @@ class Building(Context):
                     os.chown(link.parent, self.account.uid, self.account.gid)
                 if not link.exists():
                     link.hardlink_to(bytecode)
+
+    def precompress_static(self, folder: Path) -> None:
+        """Static files as nginx sends them. Those of a package stay as they are: they lie in the builder's virtual environment."""
+        if not (self.p["precompress"] and self.p["static"]):
+            return
+        with self.step("static files"):
+            live = self.store.live()
+            for static in self.p["static"].values():
+                place = (folder / static.strip("/")).resolve()
+                # A link of the source may lead out of the release, where root must not write.
+                if place.is_dir() and place.is_relative_to(folder.resolve()) and ".venv" not in place.relative_to(folder.resolve()).parts:
+                    precompress(place, self.store.folder(live.id) / static.strip("/") if live else None)
 
     def uv(self, folder: Path, *words: str) -> None:
         self.as_builder(folder, self.p["uv"], *words)

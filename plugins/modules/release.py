@@ -113,6 +113,10 @@ options:
     description: URL prefix to folder of the release; each gets a link C(.static/<prefix>) in the release.
     type: dict
     default: {}
+  precompress:
+    description: Leave C(file.gz) and C(file.br) beside the static files that gain by it (C(prepare)).
+    type: bool
+    default: true
   owner:
     description: Who deploys, for the manifest.
     type: str
@@ -473,6 +477,7 @@ def main() -> None:
             "runtime_files": {"type": "list", "elements": "path", "default": []},
             "processes": {"type": "list", "elements": "str", "default": []},
             "static": {"type": "dict", "default": {}},
+            "precompress": {"type": "bool", "default": True},
             "python": {"type": "str", "default": "python3"},
             "uv": {"type": "path", "default": "uv"},
             "owner": {"type": "str", "default": ""},

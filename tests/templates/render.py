@@ -51,6 +51,9 @@ def variables(role: str, **scenario: Any) -> dict[str, Any]:
         "ansible_managed": "Ansible managed",
         "ansible_check_mode": False,
         "inventory_hostname": "web1",
+        # Where lookups of the role's own files look.
+        "ansible_search_path": [str(ROOT / "roles" / role)],
+        "role_path": str(ROOT / "roles" / role),
         **_load(ROOT / "roles/app/defaults/main.yml"),
         **_load(ROOT / f"roles/{role}/defaults/main.yml"),
         **_trusted(OPERATOR),

@@ -8,6 +8,7 @@ import html
 import importlib.util
 import json
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -32,8 +33,16 @@ OLD = {"stderr": "nginx version: nginx/1.22.1\nbuilt with OpenSSL 3.0.18 30 Sep 
 MIXED = {"stderr": "nginx version: nginx/1.26.3\nbuilt with OpenSSL 3.5.5 27 Jan 2026 (running with OpenSSL 3.0.22 2 Jun 2026)"}
 
 
+# What the role's tasks have found out before they render.
+HOST: dict[str, Any] = {
+    "__nginx_build": NEW,
+    "__nginx_ipv6": {"stat": {"exists": True}},
+    "__nginx_brotli_module": {"stat": {"exists": True}},
+}
+
+
 def nginx(template: str, *, build: dict[str, str] = NEW, ipv6: bool = True, **scenario: Any) -> str:
-    return render("nginx", template, **{"__nginx_build": build, "__nginx_ipv6": {"stat": {"exists": ipv6}}, **scenario})
+    return render("nginx", template, **{**HOST, "__nginx_build": build, "__nginx_ipv6": {"stat": {"exists": ipv6}}, **scenario})
 
 
 def lines(text: str) -> list[str]:
@@ -97,18 +106,40 @@ def test_whitespace_is_designed(template: str, build: dict[str, str], ipv6: bool
 
 
 def test_tls_policy() -> None:
+    """[E3] Mozilla's guideline 6.0 from its data: TLS 1.3 alone where post-quantum key exchange is known, else 1.2 too."""
+    modern, intermediate = lines(nginx(TLS)), lines(nginx(TLS, build=OLD))
+    assert "ssl_protocols TLSv1.3;" in modern and not any(line.startswith("ssl_ciphers") for line in modern)
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in intermediate
+    ciphers = next(line for line in intermediate if line.startswith("ssl_ciphers ")).removeprefix("ssl_ciphers ").rstrip(";").split(":")
+    assert len(ciphers) == 6 and all(c.startswith("ECDHE-") and ("GCM" in c or "POLY1305" in c) for c in ciphers), ciphers
+    for text in (modern, intermediate):
+        assert "ssl_session_cache shared:slipway_tls:10m;" in text and "ssl_early_data off;" in text
+        assert "ssl_session_tickets off;" in text
+        assert "ssl_prefer_server_ciphers off;" in text
+
+
+@pytest.mark.parametrize(("policy", "build", "protocols"), [("intermediate", NEW, "TLSv1.2 TLSv1.3"), ("modern", OLD, "TLSv1.3")])
+def test_tls_policy_on_request(policy: str, build: dict[str, str], protocols: str) -> None:
     """[E3]"""
-    text = lines(nginx(TLS))
-    assert "ssl_protocols TLSv1.2 TLSv1.3;" in text
-    assert "ssl_session_tickets off;" in text
-    assert "ssl_session_cache shared:slipway_tls:10m;" in text
-    ciphers = next(line for line in text if line.startswith("ssl_ciphers ")).removeprefix("ssl_ciphers ").rstrip(";").split(":")
-    assert all(c.startswith("ECDHE-") and ("GCM" in c or "POLY1305" in c) for c in ciphers), ciphers
+    assert f"ssl_protocols {protocols};" in lines(nginx(TLS, build=build, nginx_tls_policy=policy))
+
+
+def test_http3_only_on_request() -> None:
+    """[E3] Beside HTTP/2, announced in every answer, with its hole in the firewall; reuseport stands once for each address."""
+    assert not any("quic" in nginx(template) for template in (SITE, DEFAULT)) and "Alt-Svc" not in nginx(HEADERS) + nginx(PROXY)
+    site, default = nginx(SITE, nginx_http3=True), nginx(DEFAULT, nginx_http3=True)
+    for text in servers(site).values():
+        assert text.count("listen 443 quic;") == text.count("listen 443 ssl;"), text
+    assert "listen 443 quic default_server reuseport;" in lines(default) and "reuseport" not in site
+    assert "add_header Alt-Svc 'h3=\":443\"; ma=86400' always;" in lines(nginx(HEADERS, nginx_http3="yes"))
+    assert [(r["port"], r["proto"]) for r in value("nginx", "nginx_firewall_rules")] == [("80", "tcp"), ("443", "tcp")]
+    rules = value("nginx", "nginx_firewall_rules", nginx_http3=True)
+    assert [(r["port"], r["proto"]) for r in rules] == [("80", "tcp"), ("443", "tcp"), ("443", "udp")]
 
 
 @pytest.mark.parametrize(
     ("build", "groups"),
-    [(NEW, "X25519MLKEM768:X25519:prime256v1:secp384r1"), (OLD, "X25519:prime256v1:secp384r1"), (MIXED, "X25519:prime256v1:secp384r1")],
+    [(NEW, "?X25519MLKEM768:X25519:prime256v1:secp384r1"), (OLD, "X25519:prime256v1:secp384r1"), (MIXED, "X25519:prime256v1:secp384r1")],
 )
 def test_post_quantum_only_where_openssl_knows_it(build: dict[str, str], groups: str) -> None:
     """[E3] An unknown group keeps nginx from starting."""
@@ -133,9 +164,9 @@ def test_ipv6_only_where_the_kernel_has_it() -> None:
 def test_unknown_names_are_refused() -> None:
     """[E1]"""
     found = servers(nginx(DEFAULT))
-    assert "listen 80 default_server;" in lines(found["80 _"]) and "return 444;" in lines(found["80 _"])
+    assert "listen 80 default_server backlog=4096;" in lines(found["80 _"]) and "return 444;" in lines(found["80 _"])
     https = lines(found["443 _"])
-    assert "listen 443 ssl default_server;" in https and "ssl_reject_handshake on;" in https and "return 444;" in https
+    assert "listen 443 ssl default_server backlog=4096;" in https and "ssl_reject_handshake on;" in https and "return 421;" in https
     assert "include snippets/slipway-tls.conf;" in https, "protocols are settled by the default server"
     assert not any("ssl_certificate" in line for line in https)
 
@@ -187,7 +218,7 @@ def test_headers_at_every_level_that_adds_one() -> None:
     blocks = [*servers(text).values()]
     blocks += [block(text, "location ^~ /static/"), block(text, "location ^~ /uploads/"), block(text, CLOSED)]
     for part in blocks:
-        outer = re.sub(r"location [^{]*\{[^}]*\}", "", part) if "server_name" in part else part
+        outer = re.sub(r"location [^{]*\{(?:[^{}]|\{[^{}]*\})*\}", "", part) if "server_name" in part else part
         if "add_header" in outer:
             assert "include snippets/demo-headers.conf;" in outer, outer
             assert outer.count("add_header Content-Security-Policy") == 1, outer
@@ -195,11 +226,11 @@ def test_headers_at_every_level_that_adds_one() -> None:
 
 
 def test_content_security_policy_may_be_the_apps() -> None:
-    """[E4] Empty: nginx neither sets the header nor hides the app's. Uploads and the maintenance page keep their own in any case."""
+    """[E4] Empty: nginx neither sets the header nor hides the app's. Uploads and nginx's own pages keep theirs in any case."""
     scenario: dict[str, Any] = {"nginx_content_security_policy": "", "app_uploads": {"/uploads/": "u"}, "app_static": {"/static/": "s"}}
     text = nginx(SITE, **scenario)
-    assert text.count("Content-Security-Policy") == 2
-    for own in ("location ^~ /uploads/", CLOSED):
+    assert text.count("Content-Security-Policy") == 4
+    for own in ("location ^~ /uploads/", CLOSED, "location @slipway_error_page", "location @slipway_error_json"):
         assert block(text, own).count("Content-Security-Policy") == 1
     assert "proxy_hide_header Content-Security-Policy;" not in nginx(PROXY, **scenario)
     assert "proxy_hide_header Content-Security-Policy;" in lines(nginx(PROXY))
@@ -214,10 +245,14 @@ def test_frames_are_refused_in_both_words() -> None:
     )
 
 
-def test_what_nginx_says_is_said_once() -> None:
-    """[E4] Each header nginx adds is hidden when the app sends it too."""
-    added = set(re.findall(r"^add_header (\S+)", nginx(HEADERS), re.MULTILINE)) | {"Content-Security-Policy"}
-    assert added == set(re.findall(r"^proxy_hide_header (\S+);", nginx(PROXY), re.MULTILINE))
+@pytest.mark.parametrize(
+    "scenario", [{}, {"nginx_cross_origin_embedder_policy": "require-corp", "nginx_http3": True}, {"nginx_cross_origin_opener_policy": ""}]
+)
+def test_what_nginx_says_is_said_once(scenario: dict[str, Any]) -> None:
+    """[E4] Each header nginx adds is hidden when the app sends it too, and no other."""
+    added = set(re.findall(r"^add_header (\S+)", nginx(HEADERS, **scenario), re.MULTILINE)) | {"Content-Security-Policy"}
+    assert added == set(re.findall(r"^proxy_hide_header (\S+);", nginx(PROXY, **scenario), re.MULTILINE))
+    assert ("Cross-Origin-Opener-Policy" in added) == (scenario.get("nginx_cross_origin_opener_policy") != "")
 
 
 # --- Proxy ------------------------------------------------------------------------------------
@@ -272,19 +307,40 @@ def test_times_fit_gunicorns() -> None:
     assert "server unix:/run/demo/gunicorn.sock;" in upstream
     assert "keepalive 32;" in upstream and "keepalive_timeout 60s;" in upstream
     proxy = lines(nginx(PROXY))
-    assert "proxy_read_timeout 35s;" in proxy and "proxy_http_version 1.1;" in proxy
+    assert "proxy_read_timeout 35s;" in lines(nginx(SITE)) and "proxy_http_version 1.1;" in proxy
     assert "proxy_next_upstream error;" in proxy, "a POST is never sent twice"
 
 
 def test_only_websocket_is_upgraded() -> None:
-    """[E5] h2c would be a tunnel past everything here."""
-    text = nginx(HTTP)
-    assert lines(block(text, "map $http_upgrade $slipway_upgrade")) == [
-        "map $http_upgrade $slipway_upgrade {",
+    """[E5] And only where a location allows it; h2c would be a tunnel past everything here."""
+    assert lines(block(nginx(HTTP), 'map "$slipway_websocket:$http_upgrade" $slipway_upgrade'))[1:-1] == [
         'default "";',
-        "websocket websocket;",
-        "}",
+        '"1:websocket" websocket;',
     ]
+    text = nginx(SITE, nginx_locations=[{"path": "/ws/", "websocket": True}])
+    assert "set $slipway_websocket 0;" in servers(text)["443 demo.slipway.test"].split("location ")[0]
+    assert text.count("set $slipway_websocket 1;") == 1 and "set $slipway_websocket 1;" in block(text, "location /ws/")
+    assert "proxy_buffering off;" in lines(block(text, "location /ws/")) and "proxy_read_timeout 3600s;" in block(text, "location /ws/")
+
+
+# --- Before nginx -----------------------------------------------------------------------------
+
+
+def test_nobody_is_believed_unless_named() -> None:
+    """[E5]"""
+    assert "real_ip" not in nginx(HTTP)
+    text = lines(nginx(HTTP, nginx_trusted_proxies=["192.0.2.10", "2001:db8::/32"], nginx_real_ip_header="CF-Connecting-IP"))
+    assert {"set_real_ip_from 192.0.2.10;", "set_real_ip_from 2001:db8::/32;"} <= set(text)
+    assert "real_ip_header CF-Connecting-IP;" in text and "real_ip_recursive on;" in text
+
+
+def test_the_app_finds_as_many_hops_as_it_takes_off() -> None:
+    """[E5] ProxyFix counts from the end: the client is the first of as many values, whatever a visitor sent."""
+    found = lines(nginx(PROXY, app_proxy_hops=3))
+    assert 'proxy_set_header X-Forwarded-For "$remote_addr, $realip_remote_addr, $realip_remote_addr";' in found
+    assert 'proxy_set_header X-Forwarded-Proto "https, https, https";' in found
+    assert 'proxy_set_header X-Forwarded-Host "$host, $host, $host";' in found
+    assert "proxy_set_header X-Forwarded-Proto https;" in lines(nginx(PROXY, app_proxy_hops=0))
 
 
 # --- Files ------------------------------------------------------------------------------------
@@ -461,9 +517,116 @@ def test_rate_limits() -> None:
     assert "limit_req_zone $binary_remote_addr zone=slipway_demo_1:10m rate=10r/m;" in lines(text)
     assert "limit_req_zone $binary_remote_addr zone=slipway_demo_2:10m rate=20r/s;" in lines(text)
     login, api = lines(block(text, "location = /login")), lines(block(text, "location /api/"))
-    assert "limit_req zone=slipway_demo_1 burst=5 nodelay;" in login and "limit_req_status 429;" in login
+    assert "limit_req zone=slipway_demo_1 burst=5 nodelay;" in login
+    assert "limit_req_status 429;" in servers(text)["443 demo.slipway.test"].split("location ")[0]
     assert "limit_req zone=slipway_demo_2;" in api and "include snippets/demo-proxy.conf;" in api
-    assert "limit_req" not in nginx(SITE)
+    assert "limit_req " not in nginx(SITE) and "limit_req_zone" not in nginx(SITE)
+
+
+def test_limited_paths_may_share_a_counter() -> None:
+    """[E8]"""
+    limits = [{"path": "/a", "rate": "1r/s", "zone": "dear"}, {"path": "/b/", "rate": "1r/s", "zone": "dear", "burst": 3}]
+    text = nginx(SITE, nginx_rate_limits=limits)
+    assert text.count("limit_req_zone ") == 1 and "zone=slipway_demo_dear:10m rate=1r/s;" in text
+    assert "limit_req zone=slipway_demo_dear;" in block(text, "location = /a")
+    assert "limit_req zone=slipway_demo_dear burst=3 nodelay;" in block(text, "location /b/")
+
+
+def test_connections_of_one_address_are_limited() -> None:
+    """[E7]"""
+    app = lines(servers(nginx(SITE))["443 demo.slipway.test"])
+    assert "limit_conn slipway_demo_connections 256;" in app and "limit_conn_status 429;" in app and "reset_timedout_connection on;" in app
+    assert "limit_conn " not in nginx(SITE, nginx_connection_limit=0) and "limit_conn_zone" not in nginx(SITE, nginx_connection_limit=0)
+
+
+def test_a_path_may_have_limits_of_its_own() -> None:
+    """[E7] All wishes about one path end in one location: nginx takes no second."""
+    text = nginx(
+        SITE,
+        nginx_rate_limits=[{"path": "/up", "rate": "1r/s"}],
+        nginx_locations=[{"path": "/up", "body_size": "100m", "timeout": 90}, {"path": "/events/", "stream": True}],
+        nginx_extra={"location": {"/up": "deny 192.0.2.1;", "/healthz/live": "allow all;"}},
+    )
+    up = lines(block(text, "location = /up"))
+    assert {"limit_req zone=slipway_demo_1;", "client_max_body_size 100m;", "proxy_read_timeout 90s;", "deny 192.0.2.1;"} <= set(up)
+    assert up[-2] == "include snippets/demo-proxy.conf;" and "proxy_buffering off;" not in up
+    events = lines(block(text, "location /events/"))
+    assert {"proxy_buffering off;", "gzip off;", "proxy_read_timeout 3600s;"} <= set(events) and "set $slipway_websocket 1;" not in events
+    assert "allow all;" in block(text, "location = /healthz/live") and text.count("location = /healthz/live {") == 1
+
+
+def test_what_fits_what() -> None:
+    """[E7] A short queue is a 502 at once, or a second's wait: each is at least as long as what may stand in it."""
+    backlog = value("gunicorn", "gunicorn_backlog")
+    connections, most = value("nginx", "nginx_worker_connections"), value("nginx", "nginx_somaxconn")
+    assert most >= backlog and most >= value("nginx", "nginx_backlog")
+    assert connections >= 2 * backlog, "each request that waits for the app holds two"
+    assert f"worker_rlimit_nofile {2 * connections};" in lines(nginx(MAIN))
+    assert f"net.core.somaxconn = {most}" in lines(nginx("etc/sysctl.d/60-slipway-nginx.conf.j2"))
+
+
+# --- Errors -----------------------------------------------------------------------------------
+
+
+def test_error_pages() -> None:
+    """[E11] [A17] With the id of the request, never larger than nginx takes, nothing inline but the one style; the app's own pass."""
+    text = nginx(SITE)
+    app = servers(text)["443 demo.slipway.test"]
+    assert "error_page 403 404 405 413 414 429 500 502 504 $slipway_error_place;" in lines(app)
+    page = block(text, "location @slipway_error_page")
+    for place in ("page", "json"):
+        assert lines(block(text, f"location @slipway_error_{place}"))[1:3] == ["types {", "}"], "an absent .css would be text/css"
+    body = next(line for line in lines(page) if line.startswith('return 200 "')).removeprefix('return 200 "').removesuffix('";')
+    assert len(body) < 4000 and '"' not in body and "$request_id" in body and "$status" in body
+    style = re.findall(r"<style>(.*?)</style>", body)
+    digest = base64.b64encode(hashlib.sha256(style[0].encode()).digest()).decode()
+    assert len(style) == 1 and f"style-src 'sha256-{digest}'" in page
+    assert not re.search(r"\b(src|href|action|on\w+|style)=|url\(|<script", body), body
+    answer = next(line for line in lines(block(text, "location @slipway_error_json")) if line.startswith("return"))
+    assert json.loads(answer.removeprefix("return 200 '").removesuffix("\\n';").replace("$status", "1"))["request_id"] == "$request_id"
+    for name in ("$slipway_error_place", "$slipway_error_name", "$slipway_error_words", "$slipway_error_wait"):
+        assert f" {name} {{" in nginx(HTTP), name
+
+
+# --- The operator's own -----------------------------------------------------------------------
+
+
+def test_own_lines() -> None:
+    """[E10] Where they are wanted, and nowhere else."""
+    text = nginx(
+        SITE,
+        app_static={"/static/": "s"},
+        nginx_extra={
+            "http": "map $a $b {\n    default 0;\n}\n",
+            "server": "if ($b) {\n    return 403;\n}",
+            "location": {"/": "deny 192.0.2.9;", "/static/": "expires off;", "/admin/": "allow 192.0.2.0/24;\ndeny all;"},
+        },
+    )
+    assert text.index("map $a $b {") < text.index("server {")
+    assert "if ($b) {" in lines(servers(text)["443 demo.slipway.test"]) and text.count("if ($b) {") == 1
+    assert "deny 192.0.2.9;" in block(servers(text)["443 demo.slipway.test"], "location /")
+    assert "expires off;" in block(text, "location ^~ /static/")
+    assert lines(block(text, "location /admin/"))[1:] == [
+        "allow 192.0.2.0/24;",
+        "deny all;",
+        "include snippets/demo-proxy.conf;",
+        "}",
+    ]
+    assert "\n\n\n" not in text and "location /static/ {" not in text
+
+
+def test_own_templates(tmp_path: Path) -> None:
+    """[E10] The inventory's template is taken in place of the shipped one of the same path; the others stay."""
+    own = tmp_path / "templates/nginx/snippets/headers.conf.j2"
+    own.parent.mkdir(parents=True)
+    own.write_text("# of {{ app_name }}\n")
+    files = {file["dest"]: file["content"] for file in value("nginx", "__nginx_rendered", inventory_dir=str(tmp_path), **HOST)}
+    assert files["snippets/demo-headers.conf"] == "# of demo\n"
+    assert set(files) == {
+        *("conf.d/slipway.conf", "modules-enabled/90-slipway.conf", "sites-available/demo.conf", "sites-available/slipway-default.conf"),
+        *("snippets/demo-headers.conf", "snippets/demo-proxy.conf", "snippets/slipway-tls.conf"),
+    }
+    assert all("slipway:nginx" in text for name, text in files.items() if name != "snippets/demo-headers.conf")
 
 
 # --- Log --------------------------------------------------------------------------------------
@@ -484,7 +647,7 @@ def test_log_lines_are_json() -> None:
     """[K1] Filled in with numbers where numbers stand bare."""
     form = "".join(re.findall(r"^    '(.*)'", nginx(HTTP), re.MULTILINE))
     assert "escape=json" in nginx(HTTP)
-    line = json.loads(re.sub(r"\$(status|bytes_sent|request_time)\b", "1", form))
+    line = json.loads(re.sub(r"\$(slipway_status|bytes_sent|request_time)\b", "1", form))
     assert {"request_id", "path", "status", "duration", "user_agent", "upstream_time", "forwarded_for", "remote_addr"} <= set(line)
 
 
@@ -494,6 +657,7 @@ def test_log_lines_are_json() -> None:
 def test_checked_before_reloaded() -> None:
     """[E10] Handlers run in the order they are written in."""
     handlers = yaml.safe_load((ROOT / "roles/nginx/handlers/main.yml").read_text())
-    assert [handler["listen"] for handler in handlers] == ["nginx config changed"] * 2
+    assert [handler["listen"] for handler in handlers] == ["nginx config changed"] * 3
     assert handlers[0]["ansible.builtin.command"] == "nginx -t"
     assert handlers[1]["ansible.builtin.systemd_service"]["state"] == "reloaded"
+    assert handlers[2]["ansible.builtin.file"]["state"] == "absent", "what is not loaded yet stays marked"

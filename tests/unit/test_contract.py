@@ -493,6 +493,7 @@ def test_a_good_inventory_passes(tool: Tool, tmp_path: Path) -> None:
         app_source: {type: path, path: "{{ playbook_dir }}"}
         app_secrets: {SECRET_KEY: "{{ 'KEY' }}"}
         acme_email: ops@example.com
+        nginx_trusted_proxies: [192.0.2.10]
         """.replace(" " * 8, "").replace("KEY'", f"{SECRET}'")
     status, output = play(tool, tmp_path, variables, "--extra-vars", "app_proxy_hops=2")
     assert status == 0, output
@@ -513,3 +514,21 @@ def test_an_expression_that_cannot_be_resolved_is_reported(tool: Tool, tmp_path:
     assert status == 2 and "LATER TASK" not in output, output
     assert re.search(r"- app_env cannot be resolved: .*no_such_variable", output), output
     assert f"{tmp_path}/group_vars/app_servers/app.yml:6" in output
+
+
+def test_what_is_said_of_nginx_is_checked_too(tool: Tool, tmp_path: Path) -> None:
+    """[A7] [E5] [E8] Before anything changes, in whatever play; what needs another role's default is left to that role."""
+    variables = """\
+        app_name: blog
+        app_domains: [blog.example.com]
+        app_wsgi: blog:create_app()
+        app_source: {type: path, path: /tmp}
+        acme_email: ops@example.com
+        app_proxy_hops: 2
+        nginx_rate_limits: [{path: /login, rate: 5/m}]
+        nginx_content_security_policy: "{{ nginx_frame_options }}"
+        """.replace(" " * 8, "")
+    status, output = play(tool, tmp_path, variables)
+    assert status != 0 and "app_proxy_hops says that 1 more stand before nginx" in output, output
+    assert "nginx_rate_limits rate '5/m' of /login is no rate" in output and "app.yml:7" in output, output
+    assert "nginx_content_security_policy" not in output and "LATER TASK" not in output, output

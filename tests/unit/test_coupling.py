@@ -21,7 +21,7 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()
 #: What Ansible itself gives to every task. Facts only as ansible_facts['x']: injected ones are switched off.
 MAGIC = {
     *("ansible_check_mode", "ansible_facts", "ansible_failed_result", "ansible_managed", "inventory_dir", "inventory_hostname"),
-    *("item", "lookup", "omit", "query", "vars"),
+    *("item", "lookup", "omit", "query", "role_path", "vars"),
 }
 #: Inputs of the contract without its prefix, and the roles that may read them.
 INPUTS = {"acme_email": {"app", "tls"}}

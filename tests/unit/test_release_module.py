@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import io
 import itertools
 import json
@@ -356,7 +357,8 @@ def deploy(root: Path, host: Host) -> Make:
             **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0},
             **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "requirement": None},
             **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": []},
-            **{"python": "python3", "uv": "uv", "static": {}, "owner": "ada@laptop", "retry": "run it again", "force": False, "token": ""},
+            **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
+            **{"retry": "run it again", "force": False, "token": ""},
             **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},
             **{"downgrade": False, "schema": "", "leave_as": RETIRED, "memory_margin": 1.2},
             **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lease_ttl": 120},
@@ -881,6 +883,28 @@ def test_static_folders_are_linked_at_their_prefix(deploy: Make, root: Path) -> 
     }
     moved = folder.rename(root / "elsewhere")
     assert (moved / ".static/static/app/a.css").read_text() == "a" and (moved / ".static/a/b/docs/b.html").read_text() == "b"
+
+
+def test_static_files_are_compressed_by_the_build(deploy: Make, root: Path) -> None:
+    """[E7] Inside the release only, in its own folders only, and not at all where that is not wanted."""
+    text, outside = "a { color: red }\n" * 200, root / "outside"
+    for folder in (root / "tree/blog/static", root / "tree/.venv/static", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.css").write_text(text)
+    (root / "tree/linked").symlink_to(outside)
+    static = {"/static/": "blog/static", "/linked/": "linked", "/package/": ".venv/static"}
+    deploy(static=static).prepare()
+    folder = root / "srv/releases" / NEW
+    assert gzip.decompress((folder / "blog/static/a.css.gz").read_bytes()).decode() == text
+    assert listed(outside) == ["a.css"] and not list(folder.glob(".venv/static/*.gz"))
+
+
+def test_static_files_may_be_left_as_they_are(deploy: Make, root: Path) -> None:
+    """[E7]"""
+    (root / "tree/blog/static").mkdir(parents=True)
+    (root / "tree/blog/static/a.css").write_text("a { color: red }\n" * 200)
+    deploy(static={"/static/": "blog/static"}, precompress=False).prepare()
+    assert listed(root / "srv/releases" / NEW / "blog/static") == ["a.css"]
 
 
 @pytest.mark.parametrize("first", ["/static/", "/static/admin/"])

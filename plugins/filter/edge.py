@@ -1,0 +1,17 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Filters that put the operator's lists about nginx into the form its template writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.edge import ways, zones
+
+
+class FilterModule:
+    """The collection's filters of the edge."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"nginx_ways": ways, "nginx_zones": zones}

@@ -1,0 +1,112 @@
+"""A configuration that nginx refuses never reaches its folder; nginx is a script here that refuses a certain word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.staging import RefusedError, Wanted, apply, differences, edited, judge
+
+NGINX = """#!/bin/sh
+# As nginx: follows the includes of the file it is given, and nothing else.
+conf="$3"
+for file in "$conf" $(sed -n 's/^include \\(.*\\);$/\\1/p' "$conf"); do
+    line=$(grep -n bogus "$file" | head -1 | cut -d: -f1)
+    if [ -n "$line" ]; then
+        echo "[emerg] 1#1: unknown directive \\"bogus\\" in $file:$line" >&2
+        echo "nginx: configuration file $conf test failed" >&2
+        exit 1
+    fi
+    grep -q odd "$file" && echo "[warn] 1#1: odd in $file:1" >&2
+done
+exit 0
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "nginx"
+    (folder / "sites-enabled").mkdir(parents=True)
+    (folder / "nginx.conf").write_text(f"events {{\n\tworker_connections 768;\n}}\ninclude {folder}/sites-enabled/*;\n")
+    (folder / "sites-enabled/default").write_text("welcome\n")
+    return folder
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> str:
+    program = tmp_path / "nginx-program"
+    program.write_text(NGINX)
+    program.chmod(0o755)
+    return str(program)
+
+
+def wanted(text: str) -> Wanted:
+    return Wanted(
+        files={"sites-available/blog.conf": text},
+        links={"sites-enabled/blog.conf": "sites-available/blog.conf"},
+        absent=["sites-enabled/default"],
+        lines=[("nginx.conf", "nginx.conf.distrib", r"^[ \t]*worker_connections[ \t]+\d+;", "\tworker_connections 8192;")],
+    )
+
+
+def test_what_nginx_takes_is_made(root: Path, nginx: str) -> None:
+    """[E10] Files, links, lines and what must go; a second time there is nothing to do."""
+    changes = differences(root, wanted("listen 80;\n"))
+    assert set(changes) == {"sites-available/blog.conf", "sites-enabled/blog.conf", "sites-enabled/default", "nginx.conf"}
+    assert judge(root, wanted("listen 80;\n"), changes, nginx) == []
+    apply(root, wanted("listen 80;\n"), changes)
+    assert (root / "sites-enabled/blog.conf").readlink() == root / "sites-available/blog.conf"
+    assert (root / "sites-enabled/blog.conf").read_text() == "listen 80;\n" and not (root / "sites-enabled/default").exists()
+    assert "\tworker_connections 8192;\n" in (root / "nginx.conf").read_text()
+    assert (root / "sites-available/blog.conf").stat().st_mode & 0o777 == 0o644
+    assert differences(root, wanted("listen 80;\n")) == {}
+
+
+def test_what_nginx_refuses_is_not(root: Path, nginx: str) -> None:
+    """[E10] The folder stays as it was; the message has nginx's words, the live path, and the line."""
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    changes = differences(root, wanted("listen 80;\nbogus on;\n"))
+    with pytest.raises(RefusedError) as refused:
+        judge(root, wanted("listen 80;\nbogus on;\n"), changes, nginx)
+    said = str(refused.value)
+    assert f'unknown directive "bogus" in {root}/sites-enabled/blog.conf:2' in said, said
+    assert said.endswith("line 2: bogus on;") and "slipway-nginx-" not in said and "test failed" not in said, said
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_it_is_the_copy_that_is_tested(root: Path, nginx: str) -> None:
+    """[E10] A live file that nginx would refuse, and that the change replaces, does not refuse the change."""
+    apply(root, wanted("bogus\n"), differences(root, wanted("bogus\n")))
+    changes = differences(root, wanted("odd\n"))
+    assert judge(root, wanted("odd\n"), changes, nginx) == [f"[warn] 1#1: odd in {root}/sites-enabled/blog.conf:1"]
+    assert (root / "sites-available/blog.conf").read_text() == "bogus\n"
+
+
+def test_drift_is_seen(root: Path, nginx: str) -> None:
+    """[G2] A file made writable for others, a link that leads elsewhere, a file in place of a link."""
+    now = wanted("listen 80;\n")
+    apply(root, now, differences(root, now))
+    (root / "sites-available/blog.conf").chmod(0o666)
+    assert set(differences(root, now)) == {"sites-available/blog.conf"}
+    apply(root, now, differences(root, now))
+    (root / "sites-enabled/blog.conf").unlink()
+    (root / "sites-enabled/blog.conf").write_text("other")
+    assert set(differences(root, now)) == {"sites-enabled/blog.conf"}
+    apply(root, now, differences(root, now))
+    assert differences(root, now) == {}
+
+
+def test_the_package_s_file_is_followed(root: Path) -> None:
+    """[E10] What an upgrade brings beside ours is taken over, with our line in it."""
+    now = wanted("listen 80;\n")
+    apply(root, now, differences(root, now))
+    (root / "nginx.conf.distrib").write_text("user www-data;\nevents {\n\tworker_connections 1024;\n}\n")
+    apply(root, now, differences(root, now))
+    assert (root / "nginx.conf").read_text() == "user www-data;\nevents {\n\tworker_connections 8192;\n}\n"
+    assert differences(root, now) == {}
+
+
+def test_a_line_that_is_not_there() -> None:
+    """[E10] Somebody rewrote the package's file: said, not guessed."""
+    with pytest.raises(RefusedError, match="has no line like"):
+        edited("events {}\n", r"^worker_connections", "x", "nginx.conf")
