@@ -21,7 +21,12 @@ def path(tmp_path: Path) -> RequestPath:
         {
             **{"name": "blog", "domains": ["blog.example.com", "www.blog.example.com"], "user": "blog", "group": "blog"},
             **{"socket": str(tmp_path / "gunicorn.sock"), "proxy_group": grp.getgrgid(os.getgid()).gr_name, "root": str(tmp_path / "srv")},
-            **{"ready": "/healthz/ready", "certificate": str(tmp_path / "fullchain.pem"), "backup_dir": str(tmp_path / "backups")},
+            **{
+                "ready": "/healthz/ready",
+                "certificate": str(tmp_path / "fullchain.pem"),
+                "certificate_status": str(tmp_path / "tls.json"),
+                "backup_dir": str(tmp_path / "backups"),
+            },
             **{"database_url": "postgresql:///blog?host=/run/postgresql", "redis_socket": "/run/redis-blog/redis.sock"},
         }
     )
