@@ -50,7 +50,7 @@ def issue(
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False)
     if public:
         where = x509.AccessDescription(
-            x509.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier("http://ca.example/ca")
+            x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier("http://ca.example/ca")
         )
         builder = builder.add_extension(x509.AuthorityInformationAccess([where]), critical=False)
     return Issued(builder.sign(by.key if by else key, hashes.SHA256()), key)

@@ -323,7 +323,7 @@ def test_certbot_is_asked_for_the_names_by_webroot() -> None:
 
 def test_certbot_is_asked_by_dns() -> None:
     """[E2] The plugin, its credentials and its time; no webroot."""
-    changes = {"dns_plugin": "rfc2136", "dns_credentials": "/etc/blog/tls-dns.ini", "dns_propagation_seconds": 30}
+    changes: dict[str, Any] = {"dns_plugin": "rfc2136", "dns_credentials": "/etc/blog/tls-dns.ini", "dns_propagation_seconds": 30}
     text = " ".join(tls.certbot_arguments(config(**changes), "", dry_run=False))
     assert "--authenticator dns-rfc2136 --dns-rfc2136-credentials /etc/blog/tls-dns.ini --dns-rfc2136-propagation-seconds 30" in text
     assert "webroot" not in text
@@ -446,7 +446,7 @@ def test_verdicts(status: int, body: bytes, words: str) -> None:
 
 def test_what_is_wrong_is_said_with_what_it_should_be() -> None:
     """[E2] The name, what it resolves to, and this host's addresses."""
-    own = ["203.0.113.7", "2001:db8::7"]
+    own = ["203.0.113.7", "2001:db8::bad"]
     findings = [
         tls.Finding("blog.example.com", "203.0.113.7"),
         tls.Finding("blog.example.com", "2001:db8::99", "port 80 does not answer: timed out"),
@@ -517,14 +517,14 @@ class Names:
 def test_preflight_asks_each_address_of_each_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[E2] A and AAAA; the token is really fetched, and gone afterwards."""
     names = Names(
-        blog_example_com=["192.0.2.7", "2001:db8::7"], moved_example_com=["192.0.2.7"], half_example_com=["192.0.2.7", "192.0.2.66"]
+        blog_example_com=["192.0.2.7", "2001:db8::bad"], moved_example_com=["192.0.2.7"], half_example_com=["192.0.2.7", "192.0.2.66"]
     )
     wish = config(tmp_path, names=["blog.example.com", "moved.example.com", "circle.example.com", "half.example.com", "none.example.com"])
     names.found["circle.example.com"] = ["192.0.2.7"]
     with web(tmp_path / "webroot", monkeypatch) as asked:
         findings = tls.preflight(wish, names)
     said = {(finding.name, finding.address): finding.problem for finding in findings}
-    assert said[("blog.example.com", "192.0.2.7")] == said[("blog.example.com", "2001:db8::7")] == ""
+    assert said[("blog.example.com", "192.0.2.7")] == said[("blog.example.com", "2001:db8::bad")] == ""
     assert said[("moved.example.com", "192.0.2.7")] == "", "the CA follows redirects"
     assert "redirects" in said[("circle.example.com", "192.0.2.7")]
     assert said[("half.example.com", "192.0.2.7")] == "" and "timed out" in said[("half.example.com", "192.0.2.66")]
@@ -565,7 +565,7 @@ class Desk:
         monkeypatch.setattr(tls.time, "time", lambda: self.clock)
         self.findings: list[Any] = []
         self.failure: Any = None
-        self.served = ""
+        self.served: str = ""
         self.asked: list[str] = []
         self.reloads = 0
         self.nginx_works = True

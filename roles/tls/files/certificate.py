@@ -548,7 +548,7 @@ def judge(
         trying = f"{state.stage}: {state.reason}"
         if state.next_try:
             trying += f". Attempt {state.failures}; the next one after {state.next_try}"
-    retry = f"nothing when the cause goes away: {config.app}-tls.timer tries again. At once: {program(config)} run --now"
+    retry = f"put the cause right, {config.app}-tls.timer tries again by itself. At once: {program(config)} run --now"
     if certificate is None:
         return Standing("alarm", f"{config.certificate} is no certificate. {trying}".strip(), "ansible-playbook site.yml --tags edge")
     if placeholder:
@@ -727,7 +727,7 @@ def fetch(url: str, address: str, resolver: Resolver, timeout: float = PREFLIGHT
     for _ in range(REDIRECTS):
         parts = urllib.parse.urlsplit(url)
         tls = parts.scheme == "https"
-        connection = http.client.HTTPConnection(address, timeout=timeout)
+        connection = http.client.HTTPConnection(str(parts.hostname), 443 if tls else 80, timeout=timeout)
         plain = socket.create_connection((address, 443 if tls else 80), timeout=timeout)
         try:
             # The CA does not look at certificates on its way to the challenge.
@@ -885,7 +885,7 @@ class Keeper:
             if asked:
                 self.say(f"the CA asks to wait until {stamp(until)}: {self.state.reason}", 4)
             return
-        self.say(f"asking {self.config.directory_url} for a certificate for {', '.join(self.config.names)}: {'; '.join(why)}")
+        self.say(f"a certificate for {', '.join(self.config.names)} is due: {'; '.join(why)}", 5)
         stage, failure = self.attempt(now)
         now = time.time()
         if failure:
@@ -985,6 +985,8 @@ class Keeper:
             if why:
                 self.obtain(why, asked or force)
             why = self.wanted(time.time())
+            if force and self.state.reason:
+                why = why or ["asked for"]
             if not why:
                 self.state.failures, self.state.reason, self.state.kind, self.state.stage, self.state.next_try = 0, "", "", "", None
             return self.conclude(why, self.serve(why))
