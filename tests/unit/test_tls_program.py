@@ -181,6 +181,9 @@ def test_an_operator_need_not_wait_for_us_but_for_the_ca() -> None:
     state.failed("certificate", tls.Failure("limited", "too many", NOW + 7 * DAY), NOW, 300, 1.0)
     assert state.waiting(NOW + 1, asked=True) == NOW + 7 * DAY
     assert state.waiting(NOW + 7 * DAY + 1, asked=False) is None
+    state = tls.State()
+    state.failed("certificate", tls.Failure("unreachable", "503", NOW + 7200), NOW, 300, 1.0)
+    assert state.waiting(NOW + 1, asked=True) == NOW + 7200, "a CA that is being repaired says when to come back"
 
 
 def test_failures_of_another_kind_begin_anew() -> None:

@@ -150,9 +150,12 @@ def test_external_account_binding(ladder: Ladder, alone: None) -> None:
     )
     assert not ladder.host.file(f"{LIVE}/eab").exists
     ladder.write("/etc/demo/tls-certbot.ini", EAB)
-    ladder.configure(mine, app="eab", directory_url="https://acme:14001/dir", certbot_config="/etc/demo/tls-certbot.ini", **links)
+    ladder.configure(
+        mine, app="eab", directory_url="https://acme:14001/dir", certbot_config="/etc/demo/tls-certbot.ini", dry_run_first=True, **links
+    )
     obtained = ladder.program("run --now --json", config=mine)
     assert ladder.names(f"{LIVE}/eab/fullchain.pem") == {DOMAIN, ALIAS}, f"{obtained.stdout}\n{obtained.stderr}"
+    assert json.loads(obtained.stdout)["attempt"]["rehearsed"], "the dry run came first"
     hidden = must(ladder.host, "grep -rl zWNDZM6eQGHWpSRT /etc/letsencrypt/renewal /run/eab-tls.json || true")
     assert hidden.strip() == "", hidden
     must(ladder.host, f"rm -rf {mine} /etc/demo/tls-certbot.ini {LIVE}/eab /etc/letsencrypt/archive/eab /etc/letsencrypt/renewal/eab.conf")
@@ -216,9 +219,9 @@ def test_nonces_rejected_nine_times_of_ten(ladder: Ladder, alone: None) -> None:
     before = ladder.served()
     turn = ladder.program("run --force --json")
     asked = int(must(ladder.neighbour, "grep -c 'POST /' /run/pebble.log").strip())
-    alone = ladder.host.run("certbot renew --dry-run --no-random-sleep-on-renew --server https://acme:14000/dir")
+    plain = ladder.host.run("certbot renew --dry-run --no-random-sleep-on-renew --server https://acme:14000/dir")
     print(f"requests for one certificate, nine of ten nonces rejected: {asked}")
-    assert alone.rc != 0 and "nonce" in alone.stdout + alone.stderr, f"certbot by itself came through: {alone.stdout}"
+    assert plain.rc != 0 and "nonce" in plain.stdout + plain.stderr, f"certbot by itself came through: {plain.stdout}"
     assert turn.rc == 0 and ladder.served() == ladder.stored() != before, f"{turn.stdout}\n{turn.stderr}"
     ladder.stop_ca()
     ladder.start_ca()

@@ -507,7 +507,7 @@ class State:
         self.stage, self.kind, self.reason, self.tried_at = stage, failure.kind, failure.reason, stamp(now)
         wait = wait_seconds(failure.kind, self.failures, unit) * jitter
         self.next_try = stamp(max(now + wait, failure.until or 0))
-        if failure.kind == "limited":
+        if failure.kind == "limited" or (failure.kind == "unreachable" and failure.until):
             self.blocked_until = stamp(failure.until or now + wait)
         if failure.kind == "refused":
             self.refusals.append(str(stamp(now)))
