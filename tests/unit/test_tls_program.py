@@ -449,7 +449,7 @@ def test_verdicts(status: int, body: bytes, words: str) -> None:
 
 def test_what_is_wrong_is_said_with_what_it_should_be() -> None:
     """[E2] The name, what it resolves to, and this host's addresses."""
-    own = ["203.0.113.7", "2001:db8::bad"]
+    own = ["203.0.113.7", "2001:db8::7"]
     findings = [
         tls.Finding("blog.example.com", "203.0.113.7"),
         tls.Finding("blog.example.com", "2001:db8::99", "port 80 does not answer: timed out"),
