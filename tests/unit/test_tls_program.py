@@ -221,9 +221,10 @@ def test_another_ca_knows_nothing_of_the_first_ones_limits() -> None:
     assert state.failures == 0 and state.refusals == [] and state.waiting(NOW, True) is None
 
 
-def test_times_that_a_wrong_clock_left_are_forgotten() -> None:
-    """[E2] The clock was 60 days ahead and is right again: nothing waits for 60 days."""
-    ahead = NOW + 60 * DAY
+@pytest.mark.parametrize("days", [5, 60])
+def test_times_that_a_wrong_clock_left_are_forgotten(days: int) -> None:
+    """[E2] The clock was ahead and is right again: nothing waits until then."""
+    ahead = NOW + days * DAY
     times = {"tried_at": tls.stamp(ahead), "next_try": tls.stamp(ahead + 600), "blocked_until": tls.stamp(ahead + 600)}
     state = tls.State.of(stored(**times, issued_at=tls.stamp(ahead), refusals=[tls.stamp(ahead)]), config(), NOW)
     assert state.waiting(NOW, False) is None and state.issued_at is None and state.refusals == []
@@ -750,6 +751,19 @@ def test_news_in_the_journal_have_priorities_and_are_not_repeated(desk: Desk, ca
     desk.findings = []
     desk.clock += tls.HOUR
     assert "<5>ok: " in lines()
+
+
+def test_an_account_that_the_ca_does_not_know_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] The CA was built anew: once aside, once again, and not in a circle."""
+    monkeypatch.setattr(tls, "ACCOUNTS", tmp_path / "accounts")
+    folder = tmp_path / "accounts/ca.example/directory"
+    folder.mkdir(parents=True)
+    said = [(1, "urn:ietf:params:acme:error:accountDoesNotExist :: unknown"), (0, "")]
+    monkeypatch.setattr(tls, "run", lambda *_, **__: said.pop(0))
+    assert tls.Keeper(config(tmp_path)).certbot("", dry_run=False) is None
+    assert said == [] and [path.name.partition("-")[0] for path in folder.parent.iterdir()] == ["directory.unknown"]
+    said = [(1, "urn:ietf:params:acme:error:accountDoesNotExist :: unknown")]
+    assert tls.Keeper(config(tmp_path)).certbot("", dry_run=False).kind == "refused", "there is no account to put aside"
 
 
 def test_the_command_line(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import socket as sockets
+import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +100,58 @@ def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: st
     else:
         with pytest.raises(BrokenHopError, match=words):
             path.firewall()
+
+
+def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, issuer: str = "CN = Some CA") -> None:
+    """The certificate on the disk, which nginx serves."""
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null"]
+    words += ["-days", str(days), "-subj", "/CN=blog", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
+    pem = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    Path(path.p["certificate"]).write_text(pem)
+    monkeypatch.setattr(path, "served_certificate", lambda: ssl.PEM_cert_to_DER_cert(pem))
+    monkeypatch.setattr(verify, "is_active", lambda unit: unit == "blog-tls.timer")
+    original = verify.command
+
+    def command(*words: str, **options: Any) -> str:
+        # It signs itself, as the placeholder does: another issuer is only said.
+        return (
+            str(original(*words, **options)).replace("issuer=CN = blog", f"issuer={issuer}").replace("issuer=CN=blog", f"issuer={issuer}")
+        )
+
+    monkeypatch.setattr(verify, "command", command)
+
+
+def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] [K8] The right certificate; a wildcard is good for one label; somebody has to renew it."""
+    certificate(path, monkeypatch, ["blog.example.com", "www.blog.example.com"])
+    assert "Some CA; 8" in path.tls() or "Some CA; 90" in path.tls()
+    certificate(path, monkeypatch, ["*.example.com", "*.blog.example.com"])
+    assert "days left" in path.tls()
+    monkeypatch.setattr(verify, "is_active", lambda unit: False)
+    with pytest.raises(BrokenHopError, match="nothing renews the certificate"):
+        path.tls()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"issuer": "CN = blog"}, "no certificate has been issued yet. www leads elsewhere"),
+        ({"names": ["*.example.com"]}, "does not name www.blog.example.com. www leads elsewhere"),
+    ],
+)
+def test_tls_says_why_there_is_no_certificate(
+    path: RequestPath, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    """[E2] [K8] In the words of the program that keeps it; without its status file the check says what it sees."""
+    Path(path.p["certificate_status"]).write_text(json.dumps({"attempt": {"reason": "www leads elsewhere"}}))
+    certificate(path, monkeypatch, **{"names": ["blog.example.com", "www.blog.example.com"], **changes})
+    with pytest.raises(BrokenHopError) as told:
+        path.tls()
+    assert words in str(told.value)
+    Path(path.p["certificate_status"]).unlink()
+    with pytest.raises(BrokenHopError) as told:
+        path.tls()
+    assert words.removesuffix(" www leads elsewhere") in str(told.value)
 
 
 @pytest.mark.parametrize(

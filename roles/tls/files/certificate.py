@@ -69,6 +69,7 @@ SERVED_TIMEOUT = 20
 PREFLIGHT_TIMEOUT = 10
 REDIRECTS = 10
 CHALLENGE = ".well-known/acme-challenge"
+ACCOUNTS = Path("/etc/letsencrypt/accounts")
 PLACEHOLDER = "placeholder-fullchain.pem"
 #: Unchanged news is repeated in the journal after so long.
 REPEAT = 6 * HOUR
@@ -928,7 +929,20 @@ class Keeper:
         size = log.stat().st_size if log.exists() else 0
         argv = [sys.executable, str(Path(__file__).resolve()), "certbot", *certbot_arguments(self.config, option, dry_run)]
         status, said = run(argv, timeout=CERTBOT_TIMEOUT, environment={"SLIPWAY_TLS": self.config.app})
+        if status != 0 and "error:accountDoesNotExist" in said and self.forget_account():
+            status, said = run(argv, timeout=CERTBOT_TIMEOUT, environment={"SLIPWAY_TLS": self.config.app})
         return None if status == 0 else classify(said, appended(log, size), time.time())
+
+    def forget_account(self) -> bool:
+        """Put an account aside that the CA does not know any more (it was built anew): certbot would offer it for ever."""
+        parts = urllib.parse.urlsplit(self.config.directory_url)
+        folder = ACCOUNTS / f"{parts.netloc}{parts.path}"
+        if not folder.is_dir():
+            return False
+        aside = folder.with_name(f"{folder.name}.unknown-{stamp(time.time())}")
+        folder.rename(aside)
+        self.say(f"{self.config.directory_url} does not know this host's account: a new one is made, the old one is in {aside}", 4)
+        return True
 
     def serve(self, why: list[str]) -> str:
         """Move the links to the right certificate, let nginx read it, and see that it serves it. What is wrong, if anything is."""
