@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError, command
 from ansible_collections.slipway.vps.plugins.modules import verify
 from ansible_collections.slipway.vps.plugins.modules.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
 
@@ -110,15 +110,12 @@ def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[
     Path(path.p["certificate"]).write_text(pem)
     monkeypatch.setattr(path, "served_certificate", lambda: ssl.PEM_cert_to_DER_cert(pem))
     monkeypatch.setattr(verify, "is_active", lambda unit: unit == "blog-tls.timer")
-    original = verify.command
 
-    def command(*words: str, **options: Any) -> str:
+    def said(*words: str, **options: Any) -> str:
         # It signs itself, as the placeholder does: another issuer is only said.
-        return (
-            str(original(*words, **options)).replace("issuer=CN = blog", f"issuer={issuer}").replace("issuer=CN=blog", f"issuer={issuer}")
-        )
+        return command(*words, **options).replace("issuer=CN = blog", f"issuer={issuer}").replace("issuer=CN=blog", f"issuer={issuer}")
 
-    monkeypatch.setattr(verify, "command", command)
+    monkeypatch.setattr(verify, "command", said)
 
 
 def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
