@@ -254,8 +254,22 @@ Ask for help or search for solutions at https://community.letsencrypt.org.
 """
 LIMITED = """\
 An unexpected error occurred:
-urn:ietf:params:acme:error:rateLimited :: There were too many requests of a given type :: too many failed authorizations (5) for \
+too many failed authorizations (5) for \
 "blog.example.com" in the last 1h0m0s, retry after 2026-11-18 18:30:00 UTC: see https://letsencrypt.org/docs/rate-limits/
+"""
+# What certbot's log has at its end; the nonce before it did no harm.
+LOG = """\
+2026-11-20 12:32:01,1:DEBUG:acme.client:Received response:
+HTTP 400
+Content-Type: application/problem+json
+
+{"type": "urn:ietf:params:acme:error:badNonce", "detail": "JWS has an invalid anti-replay nonce", "status": 400}
+2026-11-20 12:32:01,2:DEBUG:certbot._internal.log:Exiting abnormally:
+Traceback (most recent call last):
+  File "/usr/lib/python3/dist-packages/acme/client.py", line 1, in _check_response
+    raise messages.Error.from_json(jobj)
+acme.messages.Error: urn:ietf:params:acme:error:TYPE :: The description :: The detail.
+2026-11-20 12:32:01,3:ERROR:certbot._internal.log:An unexpected error occurred:
 """
 DOWN = """\
 An unexpected error occurred:
@@ -285,6 +299,16 @@ def test_a_limit_is_kept_until_the_ca_says() -> None:
     # In the past, or so far off that it is no limit.
     assert tls.stated_limit("retry after 2020-01-01 00:00:00 UTC", NOW) is None
     assert tls.stated_limit("Retry-After: 99999999", NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("rateLimited", "limited"), ("serverInternal", "unreachable"), ("badNonce", "unreachable"), ("externalAccountRequired", "refused")],
+)
+def test_the_type_of_the_error_is_in_the_log_alone(name: str, kind: str) -> None:
+    """[E2] certbot shows only its details; that of the last error counts, not that of an answer in between."""
+    failure = tls.classify("An unexpected error occurred:\nThe detail.\n", LOG.replace("TYPE", name), NOW)
+    assert (failure.kind, failure.reason) == (kind, "The detail.")
 
 
 @pytest.mark.parametrize(
@@ -758,11 +782,12 @@ def test_an_account_that_the_ca_does_not_know_is_made_anew(tmp_path: Path, monke
     monkeypatch.setattr(tls, "ACCOUNTS", tmp_path / "accounts")
     folder = tmp_path / "accounts/ca.example/directory"
     folder.mkdir(parents=True)
-    said = [(1, "urn:ietf:params:acme:error:accountDoesNotExist :: unknown"), (0, "")]
+    said = [(1, "The detail."), (0, "")]
     monkeypatch.setattr(tls, "run", lambda *_, **__: said.pop(0))
+    monkeypatch.setattr(tls, "appended", lambda *_: LOG.replace("TYPE", "accountDoesNotExist"))
     assert tls.Keeper(config(tmp_path)).certbot("", dry_run=False) is None
     assert said == [] and [path.name.partition("-")[0] for path in folder.parent.iterdir()] == ["directory.unknown"]
-    said = [(1, "urn:ietf:params:acme:error:accountDoesNotExist :: unknown")]
+    said = [(1, "The detail.")]
     assert tls.Keeper(config(tmp_path)).certbot("", dry_run=False).kind == "refused", "there is no account to put aside"
 
 

@@ -224,15 +224,25 @@ _PROBLEM = re.compile(r"^ *Domain: *(\S+)\s+Type: *(\S+)\s+Detail: *(.+(?:\n(?! 
 def classify(said: str, log: str, now: float) -> Failure:
     """What certbot's words, and what it added to its log, mean for the next attempt."""
     reason = certbot_reason(said)
-    # The log holds every answer of the CA, those of a success, too: only what certbot said tells what went wrong.
+    said = f"{said}\n{acme_error(log)}"
     if _BUSY.search(said):
         return Failure("busy", reason)
     if _LIMITED.search(said):
+        # The limit itself may be in a header.
         return Failure("limited", reason, stated_limit(f"{said}\n{log}", now))
     # What the CA saw on its way to us may sound like a CA that is down.
     if _UNREACHABLE.search(said) and not _VALIDATION.search(said):
         return Failure("unreachable", reason, stated_limit(log, now))
     return Failure("refused" if _REFUSED.search(said) else "broken", reason)
+
+
+def acme_error(log: str) -> str:
+    """What ended certbot, with the type of the error: on the screen it leaves that out.
+
+    The log holds every answer of the CA, those that did no harm too; the traceback at its end is what counts.
+    """
+    found: list[str] = re.findall(r"^(?:acme\.)?messages\.Error: (urn:ietf:params:acme:error:.*)$", log, flags=re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def certbot_reason(said: str) -> str:
@@ -929,7 +939,7 @@ class Keeper:
         size = log.stat().st_size if log.exists() else 0
         argv = [sys.executable, str(Path(__file__).resolve()), "certbot", *certbot_arguments(self.config, option, dry_run)]
         status, said = run(argv, timeout=CERTBOT_TIMEOUT, environment={"SLIPWAY_TLS": self.config.app})
-        if status != 0 and "error:accountDoesNotExist" in said and self.forget_account():
+        if status != 0 and "error:accountDoesNotExist" in acme_error(appended(log, size)) and self.forget_account():
             status, said = run(argv, timeout=CERTBOT_TIMEOUT, environment={"SLIPWAY_TLS": self.config.app})
         return None if status == 0 else classify(said, appended(log, size), time.time())
 
