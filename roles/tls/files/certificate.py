@@ -71,6 +71,7 @@ REDIRECTS = 10
 CHALLENGE = ".well-known/acme-challenge"
 ACCOUNTS = Path("/etc/letsencrypt/accounts")
 PLACEHOLDER = "placeholder-fullchain.pem"
+OWN = "own.pem"
 #: Unchanged news is repeated in the journal after so long.
 REPEAT = 6 * HOUR
 
@@ -956,13 +957,18 @@ class Keeper:
 
     def serve(self, why: list[str]) -> str:
         """Move the links to the right certificate, let nginx read it, and see that it serves it. What is wrong, if anything is."""
-        lineage = [self.config.lineage / path.name for path in (self.config.certificate, self.config.key)]
+        links = (self.config.certificate, self.config.key)
+        lineage = [self.config.lineage / path.name for path in links]
+        own = self.config.certificate.with_name(OWN)
+        if self.config.source == "own" and own.exists():
+            moved = [relink(link, own) for link in links]
+            self.changed = self.changed or any(moved)
         if self.config.source == "acme" and all(path.exists() for path in lineage):
             current = read_certificate(lineage[0])
             # One with other names is better than the placeholder, and worse than what is served by now.
             better = not why or self.placeholder() or not self.config.certificate.exists()
             if current and current.ends > time.time() and better:
-                moved = [relink(link, target) for link, target in zip((self.config.certificate, self.config.key), lineage, strict=True)]
+                moved = [relink(link, target) for link, target in zip(links, lineage, strict=True)]
                 self.changed = self.changed or any(moved)
         if run(["systemctl", "is-active", "--quiet", self.config.reload_unit])[0] != 0:
             return f"{self.config.reload_unit} is not active: nothing is served"
