@@ -780,10 +780,10 @@ def preflight(config: Config, resolver: Resolver) -> list[Finding]:
 
 def _look(host: str, name: str, token: str, resolver: Resolver) -> Iterator[Finding]:
     addresses, problem = resolver.addresses(host)
-    if problem or not addresses:
-        yield Finding(
-            host, problem=f"has no address in DNS{': ' if problem else ''}{problem}" if not addresses else f"cannot be looked up: {problem}"
-        )
+    if problem and not problem.startswith("NXDOMAIN"):
+        yield Finding(host, problem=f"cannot be looked up: {problem}")
+    elif not addresses:
+        yield Finding(host, problem=f"has no address in DNS{': ' if problem else ''}{problem}")
     for address in addresses:
         try:
             status, body, server = fetch(f"http://{host}/{CHALLENGE}/{name}", address, resolver)
