@@ -12,12 +12,10 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.vps.plugins.module_utils.contract import Problem, problems
+from ansible_collections.slipway.vps.plugins.module_utils.contract import OTHERS, Problem, problems
 from ansible_collections.slipway.vps.plugins.module_utils.edge import edge_problems
 
 _ROLE = Path(__file__).resolve().parents[2] / "roles" / "app"
-#: An input that a rule of the contract needs and that belongs to another role.
-_OTHERS = ("tls_certificate_file",)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -31,7 +29,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         result: dict[str, Any] = super().run(tmp, variables)
         spec = _options(_ROLE)
         names = [name for name in variables if name.startswith("app_")]
-        values, unresolved = self._resolve(variables, [*spec, *_OTHERS])
+        values, unresolved = self._resolve(variables, [*spec, *OTHERS])
+        values.update(self._own_certificate(values))
         found = [*problems(values, names, spec), *edge_problems({**values, **self._edge(variables)})]
         # A value that refers to a missing input fails too; only the missing input is worth reporting.
         if not found:
@@ -58,6 +57,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         """What is said of nginx, as far as it can be known here: a play without that role does not see its defaults."""
         names = [name for name in variables if name.startswith("nginx_")]
         return self._resolve(variables, [*names, "gunicorn_backlog"])[0]
+
+    def _own_certificate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the operator's certificate and key hold (decrypted when they are in the vault), or why they cannot be read."""
+        found: dict[str, Any] = {}
+        for part in ("certificate", "key"):
+            if not (name := values.get(f"tls_{part}_file")):
+                continue
+            try:
+                path = self._loader.get_real_file(self._find_needle("files", str(name)))
+                found[f"tls_{part}_text"] = Path(path).read_text(errors="replace")
+                self._loader.cleanup_tmp_file(path)
+            except AnsibleError as error:
+                found[f"tls_{part}_text"] = OSError(str(error.message).partition("\n")[0])
+            except OSError as error:
+                found[f"tls_{part}_text"] = error
+        return found
 
 
 def _options(role: Path) -> dict[str, Any]:

@@ -53,6 +53,10 @@ options:
     description: Certificate that nginx should serve.
     type: path
     required: true
+  certificate_status:
+    description: Status file of the program that keeps it; says why there is none.
+    type: path
+    required: true
   database_url:
     description: Database of the app.
     type: str
@@ -83,6 +87,7 @@ EXAMPLES = r"""
     root: /srv/blog
     ready: /healthz/ready
     certificate: /etc/ssl/blog/fullchain.pem
+    certificate_status: /var/lib/slipway/blog-tls.json
     database_url: postgresql:///blog?host=/run/postgresql
     redis_socket: /run/redis-blog/redis.sock
     backup_dir: /var/backups/blog
@@ -103,6 +108,8 @@ broken:
 
 import grp
 import http.client
+import json
+import re
 import socket
 import ssl
 import stat
@@ -164,15 +171,25 @@ class RequestPath:
                 if "=" in line
             )
             names = command("openssl", "x509", "-in", file.name, "-noout", "-ext", "subjectAltName")
-        absent = [domain for domain in self.p["domains"] if f"DNS:{domain}" not in names.replace(",", " ").split()]
+        named = re.findall(r"DNS:([^,\s]+)", names)
+        absent = [domain for domain in self.p["domains"] if domain not in named and f"*.{domain.partition('.')[2]}" not in named]
         left = (datetime.fromtimestamp(ssl.cert_time_to_seconds(facts["notAfter"]), timezone.utc) - datetime.now(timezone.utc)).days
         if absent:
-            raise BrokenHopError(f"the certificate does not name {', '.join(absent)}")
+            raise BrokenHopError(f"the certificate does not name {', '.join(absent)}. {self.cause()}".strip())
         if facts["subject"].strip() == facts["issuer"].strip():
-            raise BrokenHopError("the placeholder is served: no certificate has been issued yet")
+            raise BrokenHopError(f"the placeholder is served: no certificate has been issued yet. {self.cause()}".strip())
         if left < 1:
-            raise BrokenHopError(f"the certificate ended on {facts['notAfter']}")
+            raise BrokenHopError(f"the certificate ended on {facts['notAfter']}. {self.cause()}".strip())
+        if not is_active(f"{self.name}-tls.timer"):
+            raise BrokenHopError(f"nothing renews the certificate: {self.name}-tls.timer is not active")
         return f"issued by{facts['issuer'].replace(' = ', '=').replace('CN=', ' CN=', 1).replace('  ', ' ')}; {left} days left"
+
+    def cause(self) -> str:
+        """Why the certificate is not what it should be, in the words of the program that keeps it."""
+        try:
+            return str(json.loads(Path(self.p["certificate_status"]).read_text())["attempt"]["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def served_certificate(self) -> bytes:
         context = ssl.create_default_context()
@@ -296,7 +313,13 @@ class Check(NamedTuple):
 SITE = "ansible-playbook site.yml --tags"
 CHECKS = (
     Check("firewall", "ufw is active", RequestPath.firewall, f"{SITE} edge; then: ufw status verbose"),
-    Check("tls", "certificate served", RequestPath.tls, f"let each domain point at this host, then: {SITE} edge", ("nginx",)),
+    Check(
+        "tls",
+        "certificate served",
+        RequestPath.tls,
+        f"let each domain point at this host; {{name}}-tls.timer tries again, {SITE} edge at once",
+        ("nginx",),
+    ),
     Check("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
     Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
     Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
@@ -340,7 +363,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **dict.fromkeys(("name", "user", "group", "proxy_group", "ready", "database_url"), text),
-            **dict.fromkeys(("socket", "root", "certificate", "redis_socket", "backup_dir"), path),
+            **dict.fromkeys(("socket", "root", "certificate", "certificate_status", "redis_socket", "backup_dir"), path),
             "domains": {"type": "list", "elements": "str", "required": True},
         },
         supports_check_mode=True,

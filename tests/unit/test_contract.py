@@ -166,7 +166,7 @@ def test_domains_that_will_do(domain: str) -> None:
 @pytest.mark.parametrize(
     "domain",
     [
-        *("localhost", "Example.com", "https://example.com", "example.com/", "example.com:443", "*.example.com", "münchen.de"),
+        *("localhost", "Example.com", "https://example.com", "example.com/", "example.com:443", "*.com", "a.*.example.com", "münchen.de"),
         *("-a.example.com", "a-.example.com", "a..example.com", ".example.com", "example.com.", "192.0.2.7", "exa mple.com", ""),
         *(f"{'a' * 64}.example", ".".join(["a" * 60] * 5)),
     ],
@@ -426,7 +426,7 @@ def test_a_certificate_comes_from_somewhere() -> None:
     """[E2] An account at a CA, or files of one's own."""
     only(check(acme_email=ABSENT), "acme_email", "is required and not set", "tls_certificate_file")
     only(check(acme_email=""), "acme_email", "is required and not set", "acme_email: you@example.com")
-    assert check(acme_email=ABSENT, tls_certificate_file="blog.pem") == []
+    assert check(acme_email=ABSENT, tls_certificate_file="blog.pem", tls_key_file="blog.key") == []
 
 
 # --- The action plugin, through ansible-playbook ------------------------------------------------

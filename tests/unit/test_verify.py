@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import socket as sockets
+import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError, command
 from ansible_collections.slipway.vps.plugins.modules import verify
 from ansible_collections.slipway.vps.plugins.modules.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
 
@@ -21,7 +24,12 @@ def path(tmp_path: Path) -> RequestPath:
         {
             **{"name": "blog", "domains": ["blog.example.com", "www.blog.example.com"], "user": "blog", "group": "blog"},
             **{"socket": str(tmp_path / "gunicorn.sock"), "proxy_group": grp.getgrgid(os.getgid()).gr_name, "root": str(tmp_path / "srv")},
-            **{"ready": "/healthz/ready", "certificate": str(tmp_path / "fullchain.pem"), "backup_dir": str(tmp_path / "backups")},
+            **{
+                "ready": "/healthz/ready",
+                "certificate": str(tmp_path / "fullchain.pem"),
+                "certificate_status": str(tmp_path / "tls.json"),
+                "backup_dir": str(tmp_path / "backups"),
+            },
             **{"database_url": "postgresql:///blog?host=/run/postgresql", "redis_socket": "/run/redis-blog/redis.sock"},
         }
     )
@@ -92,6 +100,55 @@ def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: st
     else:
         with pytest.raises(BrokenHopError, match=words):
             path.firewall()
+
+
+def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, issuer: str = "CN = Some CA") -> None:
+    """The certificate on the disk, which nginx serves."""
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null"]
+    words += ["-days", str(days), "-subj", "/CN=blog", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
+    pem = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    Path(path.p["certificate"]).write_text(pem)
+    monkeypatch.setattr(path, "served_certificate", lambda: ssl.PEM_cert_to_DER_cert(pem))
+    monkeypatch.setattr(verify, "is_active", lambda unit: unit == "blog-tls.timer")
+
+    def said(*words: str, **options: Any) -> str:
+        # It signs itself, as the placeholder does: another issuer is only said.
+        return command(*words, **options).replace("issuer=CN = blog", f"issuer={issuer}").replace("issuer=CN=blog", f"issuer={issuer}")
+
+    monkeypatch.setattr(verify, "command", said)
+
+
+def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] [K8] The right certificate; a wildcard is good for one label; somebody has to renew it."""
+    certificate(path, monkeypatch, ["blog.example.com", "www.blog.example.com"])
+    assert "Some CA; 8" in path.tls() or "Some CA; 90" in path.tls()
+    certificate(path, monkeypatch, ["*.example.com", "*.blog.example.com"])
+    assert "days left" in path.tls()
+    monkeypatch.setattr(verify, "is_active", lambda unit: False)
+    with pytest.raises(BrokenHopError, match="nothing renews the certificate"):
+        path.tls()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"issuer": "CN = blog"}, "no certificate has been issued yet. www leads elsewhere"),
+        ({"names": ["*.example.com"]}, "does not name www.blog.example.com. www leads elsewhere"),
+    ],
+)
+def test_tls_says_why_there_is_no_certificate(
+    path: RequestPath, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+) -> None:
+    """[E2] [K8] In the words of the program that keeps it; without its status file the check says what it sees."""
+    Path(path.p["certificate_status"]).write_text(json.dumps({"attempt": {"reason": "www leads elsewhere"}}))
+    certificate(path, monkeypatch, **{"names": ["blog.example.com", "www.blog.example.com"], **changes})
+    with pytest.raises(BrokenHopError) as told:
+        path.tls()
+    assert words in str(told.value)
+    Path(path.p["certificate_status"]).unlink()
+    with pytest.raises(BrokenHopError) as told:
+        path.tls()
+    assert words.removesuffix(" www leads elsewhere") in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,20 @@ def test_a_renewed_certificate_is_served_at_once(host: Any, app: App) -> None:
 
 
 def test_renewal_is_scheduled(host: Any) -> None:
-    """[E2] Twice a day, also after a reboot."""
-    assert must(host, "systemctl is-active certbot.timer").strip() == "active"
-    assert must(host, "systemctl is-enabled certbot.timer").strip() == "enabled"
-    assert "slipway:tls" in host.file("/etc/letsencrypt/renewal-hooks/deploy/slipway-demo").content_string
+    """[E2] Also after a reboot, and by nobody else: certbot's own timer knows no waiting times."""
+    assert must(host, "systemctl is-active demo-tls.timer").strip() == "active"
+    assert must(host, "systemctl is-enabled demo-tls.timer").strip() == "enabled"
+    assert "autorenew = False" in must(host, "cat /etc/letsencrypt/renewal/demo.conf")
+    must(host, "systemctl start demo-tls.service")
+    said = must(host, "/usr/local/lib/slipway/certificate.py --config /etc/demo/tls.json status")
+    assert said.startswith("ok: "), said
+
+
+def test_what_the_tls_role_writes_says_so(host: Any) -> None:
+    """[E2] And whose it is."""
+    units = ("/etc/systemd/system/demo-tls.service", "/etc/systemd/system/demo-tls.timer")
+    for path in ("/etc/letsencrypt/renewal-hooks/deploy/slipway-demo", "/etc/demo/tls.json", *units):
+        assert "slipway:tls" in host.file(path).content_string, path
 
 
 @pytest.mark.parametrize("name", ["stranger.example", None])
