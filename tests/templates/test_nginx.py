@@ -305,7 +305,7 @@ def test_times_fit_gunicorns() -> None:
     assert value("nginx", "nginx_upstream_keepalive_timeout") < 75
     upstream = lines(block(nginx(SITE), "upstream slipway_demo"))
     assert "server unix:/run/demo/gunicorn.sock;" in upstream
-    assert "keepalive 32;" in upstream and "keepalive_timeout 60s;" in upstream
+    assert "keepalive 32;" in upstream and "keepalive_timeout 1s;" in upstream
     proxy = lines(nginx(PROXY))
     assert "proxy_read_timeout 35s;" in lines(nginx(SITE)) and "proxy_http_version 1.1;" in proxy
     assert "proxy_next_upstream error;" in proxy, "a POST is never sent twice"
