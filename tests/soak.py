@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What `make soak N=100` runs: so many deploys and rollbacks under load, and every request counted.
 
-First at a constant rate, idle and then during switches: what a visitor waits longer because of them. Then with as many visitors as the
-host serves, until both the switches and the requests are done. On the host of the scenario `deploy`, which is built if it is not there.
+First at a constant rate, idle and then during switches: what a visitor waits longer because of them. Then with many visitors, until
+both the switches and the requests are done. On the host of the scenario `deploy`, which is built if it is not there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--idle", type=float, default=60, help="seconds to measure without a switch; default 60")
     parser.add_argument("--writes", type=float, default=40, help="POSTs a second in the second part; default 40")
     parser.add_argument("--connections", type=int, default=16, help="of wrk, in the second part; default 16")
-    parser.add_argument("--pause", type=int, default=0, help="ms that each of them waits between two requests; default 0")
+    parser.add_argument("--pause", type=int, default=20, help="ms that each of them waits between two requests; default 20")
     parser.add_argument("--most", type=float, default=120, help="give up after so many minutes; default 120")
     return parser.parse_args()
 

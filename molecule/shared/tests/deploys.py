@@ -35,10 +35,10 @@ def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> O
     return run_playbook(ROOT / f"playbooks/{name}.yml", host, variables)
 
 
-def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 300) -> Outcome:
-    """Run any playbook against one host of the scenario."""
+def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 300, nice: int = 0) -> Outcome:
+    """Run any playbook against one host of the scenario. ``nice``: an operator's machine takes no time from the host, as ours would."""
     container = host.backend.get_hostname()
-    command = ["ansible-playbook", "--limit", container, str(path), "--extra-vars", json.dumps(variables or {})]
+    command = ["nice", "-n", str(nice), "ansible-playbook", "--limit", container, str(path), "--extra-vars", json.dumps(variables or {})]
     inventory = os.environ.get("MOLECULE_INVENTORY_FILE", "")
     environment = {
         **os.environ,
