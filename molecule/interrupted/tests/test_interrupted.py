@@ -57,7 +57,8 @@ MORE_STEPS: list[tuple[str, float]] = [
     ("prepare: source", 0),
     ("prepare: virtual environment", 0),
     ("prepare: dependencies", 0.5),
-    ("prepare: environment", 0),
+    # The last one, and short: it may be over before the blow comes.
+    ("prepare: environment", 0.01),
     ("migrate: import", 0),
     ("migrate: restore point", 0),
     ("rehearse: start", 0),
