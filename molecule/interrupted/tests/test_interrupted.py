@@ -180,7 +180,8 @@ def test_module_killed(host: Any, app: App, traffic: Traffic, tree: Tree, step: 
             cut = playbook("deploy", host, {**USUAL, "app_source": source})
             result = assassin.result()
         assert result == "killed" or (later and result == "too late"), f"{result}: {cut}"
-        assert (cut.status != 0) == (result == "killed"), str(cut)
+        # Later than at its begin the blow may fall when the step has just said how it went.
+        assert (cut.status != 0) == (result == "killed") or later, str(cut)
         must_be_whole(host, app)
         again = converge(host, source)
     must_have_been_served(host, app, traffic)
