@@ -128,13 +128,14 @@ class Soak:
         return loop.p(0.99, *spans["idle"]), loop.p(0.99, *spans["during"])
 
     def crowds(self) -> None:
-        """As many visitors as are served, until both numbers are reached. A wrk for each few switches, to tell meanwhile how it goes."""
+        """Many visitors, until both numbers are reached. A wrk for each few switches, to tell meanwhile how it goes."""
         with self.visitors(self.asked.writes, post_every=1):
             while self.switches < self.asked.switches or self.requests < self.asked.requests:
                 if time.monotonic() - self.begun > self.asked.most * 60:
                     say(f"gave up after {self.asked.most:g} minutes")
                     return
-                crowd = Wrk(NEIGHBOUR, f"https://{APP.domain}/", self.asked.connections, self.asked.pause, seconds=3600)
+                # The cheapest page that the app itself answers: the more requests, the more of them meet a switch.
+                crowd = Wrk(NEIGHBOUR, f"https://{APP.domain}/healthz/live", self.asked.connections, self.asked.pause, seconds=3600)
                 with crowd:
                     self.some_switches(min(5, max(1, (self.asked.switches - self.switches) // 2)))
                 assert crowd.summary

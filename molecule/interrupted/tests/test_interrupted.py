@@ -57,7 +57,8 @@ MORE_STEPS: list[tuple[str, float]] = [
     ("prepare: source", 0),
     ("prepare: virtual environment", 0),
     ("prepare: dependencies", 0.5),
-    ("prepare: environment", 0),
+    # The last one, and short: it may be over before the blow comes.
+    ("prepare: environment", 0.01),
     ("migrate: import", 0),
     ("migrate: restore point", 0),
     ("rehearse: start", 0),
@@ -81,10 +82,10 @@ def tree(host: Any, app: App, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def must_be_whole(host: Any, app: App) -> str:
-    """Whatever was cut off: `current` leads to a release that is all there, and runs."""
+    """Whatever was cut off: `current` leads to a release that is all there, and runs. Its manifest may not say so yet."""
     live = live_id(host, app)
     manifest = manifests(host, app)[live]
-    assert manifest["state"] == "live", manifest
+    assert manifest["state"] == "live" or (manifest["state"] == "ready" and manifest["on_trial"]), manifest
     must(host, f"systemctl is-active '{app.name}@{live}.service' {app.name}.socket {app.name}.service")
     must(host, f"{app.current}/.venv/bin/python -c 'import flask, sqlalchemy'")
     return live
@@ -179,7 +180,8 @@ def test_module_killed(host: Any, app: App, traffic: Traffic, tree: Tree, step: 
             cut = playbook("deploy", host, {**USUAL, "app_source": source})
             result = assassin.result()
         assert result == "killed" or (later and result == "too late"), f"{result}: {cut}"
-        assert (cut.status != 0) == (result == "killed"), str(cut)
+        # Later than at its begin the blow may fall when the step has just said how it went.
+        assert (cut.status != 0) == (result == "killed") or later, str(cut)
         must_be_whole(host, app)
         again = converge(host, source)
     must_have_been_served(host, app, traffic)
