@@ -275,7 +275,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import L
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.lease import Lease, LeaseError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
+    BUILDING,
     LIVE,
+    READY,
     RETIRED,
     ROLLED_BACK,
     Release,
@@ -322,9 +324,10 @@ class Deploy(Building, Migrating, Switching):
         }
 
     def needs_repair(self, live: Release) -> bool:
-        """An earlier run was cut off: something of the live release does not run, or is not settled, or something of another one runs."""
+        """An earlier run was cut off: something of the live release does not run, or is not settled, or another one is not done with."""
         settled = live.state == LIVE and not live.on_trial and all(map(is_active, self.units(live)))
-        return not settled or self.left_over(live)
+        waiting = any(r.state in (BUILDING, READY) for r in self.store.all() if r.id != live.id)
+        return not settled or waiting or self.left_over(live)
 
     def prepare(self) -> dict[str, Any]:
         """Build what is wanted, unless an interrupted deploy has built it already."""

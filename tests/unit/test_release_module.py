@@ -1821,8 +1821,10 @@ def test_a_rehearsal_that_was_left_is_stopped_by_the_next_run(deploy: Make, exis
     host.active |= {"blog.socket", "blog.service", REHEARSAL}
     assert deploy().plan()["repair"] is True
     assert deploy(release=OLD).activate()["changed"] is True
-    assert REHEARSAL not in host.active and deploy().plan()["repair"] is False
-    assert state(root, NEW) == READY
+    assert REHEARSAL not in host.active and state(root, NEW) == READY
+    # Also when its rehearsal had just ended: what waits for nothing is removed.
+    assert deploy().plan()["repair"] is True
+    assert deploy().prune()["removed"] == [NEW] and deploy().plan()["repair"] is False
 
 
 def test_what_was_stopped_by_hand_is_started_again(deploy: Make, root: Path, serving: Release, host: Host) -> None:
