@@ -261,8 +261,7 @@ class Switching(Context):
 
     def front_door(self) -> str | None:
         """Why a visitor is not served, or None. The readiness path and, unless maintenance is on, the front page, through nginx."""
-        closed = (self.store.root / "maintenance" / "index.html").exists()
-        for path in (self.p["ready"],) if closed else (self.p["ready"], "/"):
+        for path in (self.p["ready"],) if self.store.closed else (self.p["ready"], "/"):
             answer = visit(self.p["host"], path)
             if answer.status == 0 or answer.status >= 500:
                 return f"GET https://{self.p['host']}{path} answered {answer.status or 'nothing'}: {answer.body.strip()[:300]}"

@@ -77,6 +77,11 @@ class Store:
         self.releases = root / "releases"
         self.current = root / "current"
 
+    @property
+    def closed(self) -> bool:
+        """Whether visitors get the maintenance page."""
+        return (self.root / "maintenance" / "index.html").exists()
+
     def folder(self, release_id: str) -> Path:
         return self.releases / release_id
 

@@ -290,7 +290,7 @@ class RequestPath:
         return "rotated"
 
     def front_door(self) -> str:
-        if (self.store.root / "maintenance" / "index.html").exists():
+        if self.store.closed:
             return "closed for maintenance (playbooks/maintenance.yml -e on=false opens it)"
         answer = visit(self.domain, "/")
         if not answer.status:

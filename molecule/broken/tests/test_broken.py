@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from deploys import Outcome, Traffic, playbook
 from helpers import App, live_unit, must, run_in_app
-from trees import Tree, live_id, manifests, units, written_once
+from states import live as live_id
+from states import sql
+from trees import Tree, manifests, units, written_once
 
 #: What `molecule/default` gives the app; a broken release is the same with one thing changed.
 ENVIRONMENT = {"LOGBOOK_LEDGER": 1, "UPLOAD_FOLDER": "/srv/demo/shared/uploads"}
@@ -63,10 +65,6 @@ def refused(host: Any, app: App, traffic: Traffic, variables: dict[str, Any], st
     for words in (f"The step '{step}' failed; nothing was switched. Release {live} serves.", "Next: correct the cause, then "):
         assert words in outcome.output, f"{words!r} is not in\n{outcome}"
     return outcome, str(manifest["failure"]["reason"])
-
-
-def sql(host: Any, app: App, query: str) -> str:
-    return must(host, f'runuser -u {app.name} -- psql -XAtqc "{query}" {app.database}').strip()
 
 
 def schema(host: Any, app: App) -> str:

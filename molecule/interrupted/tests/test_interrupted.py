@@ -20,7 +20,9 @@ import pytest
 from cuts import Assassin, Run
 from deploys import Outcome, Traffic, playbook
 from helpers import App, must, run_in_app
-from trees import Tree, live_id, manifests, units, written_once
+from states import live as live_id
+from states import sql
+from trees import Tree, manifests, units, written_once
 
 FULL = os.environ.get("SLIPWAY_FULL") == "1"
 #: The controller vanishes after one of these tasks.
@@ -170,7 +172,7 @@ def test_who_holds_the_lock_of_the_dead(host: Any, app: App, tree: Tree) -> None
 @pytest.mark.parametrize(("step", "later"), [*STEPS, *(MORE_STEPS if FULL else [])])
 def test_module_killed(host: Any, app: App, traffic: Traffic, tree: Tree, step: str, later: float) -> None:
     """[S1 A13] The module is killed on the host in a step; what it started goes on."""
-    before = must(host, f"runuser -u {app.name} -- psql -XAtqc 'select version_num from alembic_version' {app.database}").strip()
+    before = sql(host, app, "select version_num from alembic_version")
     # It fails when it runs twice; killed in it, it is still at work when the next deploy comes to it.
     table, seconds = f"slow_{tree.versions}", 25 if step == "migrate: migration" else 1
     head = tree.revision("slow", f"CREATE TABLE {table} (id integer); SELECT pg_sleep({seconds})", f"DROP TABLE {table}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from deploys import ROOT, Outcome
+from deploys import ROOT, Outcome, invocation
 
 #: Run on the host: kill the process that says a line in the journal, as soon as it has said it.
 ASSASSIN = r"""
@@ -73,24 +72,8 @@ class Run:
     """A playbook in the background, that can be killed at a task with all that it started on this machine."""
 
     def __init__(self, name: str, host: Any, variables: dict[str, Any], user: str = "ada") -> None:
-        command = [
-            "ansible-playbook",
-            "--limit",
-            host.backend.get_hostname(),
-            f"playbooks/{name}.yml",
-            "--extra-vars",
-            json.dumps(variables),
-        ]
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_INVENTORY": str(Path(os.environ.get("MOLECULE_INVENTORY_FILE", "")).parent),
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "1",
-            "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
-            "USER": user,
-        }
+        command, environment = invocation(ROOT / f"playbooks/{name}.yml", host, variables)
+        environment |= {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "1", "USER": user}
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -37,8 +37,24 @@ def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> O
 
 def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 300, nice: int = 0) -> Outcome:
     """Run any playbook against one host of the scenario. ``nice``: an operator's machine takes no time from the host, as ours would."""
+    command, environment = invocation(path, host, variables)
+    result = subprocess.run(
+        ["nice", "-n", str(nice), *command],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=timeout,
+    )
+    return Outcome(result.returncode, result.stdout)
+
+
+def invocation(path: Path, host: Any, variables: dict[str, Any] | None = None) -> tuple[list[str], dict[str, str]]:
+    """The command that runs a playbook against one host of the scenario, and its environment."""
     container = host.backend.get_hostname()
-    command = ["nice", "-n", str(nice), "ansible-playbook", "--limit", container, str(path), "--extra-vars", json.dumps(variables or {})]
+    command = ["ansible-playbook", "--limit", container, str(path), "--extra-vars", json.dumps(variables or {})]
     inventory = os.environ.get("MOLECULE_INVENTORY_FILE", "")
     environment = {
         **os.environ,
@@ -48,10 +64,7 @@ def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None,
         "ANSIBLE_NOCOLOR": "1",
         "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
     }
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=timeout
-    )
-    return Outcome(result.returncode, result.stdout)
+    return command, environment
 
 
 @dataclass

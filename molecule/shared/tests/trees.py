@@ -69,10 +69,6 @@ class Tree:
         return name
 
 
-def live_id(host: Any, app: App) -> str:
-    return must(host, f"readlink {app.current}").strip().split("/")[-1]
-
-
 def manifests(host: Any, app: App) -> dict[str, dict[str, Any]]:
     """Id to manifest of every folder in releases/; an empty one where there is no manifest that can be read."""
     script = (
