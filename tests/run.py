@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -42,11 +42,14 @@ class Count:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    #: Each failed test with the first line of its reason, for the end: a long log is often cut off at its front.
+    reasons: list[str] = field(default_factory=list)
 
     def add(self, other: Count) -> None:
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
+        self.reasons += other.reasons
 
 
 def lint() -> Iterator[Step]:
@@ -102,7 +105,10 @@ def run(step: Step) -> Count:
     status = subprocess.run(step.command, cwd=step.folder, env=environment, check=False).returncode
     found = counts(step.report)
     # The command itself is a check: a lint, or the steps of a scenario around its tests.
-    found.add(Count(passed=1) if status == 0 else Count(failed=0 if found.failed else 1))
+    if status == 0:
+        found.add(Count(passed=1))
+    elif not found.failed:
+        found.add(Count(failed=1, reasons=[f"{step.name}: ended with {status}, see its output above"]))
     print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
     return found
 
@@ -115,8 +121,16 @@ def counts(report: Path | None) -> Count:
     for suite in ElementTree.parse(report).getroot().iter("testsuite"):
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped = int(suite.get("skipped", 0))
-        found.add(Count(int(suite.get("tests", 0)) - failed - skipped, failed, skipped))
+        found.add(Count(int(suite.get("tests", 0)) - failed - skipped, failed, skipped, [*reasons(suite)]))
     return found
+
+
+def reasons(suite: ElementTree.Element) -> Iterator[str]:
+    """Each failed test of a suite, and the line that says why."""
+    for case in suite.iter("testcase"):
+        for fault in (*case.iter("failure"), *case.iter("error")):
+            why = (fault.get("message") or "").strip().splitlines()
+            yield f"{case.get('classname')}::{case.get('name')}: {why[0][:300] if why else 'no message'}"
 
 
 def main() -> int:
@@ -136,6 +150,8 @@ def main() -> int:
             total.add(found)
             slow.append(f"{time.monotonic() - started:6.0f} s  {'FAILED' if found.failed else 'ok':6}  {step.name}")
     print("\n" + "\n".join(slow))
+    for reason in total.reasons:
+        print(f"FAILED {reason}")
     print(f"slipway: {total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     return 1 if total.failed else 0
 
