@@ -42,8 +42,9 @@ BASE_PACKAGES = [
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "sudo", "iproute2"),
     *("ca-certificates", "procps", "openssh-server", "apt-utils"),
 ]
-#: Only for tests, installed from the image's cache: the ACME server, and what sends requests.
-TEST_PACKAGES = ["pebble", "wrk"]
+#: Only for tests, installed from the image's cache: the ACME server, what sends requests and looks for open ports, a clock that can be
+#: wrong, and a name server that takes records from certbot.
+TEST_PACKAGES = ["pebble", "wrk", "nghttp2-client", "nmap", "faketime", "bind9", "python3-certbot-dns-rfc2136"]
 #: The demo's network: fixed addresses, so that the inventory and the printed curl line can name them.
 DEMO_NETWORK, DEMO_SUBNET, DEMO_ADDRESS = "slipway-demo", "172.29.77.0/24", "172.29.77.10"
 DEMO_HOST, DEMO_ACME, DEMO_DOMAIN = "slipway-demo", "slipway-acme", "demo.slipway.test"
@@ -143,11 +144,13 @@ def forget_dead_engine() -> None:
 
 
 def role_packages() -> list[str]:
-    """Every package that a role installs: the list `<role>_packages` of each role's defaults."""
+    """Every package that a role installs: the lists `<role>_packages` and `<role>_…_packages` of each role's defaults."""
     names: set[str] = set()
     for defaults in sorted(ROOT.glob("roles/*/defaults/main.yml")):
         role = defaults.parents[1].name
-        names.update((yaml.safe_load(defaults.read_text()) or {}).get(f"{role}_packages", []))
+        for variable, value in (yaml.safe_load(defaults.read_text()) or {}).items():
+            if variable.startswith(f"{role}_") and variable.endswith("_packages") and isinstance(value, list):
+                names.update(value)
     return sorted(names)
 
 

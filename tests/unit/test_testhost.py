@@ -133,15 +133,19 @@ def test_the_images_hold_the_packages_of_every_role(testhost: ModuleType) -> Non
     for defaults in ROOT.glob("roles/*/defaults/main.yml"):
         wanted = (yaml.safe_load(defaults.read_text()) or {}).get(f"{defaults.parents[1].name}_packages", [])
         assert set(wanted) <= set(packages), defaults
-    assert {"nginx", "ufw", "certbot", "postgresql"} <= set(packages)
+    assert {"nginx", "ufw", "certbot", "postgresql", "brotli"} <= set(packages)
 
 
 def test_role_packages_reads_the_defaults(testhost: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for role, text in {"a": "a_packages: [zip, nginx]\nb_packages: [not-mine]", "b": "# nothing", "c": "c_packages: [nginx]"}.items():
+    for role, text in {
+        "a": "a_packages: [zip, nginx]\nb_packages: [not-mine]\na_more_packages: [brotli]\na_dns_packages: '{{ [] }}'",
+        "b": "# nothing",
+        "c": "c_packages: [nginx]",
+    }.items():
         (tmp_path / f"roles/{role}/defaults").mkdir(parents=True)
         (tmp_path / f"roles/{role}/defaults/main.yml").write_text(text)
     monkeypatch.setattr(testhost, "ROOT", tmp_path)
-    assert testhost.role_packages() == ["nginx", "zip"]
+    assert testhost.role_packages() == ["brotli", "nginx", "zip"]
 
 
 def test_an_image_is_built_anew_when_what_it_is_made_of_changes(
