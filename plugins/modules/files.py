@@ -38,6 +38,14 @@ options:
       group: {description: Name of its group., type: str, default: root}
       mode: {description: Its mode as text., type: str, default: "0644"}
       validate: {description: "Command that must exit 0; C(%s) is the new file.", type: str}
+  links:
+    description: Symbolic links; what they lead to need not be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path: {description: The link., type: path, required: true}
+      to: {description: What it leads to., type: str, required: true}
   exclusive:
     description: Folders in which only some files stay, wherever those are written.
     type: list
@@ -124,7 +132,22 @@ class Files:
                     msg=f"{path} is not right, and was not written. {validate.replace('%s', str(path))} says:\n{out}{error}"
                 )
         if not self.module.check_mode:
+            if not path.exists():
+                # What is moved to a new place could be read by all until its mode is set; over an empty file it takes that one's.
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             self.module.atomic_move(new, str(path))
+
+    def link(self, wanted: dict[str, Any]) -> None:
+        path = Path(wanted["path"])
+        if path.is_symlink() and str(path.readlink()) == wanted["to"]:
+            return
+        self.changes.append(str(path))
+        if not self.module.check_mode:
+            path.parent.mkdir(exist_ok=True)
+            new = path.with_name(f".{path.name}.new")
+            new.unlink(missing_ok=True)
+            new.symlink_to(wanted["to"])
+            new.replace(path)
 
     def attributes(self, wanted: dict[str, Any], changed: bool) -> None:
         """Owner, group and mode; and notes whether anything of the path changed."""
@@ -148,11 +171,13 @@ def main() -> None:
         **{"path": path, "mode": {"type": "str", "default": "0644"}, **owned},
         **{"content": {"type": "str", "required": True}, "validate": {"type": "str"}},
     }
+    link = {"path": path, "to": {"type": "str", "required": True}}
     only = {"path": path, "keep": {"type": "list", "elements": "str", "required": True}}
     module = AnsibleModule(
         argument_spec={
             "folders": {"type": "list", "elements": "dict", "default": [], "options": folder},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            "links": {"type": "list", "elements": "dict", "default": [], "options": link},
             "exclusive": {"type": "list", "elements": "dict", "default": [], "options": only},
         },
         supports_check_mode=True,
@@ -163,6 +188,8 @@ def main() -> None:
             files.folder(wanted)
         for wanted in module.params["files"]:
             files.file(wanted)
+        for wanted in module.params["links"]:
+            files.link(wanted)
         for wanted in module.params["exclusive"]:
             files.remove_others(Path(wanted["path"]), wanted["keep"])
     except OSError as error:

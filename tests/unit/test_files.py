@@ -113,3 +113,30 @@ def test_a_path_that_cannot_be_written_is_named(run: Any, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     said = run(folders=[{"path": str(tmp_path / "file/below")}])
     assert said["failed"] and str(tmp_path / "file") in said["msg"], said
+
+
+def test_a_new_file_is_never_open_to_others(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[A2] Not even for the moment between its move and its mode: secrets are written like this."""
+    file = tmp_path / "secrets"
+    seen: list[str] = []
+    move = AnsibleModule.atomic_move
+
+    def watched(self: AnsibleModule, src: str, dest: str, **options: Any) -> None:
+        move(self, src, dest, **options)
+        seen.append(mode(Path(dest)))
+
+    monkeypatch.setattr(AnsibleModule, "atomic_move", watched)
+    run(files=[{"path": str(file), "content": "x", "mode": "0600"}])
+    assert (seen, mode(file)) == (["0o600"], "0o600")
+
+
+def test_links_are_made_and_corrected(run: Any, tmp_path: Path) -> None:
+    """[A9] Also over a file, or a link that leads elsewhere; what they lead to need not be there."""
+    wants, other = tmp_path / "wants/app.socket", tmp_path / "other"
+    other.symlink_to("/nowhere")
+    wanted = {"links": [{"path": str(wants), "to": "/etc/app.socket"}, {"path": str(other), "to": "/etc/x"}]}
+    assert run(check=True, **wanted)["changes"] == [str(wants), str(other)]
+    assert not wants.is_symlink()
+    assert run(**wanted)["changes"] == [str(wants), str(other)]
+    assert (str(wants.readlink()), str(other.readlink())) == ("/etc/app.socket", "/etc/x")
+    assert run(**wanted)["changed"] is False
