@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
 from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, is_active, tail
 
+RUN = Path("/run")
 UNTOUCHED = "nothing was switched"
 #: Seconds to wait for a command that an interrupted run left: a long migration, mostly.
 LEFT_OVER = 600
@@ -35,6 +36,8 @@ class Context:
     def __init__(self, parameters: dict[str, Any], check_mode: bool) -> None:
         self.p = parameters
         self.check_mode = check_mode
+        #: The step that is being done, as the journal names it.
+        self.action: str = parameters["action"]
         self.name: str = parameters["name"]
         self.store = Store(Path(parameters["root"]))
         self.config_dir = Path(parameters["config_dir"])
@@ -44,8 +47,12 @@ class Context:
         return Account.of(self.p["user"], self.p["group"])
 
     @property
+    def runtime(self) -> Path:
+        return RUN / self.name
+
+    @property
     def socket(self) -> Path:
-        return Path("/run") / self.name / "gunicorn.sock"
+        return self.runtime / "gunicorn.sock"
 
     def unit(self, release_id: str, process: str = "") -> str:
         return f"{self.name}{'-' if process else ''}{process}@{release_id}.service"
@@ -64,7 +71,7 @@ class Context:
     def step(self, name: str, outcome: str = UNTOUCHED) -> Iterator[None]:
         """Whatever goes wrong inside is a failure of the step ``name``. The journal gets a line: `journalctl -t slipway`."""
         syslog.openlog("slipway", 0, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_INFO, f"{self.name}: {self.p['action']}: {name}")
+        syslog.syslog(syslog.LOG_INFO, f"{self.name}: {self.action}: {name}")
         try:
             yield
         except (CommandError, OSError) as error:

@@ -25,6 +25,7 @@ options:
       - C(rehearse) starts the release on a private socket, with one worker, and asks the readiness path and the front page.
       - C(activate) starts the release on the shared socket and makes it the live one; the one before finishes its requests and ends.
       - C(watch) asks through nginx, looks for O(burn_in) seconds whether the release is worse than the one before, and goes back by itself.
+      - C(go_live) is C(rehearse), C(activate), C(watch) and C(prune) in one call: each costs a round trip.
       - C(plan_rollback) chooses the release to go back to and says what that reverts.
       - C(downgrade) brings the schema to O(schema) with the migration scripts of O(release).
       - C(upgrade) brings it forward again with the same scripts, when the downgrade did not help.
@@ -32,7 +33,7 @@ options:
       - C(list) returns all manifests.
     type: str
     required: true
-    choices: [plan, prepare, migrate, rehearse, activate, watch, plan_rollback, downgrade, upgrade, prune, list]
+    choices: [plan, prepare, migrate, rehearse, activate, watch, go_live, plan_rollback, downgrade, upgrade, prune, list]
   name:
     description: Name of the app; its units are named after it.
     type: str
@@ -234,7 +235,7 @@ schema:
 overlap:
   description: Whether the new release was started beside the old one (C(activate)).
   type: bool
-  returned: action is activate
+  returned: action is activate or go_live
 restore_point:
   description: Name of the backup taken before the schema was changed, or why there is none.
   type: str
@@ -252,11 +253,11 @@ removed:
   description: Ids of the releases removed.
   type: list
   elements: str
-  returned: action is prune
+  returned: action is prune or go_live
 output:
   description: What the step has to say.
   type: str
-  returned: action is migrate, activate, watch, downgrade or upgrade
+  returned: action is migrate, activate, watch, go_live, downgrade or upgrade
 """
 
 import fcntl
@@ -289,13 +290,15 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
 from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, is_active
 
 ACTIONS = (
-    *("plan", "prepare", "migrate", "rehearse", "activate", "watch"),
+    *("plan", "prepare", "migrate", "rehearse", "activate", "watch", "go_live"),
     *("plan_rollback", "downgrade", "upgrade", "prune", "list"),
 )
 #: Steps that only look, and need not wait for anyone.
 READING = ("plan", "plan_rollback", "list")
 #: Steps that work on one release.
-ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "downgrade", "upgrade")
+ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "go_live", "downgrade", "upgrade")
+#: What `go_live` does, one after the other.
+GO_LIVE = ("rehearse", "activate", "watch", "prune")
 
 
 class Deploy(Building, Migrating, Switching):
@@ -341,6 +344,22 @@ class Deploy(Building, Migrating, Switching):
         if there or self.check_mode:
             return {"changed": needed and self.check_mode, "needed": needed, "release": there.id if there else ""}
         return {"changed": True, "needed": True, "release": self.build(wanted).id}
+
+    # --- go_live ------------------------------------------------------------------------------------------------------
+
+    def go_live(self) -> dict[str, Any]:
+        """From a release that is built to one that serves alone, in one call."""
+        done: dict[str, Any] = {}
+        for action in GO_LIVE:
+            self.action = action
+            done[action] = getattr(self, action)()
+        return {
+            "changed": any(result["changed"] for result in done.values()),
+            "release": done["activate"]["release"],
+            "overlap": done["activate"]["overlap"],
+            "output": "\n".join(filter(None, (result.get("output") for result in done.values()))),
+            "removed": done["prune"]["removed"],
+        }
 
     # --- plan_rollback ------------------------------------------------------------------------------------------------
 
@@ -515,7 +534,7 @@ def main() -> None:
         ):
             result = actions[action]()
     except (StepError, LeaseError, CommandError, OSError) as error:
-        step = "lock" if isinstance(error, LeaseError) else action
+        step = "lock" if isinstance(error, LeaseError) else deploy.action
         failure = error if isinstance(error, StepError) else StepError(step, str(error), "see who serves")
         live = deploy.store.live_id() or ""
         module.fail_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,3 +129,66 @@ def test_runtime_files_cover_every_unit() -> None:
         "/etc/systemd/system/demo-beat@.service",
         "/etc/systemd/system/demo-worker@.service",
     ]
+
+
+#: Boots two workers of the rendered configuration one after the other; what the app was asked, how nice it was, and who was cold.
+BOOT = """
+import json, os, pathlib, sys, threading, time, types
+glogging = types.SimpleNamespace(Logger=object)
+sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging)
+scope, asked, said, cold = {}, [], [], []
+exec(sys.argv[1], scope)
+folder = pathlib.Path(os.environ["RUNTIME_DIRECTORY"])
+cfg = types.SimpleNamespace(workers=2)
+log = types.SimpleNamespace(warning=lambda text, *words: said.append(text % words))
+
+def app(environ, start_response):
+    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    keys = ("REQUEST_METHOD", "PATH_INFO", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
+    asked.append([*(environ[key] for key in keys), nice])
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(60)
+    if environ["PATH_INFO"] == "/broken":
+        raise RuntimeError("no database")
+    start_response("200 OK", [])(b"")
+    return [b"x"]
+
+scope["on_starting"](None)
+cold.append((folder / "cold").exists())
+for pid, wsgi in ((7, app), (8, app if len(sys.argv) < 3 else None)):
+    scope["post_worker_init"](types.SimpleNamespace(pid=pid, wsgi=wsgi, cfg=cfg, log=log))
+    cold.append((folder / "cold").exists())
+print(json.dumps({"asked": asked, "said": said, "cold": cold, "nice": os.getpriority(os.PRIO_PROCESS, 0)}), flush=True)
+os._exit(0)
+"""
+
+
+def boot(folder: Path, *words: str, **scenario: Any) -> dict[str, Any]:
+    text = render("gunicorn", "etc/app/gunicorn.conf.py.j2", **scenario)
+    environment = {"SLIPWAY_WSGI": "blog:app", "RUNTIME_DIRECTORY": str(folder)}
+    result = subprocess.run(
+        [sys.executable, "-c", BOOT, text, *words], env=environment, text=True, capture_output=True, check=True, timeout=30
+    )
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_each_worker_asks_itself_first(tmp_path: Path) -> None:
+    """[S1 P2] As a visitor through nginx would, and behind the visitors; the last one that answers takes the mark away."""
+    found = boot(tmp_path)
+    paths = [["GET", "/healthz/ready", "demo.slipway.test", "https", 10], ["GET", "/", "demo.slipway.test", "https", 10]]
+    assert found == {"asked": 2 * paths, "said": [], "cold": [True, True, False], "nice": 0}
+
+
+def test_an_app_that_cannot_answer_yet_starts_all_the_same(tmp_path: Path) -> None:
+    """[A14] The database may come later: that is said, and waited for only so long."""
+    found = boot(tmp_path, gunicorn_warm_up_paths=["/broken", "/slow", "/never"], gunicorn_warm_up_timeout=1)
+    assert [entry[1] for entry in found["asked"]] == 2 * ["/broken", "/slow"]
+    assert found["said"] == 2 * ["warm-up: GET /broken: RuntimeError('no database')"]
+    assert found["cold"] == [True, True, False]
+
+
+def test_without_an_app_to_ask_a_worker_counts_as_warm(tmp_path: Path) -> None:
+    """[A4] An ASGI worker keeps its app elsewhere."""
+    found = boot(tmp_path, "asgi", gunicorn_warm_up_paths=["/"])
+    assert (len(found["asked"]), found["cold"]) == (1, [True, True, False])

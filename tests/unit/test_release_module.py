@@ -2451,7 +2451,7 @@ def test_check_mode_changes_nothing(deploy: Make, existing: Existing, root: Path
     result = getattr(deploy(check_mode=True, release=NEW, migrate_command=UP, schema="0001"), act)()
     assert files(root) == before and host.active == active
     assert [line for line in host.did if "revisions-step" not in line] == []
-    assert result["changed"] is (act in ("plan", "prepare", "migrate", "activate", "downgrade", "upgrade", "prune"))
+    assert result["changed"] is (act in ("plan", "prepare", "migrate", "activate", "go_live", "downgrade", "upgrade", "prune"))
 
 
 # --- plan_rollback ------------------------------------------------------------------------------
@@ -2730,6 +2730,67 @@ def test_a_rollback_serves_without_a_gap(deploy: Make, root: Path, host: Host, h
     assert (found.rolled_back_from, found.on_trial) == (NEW, True)
 
 
+# --- In one call --------------------------------------------------------------------------------
+
+
+def test_going_live_is_one_call(deploy: Make, existing: Existing, host: Host, root: Path, serving: Release) -> None:
+    """[S1 S4] All steps in their order; what each has to say, and what prune removed."""
+    existing(OLDER, BUILDING)
+    existing(NEW, READY)
+    result = deploy(release=NEW, memory_margin=1e9).go_live()
+    assert (result["changed"], result["release"], result["overlap"], result["removed"]) == (True, NEW, False, [OLDER])
+    assert result["output"].startswith("Too little memory for two instances")
+    found = Store(root / "srv").live()
+    assert found and (found.id, found.on_trial) == (NEW, False)
+    rehearsed, started = (host.did.index(f"start blog{kind}@{NEW}.service") for kind in ("-rehearsal", ""))
+    assert rehearsed < started
+    assert deploy(release=NEW).go_live()["changed"] is False
+
+
+def test_the_step_that_failed_is_named(
+    deploy: Make, existing: Existing, run: Callable[[Deploy], dict[str, Any]], host: Host, serving: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[S1] Not the call, but what it was at."""
+    existing(NEW, READY)
+
+    def fail(*_: Any) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Deploy, "prune", fail)
+    answer = run(deploy(action="go_live", release=NEW))
+    assert (answer["failed"], answer["step"], answer["live"]) == (True, "prune", NEW)
+
+
+def test_the_old_release_serves_until_the_new_one_is_warm(
+    deploy: Make, existing: Existing, host: Host, serving: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[S1 P2] A worker's first request, which is slow, is ours; and an app that never gets warm is waited for only so long."""
+    monkeypatch.setattr(deploy_steps, "RUN", tmp_path)
+    existing(NEW, READY)
+    cold = tmp_path / "blog" / NEW / "cold"
+    cold.parent.mkdir(parents=True)
+    cold.touch()
+    waited: list[bool] = []
+
+    def sleep(_: float) -> None:
+        waited.append(f"blog@{OLD}.service" in host.active)
+        host.clock += 1
+        if len(waited) == 3:
+            cold.unlink()
+
+    monkeypatch.setattr(deploy_switch.time, "sleep", sleep)
+    deploy(release=NEW).activate()
+    assert waited == [True, True, True]
+    cold.touch()
+    waited.clear()
+    cold_for_ever = deploy(release=OLD)
+    monkeypatch.setattr(deploy_switch.time, "sleep", lambda _: waited.append(True) or setattr(host, "clock", host.clock + 1))
+    (tmp_path / "blog" / OLD).mkdir()
+    (tmp_path / "blog" / OLD / "cold").touch()
+    cold_for_ever.activate()
+    assert len(waited) == deploy_switch.WARM_WITHIN
+
+
 # --- Killed at every point ----------------------------------------------------------------------
 
 
@@ -2747,26 +2808,24 @@ def steps_of(playbook: str) -> list[str]:
 
 def deployed(deploy: Make, **more: Any) -> None:
     """A run of the deploy, as its role puts the steps together."""
-    assert steps_of("deploy.yml") == ["plan", "prepare", "migrate", "rehearse", "activate", "watch", "prune"]
+    assert steps_of("deploy.yml") == ["plan", "prepare", "migrate", "go_live"]
     planned = deploy(**more).plan()
     if planned["needed"] or planned["repair"]:
         built = deploy(**more).prepare()
-        for act in ("migrate", "rehearse") if built["needed"] else ():
-            getattr(deploy(**more, release=built["release"]), act)()
-        deploy(**more, release=built["release"]).activate()
-        deploy(**more, release=built["release"]).watch()
-        deploy(**more).prune()
+        if built["needed"]:
+            deploy(**more, release=built["release"]).migrate()
+        deploy(**more, release=built["release"]).go_live()
 
 
 def rolled_back(deploy: Make, **more: Any) -> dict[str, Any]:
     """A run of the rollback."""
-    assert steps_of("rollback.yml") == ["plan_rollback", "rehearse", "activate", "watch", "downgrade"]
+    assert steps_of("rollback.yml") == ["plan_rollback", "rehearse", "go_live", "downgrade"]
     planned = deploy(**more).plan_rollback()
     more["release"] = planned["release"]
     if planned["needed"]:
-        deploy(**more).rehearse()
-        deploy(**more, leave_as=ROLLED_BACK).activate()
-        deploy(**more, burn_in=0.0).watch()
+        if more.get("downgrade"):
+            deploy(**more).rehearse()
+        deploy(**{**more, "burn_in": 0.0}, leave_as=ROLLED_BACK).go_live()
         if more.get("downgrade"):
             deploy(**{**more, "release": planned["newer"]}, schema=planned["schema"]).downgrade()
     return planned

@@ -29,7 +29,7 @@ FULL = os.environ.get("SLIPWAY_FULL") == "1"
 TASKS = [
     "deploy | Build the release",
     "deploy | Migrate the database",
-    "deploy | Switch to the release",
+    "deploy | Rehearse the release, switch to it",
 ]
 #: In the full form after each task from the first that writes to the host for this deploy.
 MORE_TASKS = [
@@ -42,9 +42,6 @@ MORE_TASKS = [
     "lock | Draw a token",
     "lock | Take the lock",
     "deploy | Upload the source",
-    "deploy | Rehearse the release",
-    "deploy | Watch it serve",
-    "deploy | Remove what is no longer needed",
     "unlock | Give the lock back",
 ]
 #: The module is killed in one of these steps; what it says in the journal as it begins, and seconds after that.
