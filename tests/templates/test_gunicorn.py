@@ -192,3 +192,46 @@ def test_without_an_app_to_ask_a_worker_counts_as_warm(tmp_path: Path) -> None:
     """[A4] An ASGI worker keeps its app elsewhere."""
     found = boot(tmp_path, "asgi", gunicorn_warm_up_paths=["/"])
     assert (len(found["asked"]), found["cold"]) == (1, [True, True, False])
+
+
+#: Logs one request with the rendered configuration's logger.
+LOG = """
+import datetime, json, sys, types
+class Base:
+    def __init__(self, accesslog):
+        self.cfg = types.SimpleNamespace(accesslog=accesslog)
+        self.access_log = types.SimpleNamespace(info=lambda text, *words: print(text % words))
+sys.modules["gunicorn"] = types.SimpleNamespace(glogging=types.SimpleNamespace(Logger=Base))
+scope = {}
+exec(sys.argv[1], scope)
+environ = {"PATH_INFO": json.loads(sys.argv[2]), "REQUEST_METHOD": "GET", "HTTP_X_REQUEST_ID": "4f2a", "HTTP_X_FORWARDED_FOR": "192.0.2.7"}
+response = types.SimpleNamespace(status=json.loads(sys.argv[3]), sent=12)
+scope["Logger"](sys.argv[4] == "on" and "-").access(response, None, environ, datetime.timedelta(seconds=1.5))
+"""
+
+
+def logged(path: str, status: Any = "200 OK", log: str = "on") -> str:
+    text = render("gunicorn", "etc/app/gunicorn.conf.py.j2")
+    command = [sys.executable, "-c", LOG, text, json.dumps(path), json.dumps(status), log]
+    return subprocess.run(command, env={"SLIPWAY_WSGI": "blog:app"}, text=True, capture_output=True, check=True).stdout
+
+
+def test_a_request_is_one_line_of_json() -> None:
+    """[K1] As the burn-in finds it; whatever a visitor asks for stays inside its string."""
+    line = logged('/a "quoted"\n%s\u00ff')
+    assert line.startswith('{"logger":"gunicorn.access"') and line.count("\n") == 1
+    assert json.loads(line) == {
+        **{"logger": "gunicorn.access", "request_id": "4f2a", "client": "192.0.2.7", "method": "GET", "path": '/a "quoted"\n%s\u00ff'},
+        **{"status": 200, "bytes": 12, "duration_us": 1_500_000},
+    }
+
+
+@pytest.mark.parametrize(("status", "number"), [(404, 404), ("500 Internal Server Error", 500), (None, 0)])
+def test_the_status_is_a_number(status: Any, number: int) -> None:
+    """[K1] However the worker's class keeps it."""
+    assert json.loads(logged("/", status))["status"] == number
+
+
+def test_health_checks_are_not_logged() -> None:
+    """[K1] Nor is anything where the log is off."""
+    assert (logged("/healthz/live"), logged("/healthz/ready"), logged("/", log="off")) == ("", "", "")
