@@ -3293,6 +3293,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Deploy], dict[str
                 raise AnsweredError
 
         monkeypatch.setattr(module, "AnsibleModule", Ansible)
+        monkeypatch.setattr(module.os, "nice", lambda _: None)
         with pytest.raises(AnsweredError):
             module.main()
         return answers[-1]
