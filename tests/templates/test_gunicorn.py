@@ -139,11 +139,12 @@ sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging)
 scope, asked, said, cold = {}, [], [], []
 exec(sys.argv[1], scope)
 folder = pathlib.Path(os.environ["RUNTIME_DIRECTORY"])
+before = os.getpriority(os.PRIO_PROCESS, 0)
 cfg = types.SimpleNamespace(workers=2)
 log = types.SimpleNamespace(warning=lambda text, *words: said.append(text % words))
 
 def app(environ, start_response):
-    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) - before
     keys = ("REQUEST_METHOD", "PATH_INFO", "HTTP_HOST", "HTTP_X_FORWARDED_PROTO")
     asked.append([*(environ[key] for key in keys), nice])
     if environ["PATH_INFO"] == "/slow":
@@ -158,7 +159,7 @@ cold.append((folder / "cold").exists())
 for pid, wsgi in ((7, app), (8, app if len(sys.argv) < 3 else None)):
     scope["post_worker_init"](types.SimpleNamespace(pid=pid, wsgi=wsgi, cfg=cfg, log=log))
     cold.append((folder / "cold").exists())
-print(json.dumps({"asked": asked, "said": said, "cold": cold, "nice": os.getpriority(os.PRIO_PROCESS, 0)}), flush=True)
+print(json.dumps({"asked": asked, "said": said, "cold": cold, "nice": os.getpriority(os.PRIO_PROCESS, 0) - before}), flush=True)
 os._exit(0)
 """
 
