@@ -57,7 +57,9 @@ def test_rehearsal_is_private() -> None:
     unit = lines("app-rehearsal@.service.j2")
     start = next(line for line in unit if line.startswith("ExecStart="))
     assert "--workers 1" in start and "--bind unix:%t/demo-rehearsal/gunicorn.sock" in start
-    assert "Restart=no" in unit and not [line for line in unit if line.startswith("Sockets=")]
+    assert {"Restart=no", "KillSignal=SIGKILL", "SuccessExitStatus=SIGKILL"} <= {*unit} and not [
+        line for line in unit if line.startswith("Sockets=")
+    ]
 
 
 @pytest.mark.parametrize("template", ["app@.service.j2", "app-rehearsal@.service.j2", "app-process@.service.j2"])
