@@ -1,0 +1,78 @@
+"""What the role backup writes: the program reads it, and secrets stand in files of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from render import render, value
+from slipway_backup.config import Config
+from slipway_backup.offsite import Offsite, sftp_command
+from slipway_backup.rules import BackupError
+
+CANARY = "canary-0f1e2d3c4b5a"
+FOLDER = "etc/app"
+
+
+def test_the_program_reads_its_configuration() -> None:
+    """[D3] Every field, in its own type, also where -e gave text."""
+    text = render("backup", f"{FOLDER}/backup.json.j2", backup_proof="no", backup_jobs="4", backup_keep_count="2", backup_compression=9)
+    config = Config.parse(text)
+    assert (config.proof, config.jobs, config.keep_count, config.compression) == (False, 4, 2, "9")
+    assert config.proof_dir == Path("/var/lib/demo-proof") and config.user == config.database == "demo"
+
+
+@pytest.mark.parametrize("name", ["keep_days", "keep_count", "jobs"])
+def test_numbers_that_would_keep_nothing_are_refused(name: str) -> None:
+    """[D3] The program does not rely on the role."""
+    data = json.loads(render("backup", f"{FOLDER}/backup.json.j2"))
+    with pytest.raises(BackupError, match=f"{name} is 0: at least 1"):
+        Config.parse(json.dumps({**data, name: 0}))
+
+
+def test_the_program_reads_how_copies_are_made() -> None:
+    """[D3] SFTP with a key and a known server."""
+    text = render(
+        "backup",
+        f"{FOLDER}/backup-offsite.json.j2",
+        backup_offsite_repository="sftp:me@nas:/srv/x",
+        backup_offsite_ssh_key=CANARY,
+        backup_offsite_known_hosts="nas ssh-ed25519 AAAA",
+        backup_offsite_password=CANARY,
+        backup_offsite_options=["--limit-upload=1000"],
+    )
+    offsite = Offsite.parse(text)
+    assert offsite.options == ("--limit-upload=1000",) and offsite.environment == {} and offsite.check_days == 7
+    command = sftp_command(offsite.repository, offsite.ssh_key, offsite.known_hosts)
+    assert "-i /etc/demo/backup-offsite.key" in command and "UserKnownHostsFile=/etc/demo/backup-offsite.known_hosts" in command
+    assert CANARY not in text
+
+
+def test_keys_of_a_bucket_stand_in_a_file_of_their_own() -> None:
+    """[D3] A variable of the environment can be read in /proc; the operator's own variables join it."""
+    given = {
+        "backup_offsite_s3_key_id": "AKIA1",
+        "backup_offsite_s3_secret": CANARY,
+        "backup_offsite_environment": {"AWS_DEFAULT_REGION": "eu"},
+    }
+    text = render("backup", f"{FOLDER}/backup-offsite.json.j2", **given)
+    environment = Offsite.parse(text).environment
+    assert environment == {"AWS_DEFAULT_REGION": "eu", "AWS_SHARED_CREDENTIALS_FILE": "/etc/demo/backup-offsite.s3"}
+    assert CANARY not in text
+    lines = render("backup", f"{FOLDER}/backup-offsite.s3.j2", **given).splitlines()
+    assert lines[-3:] == ["[default]", "aws_access_key_id = AKIA1", f"aws_secret_access_key = {CANARY}"]
+
+
+def test_the_password_is_the_first_line() -> None:
+    """restic takes it without what follows."""
+    assert render("backup", f"{FOLDER}/backup-offsite.password.j2", backup_offsite_password=CANARY) == f"{CANARY}\n"
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
+    assert render("backup", f"{FOLDER}/backup-offsite.key.j2", backup_offsite_ssh_key=f"{key}\n\n") == f"{key}\n"
+
+
+def test_every_file_of_the_copies_has_its_template() -> None:
+    files = value("backup", "__backup_offsite_files")
+    assert len(files) == 5
+    for name in files:
+        assert render("backup", f"{FOLDER}/{name}.j2")
