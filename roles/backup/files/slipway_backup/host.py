@@ -240,7 +240,7 @@ def run(
     except OSError as error:
         raise MissingError(f"{name} could not be started: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise BackupError(f"{name} had not ended after {timeout:.0f} s and was stopped") from error
+        raise ProgramError(f"{name} had not ended after {timeout:.0f} s and was stopped", -1, "") from error
     if result.returncode not in accept:
         errors = result.stderr.decode(errors="replace")
         said = " / ".join(errors.strip().splitlines()[-5:])
