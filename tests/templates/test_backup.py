@@ -76,3 +76,40 @@ def test_every_file_of_the_copies_has_its_template() -> None:
     assert len(files) == 5
     for name in files:
         assert render("backup", f"{FOLDER}/{name}.j2")
+
+
+CLUSTER = {"version": "17", "cluster": "main", "port": "5432", "pgdata": "/var/lib/postgresql/17/main"}
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_pgbackrest_knows_the_cluster_and_what_to_keep() -> None:
+    """[D3] Without a password nothing is said of a cipher; the operator has the last word."""
+    plain = lines(render("backup", "etc/pgbackrest/conf.d/app.conf.j2", __backup_cluster=CLUSTER, app_name="my-app"))
+    assert plain[:4] == ["[my-app]", "pg1-path=/var/lib/postgresql/17/main", "pg1-port=5432", "pg1-socket-path=/run/postgresql"]
+    assert "repo1-retention-full=2" in plain and not any("cipher" in line for line in plain)
+    options = {"repo1-type": "s3", "repo1-storage-verify-tls": False, "process-max": 1}
+    ours = lines(
+        render(
+            "backup",
+            "etc/pgbackrest/conf.d/app.conf.j2",
+            __backup_cluster=CLUSTER,
+            backup_pgbackrest_cipher_pass=CANARY,
+            backup_pgbackrest_options=options,
+        )
+    )
+    assert ["repo1-cipher-type=aes-256-cbc", f"repo1-cipher-pass={CANARY}"] == [line for line in ours if "cipher" in line]
+    assert ours[-3:] == ["process-max=1", "repo1-storage-verify-tls=n", "repo1-type=s3"]
+
+
+def test_postgres_archives_within_the_minute() -> None:
+    """[D3] What is lost at most when the disk is."""
+    text = render("backup", "etc/postgresql/version/cluster/conf.d/slipway-backup.conf.j2", app_name="my-app")
+    assert lines(text) == [
+        "archive_mode = on",
+        "archive_command = 'pgbackrest --stanza=my-app archive-push %p'",
+        "archive_timeout = 60",
+    ]
+    assert "slipway:backup" in text

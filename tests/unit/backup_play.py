@@ -47,6 +47,7 @@ PSQL = r"""#!/bin/sh
 echo "$PGOPTIONS $*" >> "$PLAY/asked"
 rows="$PLAY/rows"
 case "$*" in *_restore*|*"$PLAY/proof"*) rows="$PLAY/restored_rows" ;; esac
+case "$*" in *"$PLAY/proof"*) test ! -s "$PLAY/hole" || { echo "no answer" >&2; exit 2; } ;; esac
 case "$*" in
 *--command*) ;;
 *)
@@ -64,7 +65,10 @@ echo "$query" >> "$PLAY/queries"
 case "$query" in
 *"SHOW data_directory"*) echo "$PLAY" ;;
 *pg_encoding_to_char*) cat "$PLAY/shape" ;;
-*"SELECT pg_database_size"*) echo 1000 ;;
+*"SELECT pg_database_size"*|*"sum(pg_database_size"*) echo 1000 ;;
+*"SHOW server_version"*) echo "17.6 (Debian 17.6-0+deb13u1)" ;;
+*pg_walfile_name*) echo 000000010000000000000007 ;;
+*pg_stat_archiver*) cat "$PLAY/archiver" ;;
 *"count(*)"*) cat "$PLAY/tables" ;;
 *"FROM pg_tables"*) echo public.alembic_version ;;
 *"SELECT version_num"*) cat "$PLAY/revision" ;;
@@ -105,12 +109,31 @@ for word; do case "$word" in --pgdata=*) mkdir -p "${word#--pgdata=}" ;; esac; d
 """
 POSTGRES = """#!/bin/sh
 echo "$*" >> "$PLAY/servers"
+test ! -s "$PLAY/broken" || { cat "$PLAY/broken"; rm "$PLAY/broken"; exit 1; }
 exec sleep 60
 """
 AMCHECK = """#!/bin/sh
 echo "$*" >> "$PLAY/amchecks"
 cat "$PLAY/amcheck" >&2
 test ! -s "$PLAY/amcheck"
+"""
+#: The copies are lines of $PLAY/copies: type and the time they ended.
+PGBACKREST = """#!/bin/sh
+echo "$*" >> "$PLAY/pgbackrest.log"
+cat "$PLAY/pgbackrest" >&2
+test ! -s "$PLAY/pgbackrest" || exit 31
+case "$*" in
+*info*)
+  printf '[{"name": "demo", "backup": ['
+  n=0; while read -r type stop; do
+    test "$n" = 0 || printf ', '; n=$((n + 1))
+    printf '{"label": "copy-%s", "type": "%s", "error": false, "timestamp": {"start": %s, "stop": %s}}' "$n" "$type" "$stop" "$stop"
+  done < "$PLAY/copies"
+  echo ']}]' ;;
+*" backup --type=full"*) echo "full $(date +%s)" >> "$PLAY/copies" ;;
+*" backup --type=incr"*) echo "incr $(date +%s)" >> "$PLAY/copies" ;;
+*restore*) cat "$PLAY/hole" > "$PLAY/broken" ;;
+esac
 """
 RESTIC = """#!{python} -SE
 import json, os, pathlib, shutil, sys
@@ -170,14 +193,35 @@ class Play:
         for folder in (self.backups, self.shared, root / "bin", self.databases / "demo", programs):
             folder.mkdir(parents=True)
         (self.shared / "upload.txt").write_text("hello")
-        tools = {"psql": PSQL, "pg_dump": PG_DUMP, "pg_restore": PG_RESTORE, "restic": RESTIC.replace("{python}", sys.executable)}
+        tools = {
+            "psql": PSQL,
+            "pg_dump": PG_DUMP,
+            "pg_restore": PG_RESTORE,
+            "pgbackrest": PGBACKREST,
+            "restic": RESTIC.replace("{python}", sys.executable),
+        }
         servers = {"initdb": INITDB, "postgres": POSTGRES, "pg_amcheck": AMCHECK, "pg_ctl": "#!/bin/sh\n"}
         for where, programs_ in ((root / "bin", tools), (programs, servers)):
             for tool, text in programs_.items():
                 (where / tool).write_text(text)
                 (where / tool).chmod(0o755)
-        for empty in ("rename", "pg_dump", "pg_restore", "truncated", "queries", "restores", "amcheck", "restic", "properties", "asked"):
+        for empty in (
+            "rename",
+            "pg_dump",
+            "pg_restore",
+            "truncated",
+            "queries",
+            "restores",
+            "amcheck",
+            "restic",
+            "properties",
+            "asked",
+            "pgbackrest",
+            "copies",
+            "hole",
+        ):
             self.say(empty, "")
+        self.say("archiver", "000000010000000000000009|\n")
         self.say("tables", "2\n")
         self.say("rows", ROWS)
         self.say("restored_rows", ROWS)
@@ -194,6 +238,8 @@ class Play:
             "backup_dir": str(self.backups),
             "compression": "auto",
             "database": "demo",
+            "engine": "dump",
+            "full_days": 7,
             "jobs": 2,
             "keep_count": 1,
             "keep_days": 14,

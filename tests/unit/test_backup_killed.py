@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def play_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     # A second between two names would be waited for at each of a hundred kills.
     counter = iter(range(10**6))
     start = host.utc_now()
-    monkeypatch.setattr(host, "utc_now", lambda: start + rules.timedelta(seconds=next(counter)))
+    monkeypatch.setattr(host, "utc_now", lambda: start + timedelta(seconds=next(counter)))
     return made
 
 

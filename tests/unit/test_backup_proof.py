@@ -115,7 +115,7 @@ def test_what_is_not_the_backups_fault_is_not_held_against_it(play: Play, troubl
         def stopped(*_: object) -> None:
             raise host.StoppedError("stopped by signal SIGTERM")
 
-        monkeypatch.setattr(proof, "_check_pages", stopped)
+        monkeypatch.setattr(proof, "check_pages", stopped)
     assert play.run("verify") == 1
     assert result(play, name)["good"] is True and not (play.root / "proof").exists()
     assert play.status()["last_failure"]["step"] == "verify"

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from slipway_backup import host
 from slipway_backup.config import Config
 from slipway_backup.offsite import Copies, Offsite
+from slipway_backup.pitr import Pitr
 from slipway_backup.proof import Proof
 from slipway_backup.restore import Restore
 from slipway_backup.rules import BackupError, human
@@ -75,14 +76,17 @@ def troubles(status: Mapping[str, Any], now: datetime, expected: Sequence[str]) 
     """What is overdue, of ``expected`` steps, and which failure nothing has made good since."""
     found = []
     limit = now - timedelta(hours=OVERDUE)
-    at = {key: datetime.fromisoformat(entry.get("at") or entry.get("taken_at")) for key, entry in status.items()}
+    stamps = {key: entry.get("at") or entry.get("taken_at") for key, entry in status.items()}
+    at = {key: datetime.fromisoformat(stamp) for key, stamp in stamps.items() if stamp}
     for step in expected:
         if step not in at:
             found.append(f"{step.removeprefix('last_')}: never")
         elif at[step] < limit:
             found.append(f"{step.removeprefix('last_')}: {at[step].isoformat()}, more than {OVERDUE} hours ago")
     failure = status.get("last_failure")
-    mends = {"create": "last_success", "verify": "last_verified", "offsite": "last_offsite"}.get((failure or {}).get("step", ""))
+    mends = {"create": "last_success", "verify": "last_verified", "offsite": "last_offsite", "pitr": "last_pitr"}.get(
+        (failure or {}).get("step", "")
+    )
     if failure and mends and at["last_failure"] > at.get(mends, datetime.min.replace(tzinfo=now.tzinfo)):
         found.append(f"{failure['step']} failed at {failure['at']}: {failure['reason']}")
     return found
@@ -109,6 +113,9 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("kept", help="the databases that restores have put aside")
     verbs.add_parser("drop", help="drop a database of `kept`").add_argument("name")
     verbs.add_parser("undo", help="let a database of `kept` be the live one again").add_argument("name")
+    recover = verbs.add_parser("recover", help="make a backup of how the database was at a moment; then restore it")
+    recover.add_argument("until", help="2026-11-20 07:00:00, in UTC; or with a zone, as in 2026-11-20 08:00:00+01:00")
+    verbs.add_parser("pitr", help="copy the cluster, what changed of it, or all of it when that is due")
     verbs.add_parser("offsite", help="copy elsewhere what is not there yet")
     verbs.add_parser("offsite-list", help="the copies elsewhere")
     verbs.add_parser("fetch", help="bring a copy back to this host").add_argument("name", help="a name of `offsite-list`, or latest")
@@ -132,6 +139,11 @@ class Program:
     def _has_offsite(self) -> bool:
         return bool(self.options.config.with_name("backup-offsite.json").exists())
 
+    def _pitr(self) -> Pitr:
+        if self.backups.config.engine != "pgbackrest":
+            raise BackupError("without backup_engine: pgbackrest no moment but those of `list` can be brought back")
+        return Pitr(self.backups)
+
     def create(self) -> Result:
         """Take a backup."""
         manifest = self.backups.create(self.options.label, self.options.database_only)
@@ -143,6 +155,8 @@ class Program:
         steps: dict[str, Callable[[], Any]] = {"tidy": Restore(self.backups).tidy, "create": self.backups.create}
         if self.backups.config.proof:
             steps["verify"] = Proof(self.backups).prove
+        if self.backups.config.engine == "pgbackrest":
+            steps["pitr"] = lambda: self._pitr().copy()
         if self._has_offsite():
             steps["offsite"] = lambda: self._copies().copy()
         # What has just been proven may replace an older one.
@@ -195,6 +209,16 @@ class Program:
         result = Restore(self.backups).undo(self.options.name)
         return result, f"{result['was']} is {result['database']} again; what was live is kept as {result['kept_as']}"
 
+    def recover(self) -> Result:
+        """A moment as a backup."""
+        manifest = self._pitr().recover(self.options.until)
+        return manifest, f"{manifest['name']} is how the database was at {manifest['until']}; to restore it: restore {manifest['name']}"
+
+    def pitr(self) -> Result:
+        """Copy the cluster."""
+        result = self._pitr().copy()
+        return result, f"{result['label']} ({result['type']})"
+
     def offsite(self) -> Result:
         """Copy elsewhere."""
         result = self._copies().copy()
@@ -222,6 +246,7 @@ class Program:
         """Whether somebody has to do something."""
         expected = ["last_success", *(["last_verified"] if self.backups.config.proof else [])]
         expected += ["last_offsite"] if self._has_offsite() else []
+        expected += ["last_pitr"] if self.backups.config.engine == "pgbackrest" else []
         if found := troubles(self.backups.status(), host.utc_now(), expected):
             raise BackupError("; ".join(found))
         return self.backups.status(), "All is well."

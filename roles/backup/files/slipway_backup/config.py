@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .rules import BackupError
 
+ENGINES = ("dump", "pgbackrest")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -30,6 +32,8 @@ class Config:
     compression: str
     proof: bool
     proof_dir: Path
+    engine: str
+    full_days: int
 
     @classmethod
     def parse(cls, text: str) -> Config:
@@ -54,9 +58,13 @@ class Config:
                 compression=str(data["compression"]),
                 proof=bool(data["proof"]),
                 proof_dir=Path(data["proof_dir"]),
+                engine=str(data["engine"]),
+                full_days=int(data["full_days"]),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise BackupError(f"the configuration is not usable: {type(error).__name__}: {error}") from error
+        if config.engine not in ENGINES:
+            raise BackupError(f"engine is {config.engine!r}: one of {', '.join(ENGINES)}")
         for name, value in (("keep_days", config.keep_days), ("keep_count", config.keep_count), ("jobs", config.jobs)):
             if value < 1:
                 raise BackupError(f"{name} is {value}: at least 1")

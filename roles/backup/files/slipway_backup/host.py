@@ -13,7 +13,7 @@ import sys
 import syslog
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +36,14 @@ class StoppedError(BackupError):
 
 class MissingError(BackupError):
     """A program that is not there says nothing of what it was to look at, either."""
+
+
+class RoomError(BackupError):
+    """Nor does a disk that is too full for what was to be done."""
+
+
+#: What keeps a run from its work without saying anything of the backup it worked on.
+CIRCUMSTANCES = (StoppedError, MissingError, RoomError)
 
 
 class ProgramError(BackupError):
@@ -296,8 +304,14 @@ class Talk:
 
 
 @contextlib.contextmanager
-def serving(argv: Sequence[str], log: Path, *, user: str = "", wait: float = 60) -> Iterator[None]:
-    """A server for the time of a block. SIGINT ends it, and so does our death."""
+def serving(argv: Sequence[str], log: Path, *, user: str = "", wait: float = 60) -> Iterator[Callable[[], str]]:
+    """A server for the time of a block; what it said last, once it has ended by itself. SIGINT ends it, and so does our death."""
+
+    def last_words() -> str:
+        if process.poll() is None:
+            return ""
+        return " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]) or "without a word"
+
     with log.open("wb") as output:
         process = subprocess.Popen(
             _mortal(argv, "INT"),
@@ -309,7 +323,7 @@ def serving(argv: Sequence[str], log: Path, *, user: str = "", wait: float = 60)
             **_identity(user),
         )
     try:
-        yield
+        yield last_words
     finally:
         process.send_signal(2)
         try:
@@ -319,14 +333,16 @@ def serving(argv: Sequence[str], log: Path, *, user: str = "", wait: float = 60)
             process.wait()
 
 
-def wait_until(ready: Any, seconds: float, what: str) -> None:
-    """Ask ``ready`` until it says yes; an error that carries its last no when it does not in time."""
+def wait_until(ready: Callable[[], object], seconds: float, what: str, last_words: Callable[[], str]) -> None:
+    """Ask ``ready`` until it says yes; an error with the reason when it does not in time, or when ``what`` has ended."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             ready()
             return
         except BackupError as error:
+            if said := last_words():
+                raise BackupError(f"{what} ended: {said}") from error
             if time.monotonic() > deadline:
                 raise BackupError(f"{what} did not come up within {seconds:.0f} s: {error}") from error
         time.sleep(0.2)

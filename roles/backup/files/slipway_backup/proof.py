@@ -48,7 +48,7 @@ def judging() -> Iterator[None]:
     """What fails in the block speaks against the backup; a full disk or a missing program, elsewhere, does not."""
     try:
         yield
-    except (host.StoppedError, host.MissingError):
+    except host.CIRCUMSTANCES:
         raise
     except BackupError as error:
         raise DamagedError(str(error)) from error
@@ -107,7 +107,7 @@ class Proof:
                 server.fill(database, path / DUMP, server.read_dump(path / DUMP, "--list"), self.config.user)
                 took = time.monotonic() - started
                 rows = self.backups.check_restored(server, database, manifest)
-                _check_pages(programs, server, database)
+                check_pages(programs, server, database)
         return {"restore_seconds": round(took, 1), "tables": manifest["tables"], "rows": rows}
 
     # --- the cluster ---
@@ -117,7 +117,7 @@ class Proof:
         found = sorted(int(path.parents[1].name) for path in PROGRAMS.glob("*/bin/initdb") if path.parents[1].name.isdigit())
         fit = [there for there in found if there >= version]
         if not fit:
-            raise BackupError(
+            raise host.MissingError(
                 f"no PostgreSQL server {version} is installed to restore into ({PROGRAMS}: {', '.join(map(str, found)) or 'none'});"
                 f" apt install postgresql-{version}, or backup_proof: false"
             )
@@ -137,27 +137,41 @@ class Proof:
     @contextlib.contextmanager
     def cluster(self, programs: Path, size: int) -> Iterator[Server]:
         """An empty cluster with room for a database of ``size`` bytes, for the time of a block."""
-        place, admin = self.config.proof_dir, self.config.admin
-        self.clean(programs)
+        admin = self.config.admin
         # The data, its indexes and the log of writing them.
-        self.backups.check_room(place, size * 3 // 2)
-        host.make_folder(place, admin)
-        try:
+        with self.place(programs, size * 3 // 2) as place:
             command = [*host.IDLE, str(programs / "initdb"), f"--pgdata={place / 'data'}", f"--username={admin}", "--no-sync"]
             host.run([*command, "--encoding=UTF8", "--no-locale", "--auth-local=peer", "--auth-host=reject"], user=admin)
-            settings = {**SETTINGS, "unix_socket_directories": str(place)}
-            options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-            server = Server(str(place), admin, self.config.jobs, host.IDLE)
-            log = place / "log"
-            with host.serving([*host.IDLE, str(programs / "postgres"), "-D", str(place / "data"), *options], log, user=admin):
-                host.wait_until(lambda: server.sql("SELECT 1"), START_WAIT, "the throw-away cluster")
+            with self.serving(programs, place, START_WAIT) as server:
                 yield server
+
+    @contextlib.contextmanager
+    def place(self, programs: Path, size: int) -> Iterator[Path]:
+        """A folder of PostgreSQL's with ``size`` bytes of room, for the time of a block."""
+        place = self.config.proof_dir
+        self.clean(programs)
+        self.backups.check_room(place, size)
+        host.make_folder(place, self.config.admin)
+        try:
+            yield place
         finally:
             with contextlib.suppress(OSError):
                 host.remove(place)
 
+    @contextlib.contextmanager
+    def serving(self, programs: Path, place: Path, patience: float, **settings: str) -> Iterator[Server]:
+        """The server of the cluster in ``place``, once it answers, for the time of a block."""
+        admin = self.config.admin
+        chosen = {**SETTINGS, "unix_socket_directories": str(place), **settings}
+        options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
+        server = Server(str(place), admin, self.config.jobs, host.IDLE)
+        command = [*host.IDLE, str(programs / "postgres"), "-D", str(place / "data"), *options]
+        with host.serving(command, place / "log", user=admin) as last_words:
+            host.wait_until(lambda: server.sql("SELECT 1"), patience, "the throw-away cluster", last_words)
+            yield server
 
-def _check_pages(programs: Path, server: Server, database: str) -> None:
+
+def check_pages(programs: Path, server: Server, database: str) -> None:
     """Each table's pages and each index against its table, in the cluster that is about to be thrown away."""
     command = [*server.priority, str(programs / "pg_amcheck"), "--install-missing", "--heapallindexed", f"--jobs={server.jobs}"]
     host.run([*command, "--host", server.socket_dir, f"--database={database}"], user=server.admin)

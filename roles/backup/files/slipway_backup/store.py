@@ -139,7 +139,12 @@ class Backups:
             self._prune()
         return manifest
 
-    def _create(self, label: str, database_only: bool) -> dict[str, Any]:
+    def create_from(self, source: Server, label: str) -> dict[str, Any]:
+        """Take a backup of the database as another server has it."""
+        with self.locked(), self.noting("recover"):
+            return self._create(label, True, source)
+
+    def _create(self, label: str, database_only: bool, source: Server | None = None) -> dict[str, Any]:
         started = time.monotonic()
         self._clean()
         name = backup_name(host.utc_now(), label)
@@ -155,7 +160,7 @@ class Backups:
         partial = self.folder / f"{host.PARTIAL}{name}"
         host.make_folder(partial)
         try:
-            content = self._dump(partial / DUMP, int(before[-1]["tables"]) if before else 0)
+            content = self._dump(source or self.database, partial / DUMP, int(before[-1]["tables"]) if before else 0)
             self._archive(partial / FILES, paths)
             files = host.checksums(partial)
             manifest = sealed(
@@ -197,31 +202,31 @@ class Backups:
         """Stop before a disk is full: the database may live on it, too."""
         free, needed = host.free_space(place), wanted + self.config.reserve_mb * host.CHUNK
         if free < needed:
-            raise BackupError(
+            raise host.RoomError(
                 f"{human(free)} free at {place}, {human(needed)} wanted (reserve {self.config.reserve_mb} MiB):"
                 f" free some, {advice}or lower backup_reserve_mb"
             )
 
-    def _dump(self, target: Path, tables_before: int) -> dict[str, Any]:
+    def _dump(self, server: Server, target: Path, tables_before: int) -> dict[str, Any]:
         """Write the dump and read it back; what it holds."""
         database = self.config.database
-        with self.database.snapshot(database) as moment:
+        with server.snapshot(database) as moment:
             moment.begin_count()
-            compressed = self.database.dump(database, target, moment, self.config.compression)
+            compressed = server.dump(database, target, moment, self.config.compression)
             rows = moment.counts()
-        listing = self.database.read_dump(target, "--list")
+        listing = server.read_dump(target, "--list")
         # The table of contents comes first: only reading to the end finds a dump that was cut short.
-        self.database.read_dump(target, "--file=/dev/null")
+        server.read_dump(target, "--file=/dev/null")
         tables = table_count(listing)
         if reason := refusal(tables, len(rows), tables_before):
             raise BackupError(f"empty dump refused: {reason}")
         return {
             "database": database,
             "compression": compressed,
-            "schema_revisions": self.database.revisions_of(target),
+            "schema_revisions": server.revisions_of(target),
             "tables": tables,
             "rows": rows,
-            **self.database.shape(database),
+            **server.shape(database),
         }
 
     def _archive(self, target: Path, paths: Sequence[str]) -> None:
