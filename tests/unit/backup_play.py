@@ -342,9 +342,9 @@ class Play:
 
         return wrapped
 
-    def killed_anywhere(self, *arguments: str, fresh: Callable[[], None]) -> Iterator[str]:
+    def killed_anywhere(self, *arguments: str, fresh: Callable[[], None], step: int = 1) -> Iterator[str]:
         """The same run from the same start again and again, killed after its first effect, its second … until it comes to its end."""
-        for lives in itertools.count(1):
+        for lives in itertools.count(1, step):
             fresh()
             self.did, self.lives = [], lives
             try:

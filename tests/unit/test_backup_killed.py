@@ -82,9 +82,9 @@ def test_a_backup_that_is_killed_anywhere(play: Play, start: Callable[[], None])
 
 
 def test_a_night_that_is_killed_anywhere(play: Play, start: Callable[[], None]) -> None:
-    """[D3] Restore and copy elsewhere among them."""
+    """[D3] One step after the other; each of them is killed after everything it does by a test of its own."""
     play.copies_elsewhere(keep_days=10**5)
-    for when in play.killed_anywhere("nightly", fresh=start):
+    for when in play.killed_anywhere("nightly", fresh=start, step=4):
         if GOOD in play.complete():
             last_good_is_intact(play)
         else:
@@ -113,6 +113,34 @@ def test_a_proof_that_is_killed_anywhere_says_nothing_wrong(play: Play, start: C
         assert not proof.exists() or json.loads(proof.read_text())["good"] is True, when
         assert play.run("verify") == 0, when
         assert not (play.root / "proof").exists() and json.loads(proof.read_text())["good"] is True, when
+
+
+def test_a_copy_that_is_killed_anywhere_is_made_by_the_next_run(play: Play, start: Callable[[], None]) -> None:
+    """[D3] All that is here is there, known as proven, and once."""
+    play.copies_elsewhere(keep_days=10**5)
+    for when in play.killed_anywhere("offsite", fresh=start):
+        last_good_is_intact(play)
+        assert play.run("offsite") == 0, when
+        metas = [json.loads(path.read_text()) for path in play.repository.glob("snapshots/*/meta")]
+        assert sorted(tag for meta in metas for tag in meta["tags"] if rules.taken_at(tag)) == [OLDER, GOOD], when
+        assert all("proven" in meta["tags"] for meta in metas), when
+
+
+def test_a_copy_of_the_cluster_that_is_killed_anywhere(play: Play, start: Callable[[], None]) -> None:
+    """[D3] Nothing is let go before a proof; the next run finishes, and the throw-away cluster is gone."""
+    play.settings["engine"] = "pgbackrest"
+
+    def copied() -> None:
+        start()
+        play.say("copies", "full 1000000000\n")
+        play.say("pgbackrest.log", "")
+
+    for when in play.killed_anywhere("pitr", fresh=copied):
+        log = play.said("pgbackrest.log")
+        assert " expire" not in log or "--type=name" in log, when
+        assert play.run("pitr") == 0, when
+        assert not (play.root / "proof").exists(), when
+        last_good_is_intact(play)
 
 
 def test_a_restore_that_is_killed_anywhere_leaves_a_live_database(play: Play, start: Callable[[], None]) -> None:
