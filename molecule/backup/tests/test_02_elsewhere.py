@@ -11,7 +11,7 @@ from nights import PROGRAM, Keep
 
 FOLDER = "/mnt/elsewhere/demo"
 BUCKET = "s3:https://acme:9000/copies"
-CANARIES = ("canary-5e6f", "canary-7a8b")
+CANARIES = ("canary-5e6f", "canary-7a8b", "canary-9c0d")
 
 
 @pytest.fixture
@@ -118,5 +118,7 @@ def test_no_secret_can_be_read_by_others(keep: Keep) -> None:
         places = "/root/seen /root/said /var/log"
         assert keep.host.run(f"grep -rl {canary} {places}").stdout == "", canary
         assert canary not in must(keep.host, "journalctl --no-pager -b")
-        open_files = must(keep.host, f"grep -rl {canary} /etc/demo | xargs -r stat -c '%U %a %n'")
-        assert all(line.startswith("root 600 ") for line in open_files.splitlines()) and open_files, open_files
+        open_files = must(keep.host, f"grep -rl {canary} /etc/demo /etc/pgbackrest | xargs -r stat -c '%U %a %n'")
+        assert all(line.startswith(("root 600 ", "root 640 /etc/pgbackrest/")) for line in open_files.splitlines()) and open_files, (
+            open_files
+        )
