@@ -171,7 +171,7 @@ elif verb == "restore":
     shutil.copytree(repo / "snapshots" / rest[0] / "data", rest[rest.index("--target") + 1], dirs_exist_ok=True)
 elif verb == "check" and (repo / "broken").exists():
     end(1, "Pack ID does not match" + chr(10) + "restic repair packs " + (repo / "broken").read_text())
-elif verb == "repair": (repo / "broken").unlink()
+elif verb == "repair": (repo / "broken").unlink(); pathlib.Path("pack-" + rest[1]).write_text("broken")
 """
 
 

@@ -202,6 +202,7 @@ def test_a_flipped_byte_in_the_repository_is_found_and_repaired_by_the_next_run(
     assert sorted(elsewhere(play)) == play.complete() and len(list(play.repository.glob("snapshots/*"))) == 3, "doubles stayed"
     assert play.run("nightly") == 0
     assert play.said("restic.log").count(" repair ") == 1
+    assert not (Path("/") / f"pack-{PACK}").exists(), "restic has left what it took out"
 
 
 def test_each_part_of_the_data_is_read_in_turn(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:

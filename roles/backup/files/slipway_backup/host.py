@@ -227,6 +227,7 @@ def run(
     accept: tuple[int, ...] = (0,),
     pass_fds: Sequence[int] = (),
     timeout: float | None = None,
+    folder: str = "/",
 ) -> str:
     """Run a program (as ``user``, when one is named); its output, or an error that carries what it said."""
     name = next(word for word in argv if word not in IDLE)
@@ -238,7 +239,7 @@ def run(
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
             stdout=stdout if stdout is not None else subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd="/",
+            cwd=folder,
             env=_environment(environment or {}),
             check=False,
             pass_fds=pass_fds,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shlex
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -110,7 +111,7 @@ class Copies:
         """Keep copies of ``backups`` at ``offsite``."""
         self.backups, self.offsite, self.log = backups, offsite, backups.log
 
-    def _restic(self, *words: str, timeout: float | None = None) -> str:
+    def _restic(self, *words: str, timeout: float | None = None, folder: str = "/") -> str:
         offsite = self.offsite
         # The password by file: a variable of the environment can be read in /proc, an argument by everybody.
         command = ["restic", "--repo", offsite.repository, "--password-file", str(offsite.password_file)]
@@ -118,7 +119,7 @@ class Copies:
         ssh = sftp_command(offsite.repository, offsite.ssh_key, offsite.known_hosts)
         command += ["--option", f"sftp.command={ssh}"] if ssh else []
         try:
-            return host.run([*command, *offsite.options, *words], environment=offsite.environment, timeout=timeout)
+            return host.run([*command, *offsite.options, *words], environment=offsite.environment, timeout=timeout, folder=folder)
         except host.ProgramError as error:
             if WRONG_PASSWORD in error.output:
                 raise BackupError(
@@ -271,8 +272,9 @@ class Copies:
         if not packs:
             return False
         self.log.info(f"offsite: repair {len(packs)} damaged packs")
-        # Those that it takes out it writes into the folder it works in as well.
-        self._restic("repair", "packs", *packs)
+        # What it takes out it leaves in the folder that it works in.
+        with tempfile.TemporaryDirectory(prefix="slipway-") as scratch:
+            self._restic("repair", "packs", *packs, folder=scratch)
         return True
 
     def _expire(self) -> list[str]:
