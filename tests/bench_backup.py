@@ -62,7 +62,15 @@ class Bench:
             **{"admin": USER, "app": DATABASE, "compression": "auto", "database": DATABASE, "jobs": self.jobs, "keep_count": 1},
             **{"backup_dir": str(self.folder / "backups"), "keep_days": 1, "log_file": str(self.folder / "log"), "paths": []},
             **{"proof": True, "proof_dir": f"/var/tmp/{DATABASE}-proof", "proxy_group": "www-data", "reserve_mb": 0},
-            **{"engine": "dump", "full_days": 7, "shared": "/nowhere", "socket_dir": self.socket, "user": USER},
+            **{
+                "engine": "dump",
+                "full_days": 7,
+                "role": USER,
+                "service": "",
+                "shared": "/nowhere",
+                "socket_dir": self.socket,
+                "user": USER,
+            },
         }
         (self.folder / "backup.json").write_text(json.dumps(settings))
         self.as_postgres("dropdb", "--if-exists", "--host", self.socket, DATABASE)

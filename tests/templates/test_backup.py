@@ -113,3 +113,21 @@ def test_postgres_archives_within_the_minute() -> None:
         "archive_timeout = 60",
     ]
     assert "slipway:backup" in text
+
+
+def test_the_database_of_another_host_is_reached_as_its_url_says() -> None:
+    """[D3] The password stands in root's file alone, and is what the URL's escapes stand for."""
+    url = f"postgresql://blog_1:{CANARY}%2F%40@db.example.com:6432/blog?sslmode=verify-full&sslrootcert=/etc/ssl/x.crt"
+    text = render("backup", f"{FOLDER}/backup.json.j2", app_database_url=url)
+    config = Config.parse(text)
+    assert (config.database, config.role, config.user) == ("blog", "blog_1", "demo")
+    assert config.service == Path("/etc/demo/backup-database.service") and CANARY not in text
+    assert lines(render("backup", f"{FOLDER}/backup-database.service.j2", app_database_url=url)) == [
+        *("[slipway]", "host=db.example.com", "port=6432", "user=blog_1", f"password={CANARY}/@"),
+        *("sslmode=verify-full", "sslrootcert=/etc/ssl/x.crt"),
+    ]
+
+
+def test_the_database_of_this_host_needs_no_password() -> None:
+    config = Config.parse(render("backup", f"{FOLDER}/backup.json.j2"))
+    assert config.service is None and (config.database, config.role) == ("demo", "demo")

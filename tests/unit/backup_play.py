@@ -249,6 +249,8 @@ class Play:
             "proof_dir": str(root / "proof"),
             "proxy_group": "www-data",
             "reserve_mb": 1,
+            "role": me,
+            "service": "",
             "shared": str(self.shared),
             "socket_dir": "/run/postgresql",
             "user": me,

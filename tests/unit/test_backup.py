@@ -614,3 +614,17 @@ def test_what_is_overdue_is_told(play: Play, capsys: pytest.CaptureFixture[str])
     late = NOW + timedelta(days=9000)
     found = backup.troubles(play.status(), late, ["last_success", "last_verified", "last_offsite"])
     assert [line.split(":")[0] for line in found] == ["success", "verified", "offsite"]
+
+
+def test_the_database_of_another_host_is_asked_over_the_network(play: Play) -> None:
+    """[D3] As its service file says, by root: no superuser, no socket; the proof is a cluster of this host all the same."""
+    play.settings.update(service="/etc/demo/backup-database.service", role="blog_1")
+    assert play.run("nightly") == 0
+    live = [line for line in play.said("asked").splitlines() if str(play.root / "proof") not in line]
+    assert len(live) > 2 and all("--dbname service=slipway dbname='" in line and "--host" not in line for line in live)
+    (dump,) = play.said("dumps").splitlines()
+    assert "--dbname service=slipway dbname='demo'" in dump and "--host" not in dump
+    assert play.run("restore", "latest") == 0 and len(play.there()) == 2
+    assert 'CREATE DATABASE "demo_restore" OWNER "blog_1"' in play.said("queries") and "--role=blog_1" in play.said("restores")
+    assert "data_directory" not in play.said("queries")
+    assert rules.conninfo("it's\\x") == "'it\\'s\\\\x'"

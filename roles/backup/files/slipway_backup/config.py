@@ -17,10 +17,12 @@ class Config:
 
     app: str
     user: str
+    role: str
     proxy_group: str
     database: str
     admin: str
     socket_dir: str
+    service: Path | None
     backup_dir: Path
     log_file: Path
     shared: Path
@@ -43,10 +45,12 @@ class Config:
             config = cls(
                 app=str(data["app"]),
                 user=str(data["user"]),
+                role=str(data["role"]),
                 proxy_group=str(data["proxy_group"]),
                 database=str(data["database"]),
                 admin=str(data["admin"]),
                 socket_dir=str(data["socket_dir"]),
+                service=Path(data["service"]) if data["service"] else None,
                 backup_dir=Path(data["backup_dir"]),
                 log_file=Path(data["log_file"]),
                 shared=Path(data["shared"]),

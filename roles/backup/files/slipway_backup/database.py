@@ -14,6 +14,7 @@ from . import host
 from .rules import (
     BackupError,
     compression,
+    conninfo,
     copied_rows,
     counted,
     extensions,
@@ -26,6 +27,8 @@ from .rules import (
 )
 
 SWAP_ATTEMPTS = 5
+#: What the server of another host is called in the service file.
+SERVICE = "slipway"
 #: Seconds to wait for a table that somebody has locked. A backup that waits forever is one that nobody hears of.
 LOCK_WAIT = 60
 #: A superuser in a database that an app may write to: only the system's own functions, and no limit made for the app's sessions.
@@ -80,20 +83,30 @@ class Snapshot:
 
 
 class Server:
-    """A server that is reached in ``socket_dir`` as its superuser ``admin``."""
+    """A server: reached in ``socket_dir`` as its superuser ``admin``, or elsewhere as libpq's ``service`` file says."""
 
-    def __init__(self, socket_dir: str, admin: str, jobs: int = 1, priority: Sequence[str] = ()) -> None:
+    def __init__(self, socket_dir: str, admin: str, jobs: int = 1, priority: Sequence[str] = (), service: Path | None = None) -> None:
         """Talk to the server there, with ``jobs`` sessions at a time where that helps."""
-        self.socket_dir, self.admin, self.jobs, self.priority = socket_dir, admin, jobs, tuple(priority)
+        self.socket_dir, self.jobs, self.priority, self.service = socket_dir, jobs, tuple(priority), service
+        # The password of another host's server is for root's eyes only.
+        self.admin = "" if service else admin
+
+    def _where(self, database: str) -> list[str]:
+        if self.service:
+            return ["--dbname", f"service={SERVICE} dbname={conninfo(database)}"]
+        return ["--host", self.socket_dir, "--dbname", database]
+
+    def _environment(self, options: str) -> dict[str, str]:
+        return {"PGOPTIONS": options, **({"PGSERVICEFILE": str(self.service)} if self.service else {})}
 
     def _psql(self, database: str) -> list[str]:
         options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]
-        return [*self.priority, "psql", *options, "--host", self.socket_dir, "--dbname", database]
+        return [*self.priority, "psql", *options, *self._where(database)]
 
     def sql(self, query: str, database: str = "postgres", options: str = OPTIONS) -> str:
         """Run ``query`` (several statements are one transaction); rows as lines, columns parted by ``|``."""
         command = [*self._psql(database), "--command", query]
-        return host.run(command, user=self.admin, environment={"PGOPTIONS": options}).strip()
+        return host.run(command, user=self.admin, environment=self._environment(options)).strip()
 
     def exists(self, database: str) -> bool:
         """Whether there is such a database."""
@@ -130,7 +143,7 @@ class Server:
     @contextlib.contextmanager
     def snapshot(self, database: str) -> Iterator[Snapshot]:
         """One moment of ``database``, for the time of a block."""
-        with host.talking(self._psql(database), user=self.admin, environment={"PGOPTIONS": OPTIONS}) as talk:
+        with host.talking(self._psql(database), user=self.admin, environment=self._environment(OPTIONS)) as talk:
             talk.say("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;")
             talk.say("SELECT pg_export_snapshot();")
             yield Snapshot(talk.hear(), talk)
@@ -142,9 +155,9 @@ class Server:
         # The folders above are root's alone: the descriptor leads past them. What is in the folder is synced later, by root.
         with host.opened(target) as (descriptor, path):
             command = ["pg_dump", "--format=directory", f"--jobs={self.jobs}", f"--compress={compress}", "--no-sync"]
-            command += [f"--file={path}", f"--snapshot={moment.identity}", "--host", self.socket_dir, "--dbname", database]
+            command += [f"--file={path}", f"--snapshot={moment.identity}", *self._where(database)]
             command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
-            host.run(command, user=self.admin, pass_fds=(descriptor,))
+            host.run(command, user=self.admin, pass_fds=(descriptor,), environment=self._environment(""))
         return compress
 
     def read_dump(self, dump: Path, *options: str) -> str:
@@ -193,10 +206,10 @@ class Server:
         # Standard input can be read by one job only.
         jobs = [] if dump.is_file() else [f"--jobs={self.jobs}"]
         for use_list, superuser in restore_passes(listing, privileged):
-            options = ["--exit-on-error", "--no-owner", "--host", self.socket_dir, "--dbname", database, *jobs]
+            options = ["--exit-on-error", "--no-owner", *self._where(database), *jobs]
             options += [] if superuser else [f"--role={owner}"]
             with _list(use_list) as chosen:
-                self._pg_restore(dump, [*options, *chosen], {"PGOPTIONS": RESTORE_OPTIONS})
+                self._pg_restore(dump, [*options, *chosen], self._environment(RESTORE_OPTIONS))
         # Without statistics the first queries would be planned blindly.
         self.sql("ANALYZE", database, RESTORE_OPTIONS)
 
@@ -206,9 +219,9 @@ class Server:
             dump = Path(scratch, "properties")
             host.make_folder(dump, self.admin)
             with host.opened(dump) as (descriptor, path):
-                command = ["pg_dump", "--format=directory", "--schema-only", "--no-sync", f"--file={path}", "--host", self.socket_dir]
-                command += ["--dbname", database, f"--lock-wait-timeout={LOCK_WAIT}s"]
-                host.run(command, user=self.admin, pass_fds=(descriptor,))
+                command = ["pg_dump", "--format=directory", "--schema-only", "--no-sync", f"--file={path}", *self._where(database)]
+                command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
+                host.run(command, user=self.admin, pass_fds=(descriptor,), environment=self._environment(""))
             entries = property_entries(self.read_dump(dump, "--create", "--list"))
             with _list(entries) as chosen:
                 return statements(self.read_dump(dump, "--create", *chosen, "--file=-")) if entries else ""

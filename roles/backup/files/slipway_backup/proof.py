@@ -99,12 +99,12 @@ class Proof:
         database = str(manifest["database"])
         programs = self.programs(major(str(manifest["postgres"])))
         with self.cluster(programs, int(manifest["database_bytes"])) as server:
-            for role in sorted({*manifest.get("roles", []), self.config.user} - {self.config.admin}):
+            for role in sorted({*manifest.get("roles", []), self.config.role} - {self.config.admin}):
                 server.sql(f"CREATE ROLE {quote(role)}")
             started = time.monotonic()
             with judging():
-                server.make(database, self.config.user, manifest)
-                server.fill(database, path / DUMP, server.read_dump(path / DUMP, "--list"), self.config.user)
+                server.make(database, self.config.role, manifest)
+                server.fill(database, path / DUMP, server.read_dump(path / DUMP, "--list"), self.config.role)
                 took = time.monotonic() - started
                 rows = self.backups.check_restored(server, database, manifest)
                 check_pages(programs, server, database)

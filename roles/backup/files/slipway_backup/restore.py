@@ -59,13 +59,14 @@ class Restore:
         kept_as = self._aside() if replaced else ""
         before = server.revisions(live) if replaced else []
         listing = server.read_dump(dump, "--list")
-        # Two databases stand side by side for a while; a full disk would stop the live one.
-        self.backups.check_room(Path(server.sql("SHOW data_directory")), int(manifest["database_bytes"]))
+        # Two databases stand side by side for a while; a full disk would stop the live one. Another host's disk is not ours to see.
+        if not server.service:
+            self.backups.check_room(Path(server.sql("SHOW data_directory")), int(manifest["database_bytes"]))
         # What an interrupted restore left; this name belongs to this tool.
         server.drop(fresh)
         try:
-            server.make(fresh, self.config.user, manifest)
-            server.fill(fresh, dump, listing, self.config.user)
+            server.make(fresh, self.config.role, manifest)
+            server.fill(fresh, dump, listing, self.config.role)
             self.backups.check_restored(server, fresh, manifest)
             server.swap(live, fresh, kept_as, server.properties(live) if replaced else "")
         except BaseException:

@@ -47,7 +47,7 @@ class Backups:
         self.patience = patience
         self.config = config
         self.log = log
-        self.database = Server(config.socket_dir, config.admin, config.jobs)
+        self.database = Server(config.socket_dir, config.admin, config.jobs, service=config.service)
         self.folder = config.backup_dir
 
     @contextlib.contextmanager
