@@ -95,7 +95,7 @@ def test_a_flipped_byte_anywhere_is_found(play: Play, file: str) -> None:
     assert [result(play, name)["good"] for name in play.complete()] == [False, True]
 
 
-@pytest.mark.parametrize("trouble", ["room", "no server", "no pg_restore", "does not start", "signal"])
+@pytest.mark.parametrize("trouble", ["room", "full disk", "no server", "no pg_restore", "does not start", "signal"])
 def test_what_is_not_the_backups_fault_is_not_held_against_it(play: Play, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """[D3] Loud all the same; a backup that was proven before stays so."""
     assert play.run("create") == 0
@@ -103,6 +103,8 @@ def test_what_is_not_the_backups_fault_is_not_held_against_it(play: Play, troubl
     (name,) = play.complete()
     if trouble == "room":
         play.settings["reserve_mb"] = 10**9
+    elif trouble == "full disk":
+        play.say("pg_restore", "could not extend file: No space left on device")
     elif trouble == "no server":
         monkeypatch.setattr(proof, "PROGRAMS", play.root / "nowhere")
     elif trouble == "no pg_restore":

@@ -18,6 +18,7 @@ from .store import DUMP, FILES, PROOF, Backups
 PROGRAMS = Path("/usr/lib/postgresql")
 #: Seconds for an empty cluster to answer. It takes less than one; a busy disk is given time.
 START_WAIT = 60
+NO_ROOM = "No space left on device"
 #: Nothing in it has to survive anything, and nobody but us may talk to it.
 SETTINGS = {
     "archive_mode": "off",
@@ -51,7 +52,8 @@ def judging() -> Iterator[None]:
     except host.CIRCUMSTANCES:
         raise
     except BackupError as error:
-        raise DamagedError(str(error)) from error
+        # Somebody else filled the disk while we were at it.
+        raise (host.RoomError if NO_ROOM in str(error) else DamagedError)(str(error)) from error
 
 
 class Proof:
