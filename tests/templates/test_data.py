@@ -62,7 +62,7 @@ def test_cron_gets_one_line_at_the_time_that_was_asked_for() -> None:
     lines = [line for line in render("backup", CRON, app_name="my-app", backup_hour=0, backup_minute=5).splitlines() if " root " in line]
     assert len(lines) == 1 and lines[0].startswith("5 0 * * * root nice ")
     # Cron reads an unescaped % as the end of the command.
-    assert lines[0].endswith(" --config /etc/my-app/backup.json create") and "%" not in lines[0]
+    assert lines[0].endswith(" --config /etc/my-app/backup.json nightly") and "%" not in lines[0]
 
 
 def test_the_backup_program_understands_its_configuration() -> None:
