@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.slipway.vps.plugins.module_utils.certificates import misfits
+from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import demand, misfit
 
 #: Longest path a Unix socket can be bound to: sizeof(sun_path) less the final NUL, unix(7).
 SOCKET_PATH_MAX = 107
@@ -88,10 +89,13 @@ RESERVED_NAMES = frozenset(
     }
 )
 
-#: Inputs of the certificate that the rules look at, though another role has them.
+#: Inputs that the rules look at, though other roles have them.
 OTHERS = (
     *("tls_certificate_file", "tls_key_file", "tls_directory_url", "tls_eab_kid", "tls_eab_hmac_key", "tls_profile"),
     *("tls_dns_plugin", "tls_dns_credentials", "tls_resolvers", "tls_retry_seconds"),
+    *("gunicorn_workers", "gunicorn_worker_class", "gunicorn_threads"),
+    *("postgres_max_connections", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
+    *("postgres_settings_custom",),
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
@@ -104,6 +108,11 @@ _FILE_NAME = re.compile(r"[\w][\w.-]*")
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(===?\s*[\w.!+-]+|@\s*\S+)")
 _PROCESS = re.compile(r"[a-z][a-z0-9]{0,30}")
+_COUNT = re.compile(r"[1-9]\d{0,5}")
+#: Numbers of other roles that go into the sum of connections.
+_COUNTS = (
+    *("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
+)
 
 #: What each kind of source needs and may have beside `type`.
 _SOURCE_KEYS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -334,9 +343,12 @@ def bad_processes(values: Values) -> Iterator[Problem]:
             yield Problem("app_processes", "'rehearsal' is the unit that tries a new release", "use another name")
         if not isinstance(entry, Mapping) or not entry.get("command"):
             yield Problem("app_processes", f"{name} needs a command", f"write {name}: {{command: celery -A blog worker}}")
-        elif set(entry) - {"command", "stop_timeout"}:
-            unknown = ", ".join(sorted(map(str, set(entry) - {"command", "stop_timeout"})))
-            yield Problem("app_processes", f"{name} has unknown keys: {unknown}", "use command and stop_timeout")
+        elif set(entry) - {"command", "stop_timeout", "connections"}:
+            unknown = ", ".join(sorted(map(str, set(entry) - {"command", "stop_timeout", "connections"})))
+            yield Problem("app_processes", f"{name} has unknown keys: {unknown}", "use command, stop_timeout and connections")
+        elif not _COUNT.fullmatch(str(entry.get("connections", 1))):
+            what = f"{name} has connections {entry['connections']!r}, which is no number of 1 or more"
+            yield Problem("app_processes", what, "write, for example, connections: 5")
 
 
 def bad_wildcards(values: Values) -> Iterator[Problem]:
@@ -415,6 +427,43 @@ def bad_own_certificate(values: Values) -> Iterator[Problem]:
             yield Problem(f"tls_{misfit.part}_file", misfit.what, misfit.fix)
 
 
+def too_few_connections(values: Values) -> Iterator[Problem]:
+    """The app can ask for more connections than PostgreSQL gives.
+
+    Where the number of workers follows from the host's size the role postgres does this sum, before it changes anything.
+    """
+    custom = values.get("postgres_settings_custom")
+    limit = (custom.get("max_connections") if isinstance(custom, Mapping) else None) or values.get("postgres_max_connections", "auto")
+    numbers = {
+        **{name: limit for name in ("postgres_max_connections",) if str(limit) != "auto"},
+        **{name: values[name] for name in _COUNTS if name in values and str(values[name]) != "auto"},
+    }
+    environment = values.get("app_env", {})
+    numbers |= {f"app_env.{name}": environment[name] for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS") if name in environment}
+    wrong = [name for name, value in numbers.items() if not _COUNT.fullmatch(str(value))]
+    for name in wrong:
+        yield Problem(name.partition(".")[0], f"({name}) is {numbers[name]!r}, and must be a whole number, 1 at least", "write a number")
+    if int(values.get("app_database_pool", 0)) < 0:
+        yield Problem("app_database_pool", "is less than 0", "write the pool's size, or 0 for as many as there are threads")
+        return
+    processes = values.get("app_processes", {})
+    if wrong or str(limit) == "auto" or list(bad_processes(values)):
+        return
+    server = {name: values.get(f"gunicorn_{name}") for name in ("workers", "worker_class", "threads")}
+    shares = demand(
+        server,
+        None,
+        hosts=int(values.get("postgres_app_hosts", 1)),
+        pool=int(values.get("app_database_pool", 0)),
+        processes=processes,
+        environment=environment,
+        administration=int(values.get("postgres_connections_admin", 5)),
+        backup=int(values.get("postgres_connections_backup", 5)),
+    )
+    if shares and (reason := misfit(shares, int(limit))):
+        yield Problem(*reason)
+
+
 def no_authority(values: Values) -> Iterator[Problem]:
     """A certificate has to come from somewhere."""
     if not values.get("acme_email") and not values.get("tls_certificate_file"):
@@ -433,6 +482,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     (bad_environment, ("app_env", "app_secrets", "app_required_env")),
     (bad_files, ("app_files",)),
     (bad_processes, ("app_processes",)),
+    (too_few_connections, ("app_processes", "app_env", "app_database_pool")),
     (no_authority, ("acme_email",)),
     (bad_wildcards, ("app_domains",)),
     (bad_acme, ()),
