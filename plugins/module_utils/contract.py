@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.slipway.vps.plugins.module_utils.certificates import misfits
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import demand, misfit
+from ansible_collections.slipway.vps.plugins.module_utils.rotation import keys
 
 #: Longest path a Unix socket can be bound to: sizeof(sun_path) less the final NUL, unix(7).
 SOCKET_PATH_MAX = 107
 #: Fewest characters of a SECRET_KEY: 32 bytes is what Flask's documentation generates.
 SECRET_KEY_MIN = 32
+#: Fewest characters of a database password that other hosts may try.
+PASSWORD_MIN = 16
 #: What the placeholders of tutorials and `.env` examples say; random text practically never does.
 _PLACEHOLDER = re.compile(r"change.?(me|this|it)|replace.?(me|this)|secret.?key|password|placeholder|example", re.IGNORECASE)
 
@@ -95,7 +99,7 @@ OTHERS = (
     *("tls_dns_plugin", "tls_dns_credentials", "tls_resolvers", "tls_retry_seconds"),
     *("gunicorn_workers", "gunicorn_worker_class", "gunicorn_threads"),
     *("postgres_max_connections", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
-    *("postgres_settings_custom",),
+    *("postgres_settings_custom", "postgres_allow", "postgres_tls_certificate_file", "postgres_tls_key_file", "postgres_shared_buffers"),
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
@@ -306,8 +310,9 @@ def bad_environment(values: Values) -> Iterator[Problem]:
             yield Problem("app_required_env", f"{key} is required and not set", f"add {key} to app_env or, if secret, to app_secrets")
     if _truthy(present.get("FLASK_DEBUG")):
         yield Problem(origin["FLASK_DEBUG"], "FLASK_DEBUG is on: the debugger runs anyone's code", "remove it, or set it to 0")
-    if "SECRET_KEY" in values.get("app_env", {}):
-        yield Problem("app_env", "SECRET_KEY is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
+    for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS"):
+        if name in values.get("app_env", {}):
+            yield Problem("app_env", f"{name} is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
     yield from _weak_secret(present)
     if str(present.get("DATABASE_URL", "")).startswith("sqlite"):
         what = "DATABASE_URL is SQLite, which a release would not share with the next"
@@ -315,12 +320,17 @@ def bad_environment(values: Values) -> Iterator[Problem]:
 
 
 def _weak_secret(present: Mapping[str, Any]) -> Iterator[Problem]:
-    if "SECRET_KEY" not in present:
-        return
-    key = str(present["SECRET_KEY"])
-    if len(key) < SECRET_KEY_MIN or len(set(key)) < 8 or _PLACEHOLDER.search(key):
+    if "SECRET_KEY" in present and _is_weak(str(present["SECRET_KEY"])):
         fix = "generate one: python3 -c 'import secrets; print(secrets.token_hex(32))'"
         yield Problem("app_secrets", f"SECRET_KEY is weak: {SECRET_KEY_MIN} random characters at least", fix)
+    # A cookie that a former key signs is believed like any other.
+    if any(map(_is_weak, keys(present.get("SECRET_KEY_FALLBACKS")))):
+        fix = "remove it (whoever it was given to logs in anew); several are separated by commas"
+        yield Problem("app_secrets", "SECRET_KEY_FALLBACKS holds a weak key: who guesses it is anybody", fix)
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < SECRET_KEY_MIN or len(set(key)) < 8 or bool(_PLACEHOLDER.search(key))
 
 
 def _truthy(value: Any) -> bool:
@@ -464,6 +474,68 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         yield Problem(*reason)
 
 
+def bad_database(values: Values) -> Iterator[Problem]:
+    """Where the database is, and that nobody in between can pose as it."""
+    url, name = str(values.get("app_database_url", "")), "app_database_url"
+    if not url:
+        return
+    try:
+        parts = parse(url)
+    except ValueError as error:
+        yield Problem(name, f"will not do: {error}", "write postgresql://<role>:<password>@<host>/<database>?sslmode=verify-full&sslrootcert=…")
+        return
+    if not parts.database:
+        yield Problem(name, "names no database", "write it after the host: postgresql://…/blog")
+    if not parts.local and not parts.verified:
+        what = f"sends data and password to whoever answers as {parts.host}: sslmode is {parts.query.get('sslmode') or 'not set'}"
+        yield Problem(name, what, "add ?sslmode=verify-full&sslrootcert=… (see docs/data.md, Another host)")
+    elif not parts.local and not parts.query.get("sslrootcert"):
+        fix = "add &sslrootcert=/etc/ssl/certs/ca-certificates.crt, or your own CA's file (app_files)"
+        yield Problem(name, "asks for a checked certificate, and does not say which CAs are trusted", fix)
+    yield from _bad_server(values, parts)
+
+
+def _bad_server(values: Values, parts: DatabaseUrl) -> Iterator[Problem]:
+    """A PostgreSQL that other hosts may use."""
+    allow = values.get("postgres_allow") or []
+    if isinstance(allow, str):
+        yield Problem("postgres_allow", f"must be a list, and is {allow!r}", f"write postgres_allow: [{allow}]")
+        return
+    for address in allow:
+        if not _is_network(str(address)):
+            fix = "write, for example, [192.0.2.10, 198.51.100.0/24]"
+            yield Problem("postgres_allow", f"{address!r} is no address and no network", fix)
+    if not allow:
+        return
+    if parts.local:
+        fix = "write into the vault: app_database_url: postgresql://<app>_1:<password>@<this host>/<database>?sslmode=verify-full&sslrootcert=…"
+        yield Problem("app_database_url", "leads to the app's own host, and postgres_allow lets other hosts in", fix)
+    elif not parts.user or len(parts.password) < PASSWORD_MIN:
+        fix = "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+        yield Problem("app_database_url", f"needs a role and a password of {PASSWORD_MIN} characters at least", fix)
+    elif parts.user in (values.get("app_name"), "postgres"):
+        fix = f"use {values.get('app_name')}_1 (and {values.get('app_name')}_2 for the next password: docs/data.md)"
+        yield Problem("app_database_url", f"logs in as {parts.user}, which owns the data and has no password", fix)
+    for name in ("postgres_tls_certificate_file", "postgres_tls_key_file"):
+        if not values.get(name):
+            yield Problem(name, "is not set, and other hosts may connect: over TLS only", "a path on this machine; docs/data.md shows how to make one")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def gone(values: Values) -> Iterator[Problem]:
+    """Variables that have been replaced."""
+    if "postgres_shared_buffers" in values:
+        fix = f"write postgres_settings_custom: {{shared_buffers: {values['postgres_shared_buffers']}}}, or nothing"
+        yield Problem("postgres_shared_buffers", "is no variable any more: the host's memory decides", fix)
+
+
 def no_authority(values: Values) -> Iterator[Problem]:
     """A certificate has to come from somewhere."""
     if not values.get("acme_email") and not values.get("tls_certificate_file"):
@@ -482,6 +554,8 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     (bad_environment, ("app_env", "app_secrets", "app_required_env")),
     (bad_files, ("app_files",)),
     (bad_processes, ("app_processes",)),
+    (bad_database, ("app_name", "app_database_url")),
+    (gone, ()),
     (too_few_connections, ("app_processes", "app_env", "app_database_pool")),
     (no_authority, ("acme_email",)),
     (bad_wildcards, ("app_domains",)),

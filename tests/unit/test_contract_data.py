@@ -73,3 +73,104 @@ def test_a_pool_is_not_negative() -> None:
 def test_a_process_says_its_connections_as_a_number(value: Any) -> None:
     found = connections(app_processes={"worker": {"command": "celery", "connections": value}})
     only(found, "app_processes", "which is no number of 1 or more", "connections: 5")
+
+
+# --- Where the database is ----------------------------------------------------------------------
+
+TLS = "sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+PASSWORD = "Yk3-c0-Bq8rT_vL5nW2s"
+SERVER: dict[str, Any] = {
+    "app_database_url": f"postgresql://blog_1:{PASSWORD}@db.example.com/blog?{TLS}",
+    "postgres_allow": ["192.0.2.10", "2001:db8::/64"],
+    "postgres_tls_certificate_file": "db.pem",
+    "postgres_tls_key_file": "db-key.pem",
+}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgresql:///blog?host=/run/postgresql", "postgresql://localhost/blog", "postgresql://u:p@127.0.0.1:6432/blog"),
+        *(f"postgresql://u:p@db.example.com/blog?{TLS}", f"postgres://u@db/blog?{TLS.replace('full', 'ca')}&sslcert=/x"),
+        f"postgresql+psycopg:///blog?host=db.example.com&{TLS}",
+    ],
+)
+def test_database_urls_that_will_do(url: str) -> None:
+    """[D1]"""
+    assert check(app_database_url=url) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "what", "fix"),
+    [
+        ("mysql://u:hunter2@h/x", "does not begin with postgresql://", "postgresql://<role>"),
+        ("postgresql://u:hun/ter2@h:x/x", "percent-encode", "postgresql://<role>"),
+        (f"postgresql://u:hunter2@db/?{TLS}", "names no database", "after the host"),
+        ("postgresql://u:hunter2@db.example.com/blog", "whoever answers as db.example.com: sslmode is not set", "sslmode=verify-full"),
+        ("postgresql://u:hunter2@db.example.com/blog?sslmode=require", "sslmode is require", "sslmode=verify-full"),
+        ("postgresql:///blog?host=192.0.2.7&sslmode=prefer", "whoever answers as 192.0.2.7", "sslmode=verify-full"),
+        ("postgresql://u:hunter2@db/blog?sslmode=verify-full", "which CAs are trusted", "ca-certificates.crt"),
+    ],
+)
+def test_database_urls_that_will_not_do(url: str, what: str, fix: str) -> None:
+    """[D1] [K10] And none of them is repeated: there is a password in it."""
+    found = check(app_database_url=url)
+    only(found, "app_database_url", what, fix)
+    assert "hunter2" not in str(found) and "ter2" not in str(found)
+
+
+def test_a_server_for_other_hosts_is_taken() -> None:
+    assert check(**SERVER) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable", "what"),
+    [
+        ({"postgres_allow": "192.0.2.10"}, "postgres_allow", "must be a list"),
+        ({"postgres_allow": ["db.example.com"]}, "postgres_allow", "no address and no network"),
+        # Host bits that are set: PostgreSQL would read it, and mean another network.
+        ({"postgres_allow": ["192.0.2.10/24"]}, "postgres_allow", "no address and no network"),
+        ({"app_database_url": "postgresql:///blog?host=/run/postgresql"}, "app_database_url", "leads to the app's own host"),
+        ({"app_database_url": SERVER["app_database_url"].replace(PASSWORD, "short")}, "app_database_url", "16 characters at least"),
+        ({"app_database_url": SERVER["app_database_url"].replace("blog_1", "")}, "app_database_url", "needs a role and a password"),
+        ({"app_database_url": SERVER["app_database_url"].replace("blog_1", "blog")}, "app_database_url", "owns the data"),
+        ({"app_database_url": SERVER["app_database_url"].replace("blog_1", "postgres")}, "app_database_url", "owns the data"),
+        ({"postgres_tls_certificate_file": ""}, "postgres_tls_certificate_file", "over TLS only"),
+        ({"postgres_tls_key_file": ""}, "postgres_tls_key_file", "over TLS only"),
+    ],
+)
+def test_a_server_for_other_hosts_is_refused(changes: dict[str, Any], variable: str, what: str) -> None:
+    """[D1] [K10] Over TLS, from named networks, with a role that can be replaced."""
+    found = check(**{**SERVER, **changes})
+    only(found, variable, what, "")
+    assert PASSWORD not in str(found)
+
+
+def test_a_variable_that_was_replaced_says_by_what() -> None:
+    only(check(postgres_shared_buffers="1GB"), "postgres_shared_buffers", "no variable any more", "{shared_buffers: 1GB}")
+
+
+# --- Former keys --------------------------------------------------------------------------------
+
+KEY, FORMER = "3f8a1c5e9b7d2046f1e8c3a5907b6d4e2f8a1c5e", "9b7d2046f1e8c3a5907b6d4e2f8a1c5e3f8a1c5e"
+
+
+def keys(fallbacks: Any) -> list[Any]:
+    return check(app_secrets={"SECRET_KEY": KEY, "SECRET_KEY_FALLBACKS": fallbacks})
+
+
+@pytest.mark.parametrize("fallbacks", ["", FORMER, f"{FORMER}, {KEY}"])
+def test_former_keys_that_will_do(fallbacks: str) -> None:
+    """[A11]"""
+    assert keys(fallbacks) == []
+
+
+@pytest.mark.parametrize("fallbacks", ["dev", f"{FORMER},short", "a" * 40, "change-me-change-me-change-me-change-me"])
+def test_a_weak_former_key_is_refused(fallbacks: str) -> None:
+    """[A11] What it signs is believed, as with the key itself."""
+    only(keys(fallbacks), "app_secrets", "SECRET_KEY_FALLBACKS holds a weak key", "remove it")
+
+
+def test_former_keys_are_secret() -> None:
+    """[A11]"""
+    only(check(app_env={"SECRET_KEY_FALLBACKS": FORMER, "MAIL_PORT": 25}), "app_env", "SECRET_KEY_FALLBACKS is a secret", "move it to app_secrets")
