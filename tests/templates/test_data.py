@@ -10,7 +10,6 @@ import sys
 import pytest
 from render import ROOT, render
 
-POSTGRES = "etc/postgresql/version/cluster/conf.d/slipway.conf.j2"
 REDIS = "etc/redis/redis-app.conf.j2"
 REDIS_UNIT = "etc/systemd/system/redis-server@app.service.d/slipway.conf.j2"
 CRON = "etc/cron.d/app-backup.j2"
@@ -27,26 +26,12 @@ def settings(text: str, separator: str = " ") -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("role", "template"),
-    [("postgres", POSTGRES), ("redis", REDIS), ("redis", REDIS_UNIT), ("backup", CRON), ("logs", ROTATE), ("logs", TIMER)],
+    [("redis", REDIS), ("redis", REDIS_UNIT), ("backup", CRON), ("logs", ROTATE), ("logs", TIMER)],
 )
 def test_each_file_says_whose_it_is(role: str, template: str) -> None:
     text = render(role, template)
     assert "Ansible managed" in text and f"\n# slipway:{role}\n" in text
     assert "True" not in text and "False" not in text
-
-
-def test_postgres_listens_nowhere_and_the_operator_has_the_last_word() -> None:
-    plain = settings(render("postgres", POSTGRES), "=")
-    assert ("listen_addresses", "''") in plain and ("max_connections", "100") in plain
-    custom = {"work_mem": "8MB", "log_connections": True, "max_connections": 60, "search_path": "it's"}
-    ours = settings(render("postgres", POSTGRES, postgres_settings_custom=custom), "=")
-    assert ours[: len(plain)] == plain
-    assert ours[len(plain) :] == [
-        ("log_connections", "'on'"),
-        ("max_connections", "'60'"),
-        ("search_path", "'it''s'"),
-        ("work_mem", "'8MB'"),
-    ]
 
 
 def test_redis_is_named_after_the_app_throughout() -> None:
