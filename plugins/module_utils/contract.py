@@ -100,6 +100,7 @@ OTHERS = (
     *("gunicorn_workers", "gunicorn_worker_class", "gunicorn_threads"),
     *("postgres_max_connections", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
     *("postgres_settings_custom", "postgres_allow", "postgres_tls_certificate_file", "postgres_tls_key_file", "postgres_shared_buffers"),
+    *("redis_use", "redis_maxmemory_policy", "redis_persistence", "redis_maxmemory", "redis_cache_maxmemory"),
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
@@ -113,6 +114,9 @@ _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(===?\s*[\w.!+-]+|@\s*\S+)")
 _PROCESS = re.compile(r"[a-z][a-z0-9]{0,30}")
 _COUNT = re.compile(r"[1-9]\d{0,5}")
+_POLICIES = (
+    *("noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"),
+)
 #: Numbers of other roles that go into the sum of connections.
 _COUNTS = (
     *("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
@@ -529,6 +533,24 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def bad_redis(values: Values) -> Iterator[Problem]:
+    """One Redis has one policy: what must not be forgotten and what may be do not go together."""
+    use = values.get("redis_use", ["sessions", "queue"])
+    if not isinstance(use, list) or not use or set(map(str, use)) - {"sessions", "queue", "cache"}:
+        yield Problem("redis_use", f"{use!r} is not a list of sessions, queue, cache", "write, for example, redis_use: [sessions, queue]")
+    elif "cache" in use and len(set(use)) > 1:
+        fix = "write redis_use: [sessions, queue] and app_redis_cache: true (a second Redis, REDIS_CACHE_URL)"
+        yield Problem("redis_use", "mixes a cache with what must not be forgotten, and one Redis has one policy for all it holds", fix)
+    if (policy := values.get("redis_maxmemory_policy", _POLICIES[0])) not in _POLICIES:
+        yield Problem("redis_maxmemory_policy", f"{policy!r} is none of Redis's policies", f"use one of {', '.join(_POLICIES)}")
+    if (persistence := values.get("redis_persistence", "aof")) not in ("aof", "none"):
+        yield Problem("redis_persistence", f"{persistence!r} is unknown", "use aof or none")
+    for name in ("redis_maxmemory", "redis_cache_maxmemory"):
+        # Redis takes 0 for "no limit", and a number without a unit for bytes: 128 would be full at once.
+        if not re.fullmatch(r"[1-9]\d*(kb?|mb?|gb?)", str(values.get(name, "1mb")).lower()):
+            yield Problem(name, f"{values[name]!r} is no size with its unit", f"write, for example, {name}: 128mb")
+
+
 def gone(values: Values) -> Iterator[Problem]:
     """Variables that have been replaced."""
     if "postgres_shared_buffers" in values:
@@ -555,6 +577,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     (bad_files, ("app_files",)),
     (bad_processes, ("app_processes",)),
     (bad_database, ("app_name", "app_database_url")),
+    (bad_redis, ()),
     (gone, ()),
     (too_few_connections, ("app_processes", "app_env", "app_database_pool")),
     (no_authority, ("acme_email",)),

@@ -174,3 +174,37 @@ def test_a_weak_former_key_is_refused(fallbacks: str) -> None:
 def test_former_keys_are_secret() -> None:
     """[A11]"""
     only(check(app_env={"SECRET_KEY_FALLBACKS": FORMER, "MAIL_PORT": 25}), "app_env", "SECRET_KEY_FALLBACKS is a secret", "move it to app_secrets")
+
+
+# --- Redis --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"redis_use": use} for use in (["sessions"], ["queue", "sessions"], ["cache"])),
+        *({"redis_maxmemory": size} for size in ("128mb", "1GB", "64m", "500kb")),
+        {"redis_maxmemory_policy": "volatile-ttl", "redis_persistence": "none", "redis_cache_maxmemory": "1gb"},
+    ],
+)
+def test_redis_as_it_may_be(changes: dict[str, Any]) -> None:
+    assert check(**changes) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what", "fix"),
+    [
+        ("redis_use", ["sessions", "cache"], "one Redis has one policy", "app_redis_cache: true"),
+        ("redis_use", ["cache", "queue"], "one Redis has one policy", "app_redis_cache: true"),
+        ("redis_use", "sessions", "is not a list of", "[sessions, queue]"),
+        ("redis_use", ["locks"], "is not a list of", "[sessions, queue]"),
+        ("redis_use", [], "is not a list of", "[sessions, queue]"),
+        ("redis_maxmemory_policy", "lru", "none of Redis's policies", "allkeys-lru"),
+        ("redis_persistence", "rdb", "is unknown", "aof or none"),
+        *(("redis_maxmemory", value, "no size with its unit", "128mb") for value in ("128", 128, "0", "0mb", "128 mb", "12.5mb")),
+        ("redis_cache_maxmemory", "128", "no size with its unit", "redis_cache_maxmemory: 128mb"),
+    ],
+)
+def test_redis_as_it_may_not_be(name: str, value: Any, what: str, fix: str) -> None:
+    """[D4] [K10] Redis itself would take some of these, and forget sessions or fill up at once."""
+    only(check(**{name: value}), name, what, fix)
