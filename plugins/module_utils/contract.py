@@ -118,9 +118,7 @@ _POLICIES = (
     *("noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"),
 )
 #: Numbers of other roles that go into the sum of connections.
-_COUNTS = (
-    *("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
-)
+_COUNTS = (*("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),)
 
 #: What each kind of source needs and may have beside `type`.
 _SOURCE_KEYS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -486,7 +484,9 @@ def bad_database(values: Values) -> Iterator[Problem]:
     try:
         parts = parse(url)
     except ValueError as error:
-        yield Problem(name, f"will not do: {error}", "write postgresql://<role>:<password>@<host>/<database>?sslmode=verify-full&sslrootcert=…")
+        yield Problem(
+            name, f"will not do: {error}", "write postgresql://<role>:<password>@<host>/<database>?sslmode=verify-full&sslrootcert=…"
+        )
         return
     if not parts.database:
         yield Problem(name, "names no database", "write it after the host: postgresql://…/blog")
@@ -522,7 +522,9 @@ def _bad_server(values: Values, parts: DatabaseUrl) -> Iterator[Problem]:
         yield Problem("app_database_url", f"logs in as {parts.user}, which owns the data and has no password", fix)
     for name in ("postgres_tls_certificate_file", "postgres_tls_key_file"):
         if not values.get(name):
-            yield Problem(name, "is not set, and other hosts may connect: over TLS only", "a path on this machine; docs/data.md shows how to make one")
+            yield Problem(
+                name, "is not set, and other hosts may connect: over TLS only", "a path on this machine; docs/data.md shows how to make one"
+            )
 
 
 def _is_network(text: str) -> bool:

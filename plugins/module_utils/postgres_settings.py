@@ -229,9 +229,7 @@ class Plan(NamedTuple):
     misfits: list[Misfit]
 
 
-def plan(
-    host: Host, shares: list[Share], wanted: Any, custom: Mapping[str, Any], share: float, storage: str = "ssd"
-) -> Plan:
+def plan(host: Host, shares: list[Share], wanted: Any, custom: Mapping[str, Any], share: float, storage: str = "ssd") -> Plan:
     """The settings for a host and its app.
 
     :arg wanted: `postgres_max_connections`, a number or auto.

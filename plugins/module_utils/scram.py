@@ -38,9 +38,7 @@ def matches(stored: str, password: str) -> bool:
 
 def prepared(password: str) -> str:
     """SASLprep (RFC 4013), so far as PostgreSQL and its clients apply it; a password that it forbids stays as it is."""
-    mapped = "".join(
-        " " if stringprep.in_table_c12(letter) else letter for letter in password if not stringprep.in_table_b1(letter)
-    )
+    mapped = "".join(" " if stringprep.in_table_c12(letter) else letter for letter in password if not stringprep.in_table_b1(letter))
     plain = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)
     forbidden = (
         *(stringprep.in_table_c12, stringprep.in_table_c21_c22, stringprep.in_table_c3, stringprep.in_table_c4, stringprep.in_table_c5),

@@ -83,16 +83,16 @@ def test_each_file_says_whose_it_is(template: str) -> None:
     [
         ({}, True, ["postgresql", "python3-psycopg2"]),
         ({"postgres_version": "17"}, True, ["postgresql-17", "python3-psycopg2"]),
-        ({"postgres_version": 16}, True, ["postgresql-16", "python3-psycopg2"]),
+        ({"postgres_version": 16, "postgres_packages_custom": ["x"]}, True, ["postgresql-16", "python3-psycopg2", "x"]),
         # Another host's, or a managed one: nothing of a server here.
-        ({"app_database_url": REMOTE}, False, ["postgresql", "python3-psycopg2"]),
+        ({"app_database_url": REMOTE}, False, ["postgresql-client", "python3-psycopg2"]),
         ({"app_database_url": REMOTE, "postgres_allow": ["192.0.2.10"]}, True, ["postgresql", "python3-psycopg2"]),
     ],
 )
 def test_a_server_is_where_the_url_leads(scenario: dict[str, Any], serves: bool, packages: list[str]) -> None:
     """[D1] On this host by default; elsewhere where app_database_url says so."""
     assert value("postgres", "__postgres_serves", **scenario) is serves
-    assert value("postgres", "postgres_packages", **scenario) == packages
+    assert value("postgres", "__postgres_wanted", **scenario) == packages
 
 
 def test_a_host_for_others_has_more_memory_for_itself() -> None:
@@ -127,4 +127,7 @@ def test_the_play_passes_on_what_gunicorn_is_told() -> None:
     """[D2] Each number that the sum needs; a role does not read another's."""
     (play,) = yaml.safe_load((ROOT / "playbooks/data.yml").read_text())
     told = play["roles"][0]["vars"]["postgres_app_server"]
-    assert told == {name: f"{{{{ gunicorn_{name} | default(none) }}}}" for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")}
+    assert told == {
+        name: f"{{{{ gunicorn_{name} | default(none) }}}}"
+        for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")
+    }

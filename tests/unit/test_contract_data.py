@@ -62,7 +62,9 @@ def test_numbers_that_are_none_are_refused(variable: str, name: str, value: Any)
 
 
 def test_an_environment_that_overrules_gunicorn_is_a_number_too() -> None:
-    only(connections(app_env={"WEB_CONCURRENCY": "two", "MAIL_PORT": 25}), "app_env", "(app_env.WEB_CONCURRENCY) is 'two'", "write a number")
+    only(
+        connections(app_env={"WEB_CONCURRENCY": "two", "MAIL_PORT": 25}), "app_env", "(app_env.WEB_CONCURRENCY) is 'two'", "write a number"
+    )
 
 
 def test_a_pool_is_not_negative() -> None:
@@ -173,7 +175,12 @@ def test_a_weak_former_key_is_refused(fallbacks: str) -> None:
 
 def test_former_keys_are_secret() -> None:
     """[A11]"""
-    only(check(app_env={"SECRET_KEY_FALLBACKS": FORMER, "MAIL_PORT": 25}), "app_env", "SECRET_KEY_FALLBACKS is a secret", "move it to app_secrets")
+    only(
+        check(app_env={"SECRET_KEY_FALLBACKS": FORMER, "MAIL_PORT": 25}),
+        "app_env",
+        "SECRET_KEY_FALLBACKS is a secret",
+        "move it to app_secrets",
+    )
 
 
 # --- Redis --------------------------------------------------------------------------------------

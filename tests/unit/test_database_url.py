@@ -50,7 +50,9 @@ def test_parts_may_stand_in_the_query() -> None:
     assert parse("postgresql+psycopg://localhost/blog").local and not parse("postgresql+psycopg://localhost/blog").over_socket
 
 
-@pytest.mark.parametrize("url", ["", "blog", "sqlite:///x", "mysql://u:secret@h/x", "postgresql:/secret", "postgresql://u:se/cret@h:x/y", "http://h/x"])
+@pytest.mark.parametrize(
+    "url", ["", "blog", "sqlite:///x", "mysql://u:secret@h/x", "postgresql:/secret", "postgresql://u:se/cret@h:x/y", "http://h/x"]
+)
 def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ValueError, match="it (does not begin|cannot be read)") as refusal:
         parse(url)

@@ -32,7 +32,12 @@ def look(tool: Tool, folder: Path, *words: str, **variables: Any) -> tuple[int, 
     )
     book = [{"hosts": play["hosts"], "gather_facts": False, "tasks": [contract, {**plan, "vars": role["vars"]}]}]
     (folder / "play.yml").write_text(yaml.safe_dump(book))
-    hosts = {"app_servers": {"hosts": {"here": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}}, "vars": {**APP, **variables}}}
+    hosts = {
+        "app_servers": {
+            "hosts": {"here": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}},
+            "vars": {**APP, **variables},
+        }
+    }
     (folder / "hosts.yml").write_text(yaml.safe_dump(hosts))
     result = tool("ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml"), *words)
     return result.returncode, result.stdout + result.stderr

@@ -175,7 +175,13 @@ def test_too_few_are_refused_with_the_arithmetic() -> None:
     found = misfit(shares, total(shares) - 1)
     assert found and found.variable == "postgres_max_connections"
     assert f"{total(shares) - 1} is less than the {total(shares)} connections" in found.what
-    for part in ("web", "4 workers x 5 connections (4 threads + 1 for health checks) x 2 releases", "process worker", "superuser", "needed"):
+    for part in (
+        "web",
+        "4 workers x 5 connections (4 threads + 1 for health checks) x 2 releases",
+        "process worker",
+        "superuser",
+        "needed",
+    ):
         assert part in found.what
     assert f"then it is {suggested(shares)}" in found.fix
 

@@ -31,7 +31,12 @@ def rotate(tool: Tool, folder: Path, has: dict[str, str] | None, *words: str, **
         note = {"name": name, "secrets": "{{ app_secret_environment }}"}
         tasks: list[dict[str, Any]] = [
             {"ansible.builtin.import_role": {"name": "slipway.vps.app", "tasks_from": "contract"}},
-            {"ansible.builtin.shell": f"cat >> {folder}/seen", "args": {"stdin": "{{ note | to_json }}"}, "vars": {"note": note}, "no_log": True},
+            {
+                "ansible.builtin.shell": f"cat >> {folder}/seen",
+                "args": {"stdin": "{{ note | to_json }}"},
+                "vars": {"note": note},
+                "no_log": True,
+            },
         ]
         (books / f"{name}.yml").write_text(yaml.safe_dump([{"hosts": "app_servers", "gather_facts": False, "tasks": tasks}]))
     secrets = folder / "secrets"
