@@ -512,7 +512,7 @@ def _bad_server(values: Values, parts: DatabaseUrl) -> Iterator[Problem]:
     if not allow:
         return
     if parts.local:
-        fix = "write into the vault: app_database_url: postgresql://<app>_1:<password>@<this host>/<database>?sslmode=verify-full&sslrootcert=…"
+        fix = "write into the vault postgresql://<app>_1:<password>@<this host>/<database>?sslmode=verify-full&sslrootcert=…"
         yield Problem("app_database_url", "leads to the app's own host, and postgres_allow lets other hosts in", fix)
     elif not parts.user or len(parts.password) < PASSWORD_MIN:
         fix = "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"

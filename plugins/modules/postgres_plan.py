@@ -126,7 +126,7 @@ def main() -> None:
             "memory_share": {"type": "float", "required": True},
             "storage": {**text, "default": "ssd", "choices": ["ssd", "hdd"]},
             "data_folder": {"type": "path", "default": "/var/lib/postgresql"},
-            **{name: names for name in ("custom", "server", "processes", "environment")},
+            **dict.fromkeys(("custom", "server", "processes", "environment"), names),
             "hosts": {**whole, "default": 1},
             "pool": {**whole, "default": 0},
             "administration": {**whole, "default": 5},

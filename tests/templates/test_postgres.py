@@ -10,6 +10,7 @@ from render import ROOT, render, value
 
 CLUSTER = "etc/postgresql/version/cluster"
 CONF, HBA, IDENT = f"{CLUSTER}/conf.d/slipway.conf.j2", f"{CLUSTER}/slipway_hba.conf.j2", f"{CLUSTER}/slipway_ident.conf.j2"
+UNIT = "etc/systemd/system/postgresql@cluster.service.d/slipway.conf.j2"
 #: What the tasks find out on the host.
 HOST: dict[str, Any] = {
     "__postgres_cluster": {"configdir": "/etc/postgresql/17/main"},
@@ -71,11 +72,19 @@ def test_the_computed_settings_are_written_and_the_operator_has_the_last_word() 
     assert "work_mem = '2MB'" not in ours and "max_connections = '40'" in ours
 
 
-@pytest.mark.parametrize("template", [CONF, HBA, IDENT])
+@pytest.mark.parametrize("template", [CONF, HBA, IDENT, UNIT])
 def test_each_file_says_whose_it_is(template: str) -> None:
     text = render("postgres", template, **HOST, postgres_allow=["192.0.2.10"])
     assert "Ansible managed" in text and "\n# slipway:postgres\n" in text
     assert "True" not in text and "False" not in text
+
+
+def test_it_starts_again_when_it_was_killed_and_not_when_it_was_stopped() -> None:
+    """[D1] `on-failure` would loop over a configuration that it refuses."""
+    unit = lines(render("postgres", UNIT, **HOST))
+    assert "Restart=on-abnormal" in unit
+    (limit,) = [line for line in unit if line.startswith("StartLimitIntervalSec=")]
+    assert unit.index(limit) < unit.index("[Service]"), "systemd reads it in [Unit] only"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_the_password_is_in_the_secret_environment_only() -> None:
 
 
 def test_migrations_are_not_cut_off_by_the_apps_limits() -> None:
-    """[A13] The role for people has none on a statement's time; the deploy lifts them for its session (plugins/module_utils/deploy_migrate.py)."""
+    """[A13] The role for people has none on a statement's time; the deploy lifts them for its session (deploy_migrate.py)."""
     app, migrate = (value("postgres", f"postgres_limits_{name}") for name in ("app", "migrate"))
     assert set(app) == set(migrate) == {"lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"}
     assert migrate["statement_timeout"] == migrate["idle_in_transaction_session_timeout"] == "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_parts_may_stand_in_the_query() -> None:
     "url", ["", "blog", "sqlite:///x", "mysql://u:secret@h/x", "postgresql:/secret", "postgresql://u:se/cret@h:x/y", "http://h/x"]
 )
 def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
-    with pytest.raises(ValueError, match="it (does not begin|cannot be read)") as refusal:
+    with pytest.raises(ValueError, match=r"it (does not begin|cannot be read)") as refusal:
         parse(url)
     assert "secret" not in str(refusal.value)
 
@@ -97,9 +98,9 @@ def test_a_verifier_is_the_one_of_the_standard() -> None:
     found = verifier("pencil", base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
     stored, server = (base64.b64decode(part) for part in found.split("$")[2].split(":"))
     said = (
-        "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
-        "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
-    ).encode()
+        b"n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    )
     assert base64.b64encode(hmac.digest(server, said, "sha256")) == b"6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
     proof = base64.b64decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
     key = bytes(a ^ b for a, b in zip(proof, hmac.digest(stored, said, "sha256"), strict=True))
@@ -138,7 +139,7 @@ def test_every_release_accepts_what_any_other_signs(fallbacks: str, before: str)
     found = rotation(current, wanted)
     assert found.problems == [] and len(found.changes) == 1
     way: list[dict[str, Any]] = [current, found.first, found.last]
-    for left, right in zip(way, way[1:], strict=False):
+    for left, right in itertools.pairwise(way):
         assert left["SECRET_KEY"] in accepted(right) and right["SECRET_KEY"] in accepted(left), (left, right)
     assert found.first["SECRET_KEY"] == OLD and found.last == wanted and found.first["MAIL"] == "x"
 

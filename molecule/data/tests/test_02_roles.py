@@ -47,7 +47,7 @@ def test_other_system_users_are_none_of_them(host: Any, app: App) -> None:
     for user, role in (("nobody", "demo"), ("nobody", "demo_readonly"), ("games", "demo"), ("games", "demo_migrate")):
         refused = host.run(as_role(app, user, role, "SELECT 1"))
         assert refused.rc != 0 and "Peer authentication failed" in refused.stderr, f"{user} as {role}: {refused.stdout}{refused.stderr}"
-    assert int(must(host, as_role(app, "games", "demo_readonly", "SELECT count(*) FROM entry"))) >= 0
+    assert int(must(host, as_role(app, "games", "demo_readonly", "SELECT count(*) FROM entries"))) >= 0
 
 
 def test_who_reads_cannot_write(host: Any, app: App) -> None:

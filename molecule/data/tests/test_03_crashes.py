@@ -32,8 +32,7 @@ def master(host: Any, app: App) -> str:
 @pytest.mark.parametrize(
     "blow",
     [
-        # The package's unit is not restarted by systemd: the operator, or needrestart, starts it again at once.
-        f"kill -9 $({POSTMASTER}); sleep 0.3; systemctl restart postgresql@*-main",
+        f"kill -9 $({POSTMASTER})",
         "systemctl restart postgresql@*-main",
         "systemctl kill --signal=KILL redis-server@demo",
         "systemctl restart redis-server@demo",
