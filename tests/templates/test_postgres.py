@@ -49,6 +49,16 @@ def test_other_hosts_connect_over_tls_with_a_password() -> None:
     assert not [line for line in lines(render("postgres", HBA, postgres_allow=allow)) if line.startswith(("host ", "hostnossl"))]
 
 
+def test_the_firewall_lets_the_same_hosts_through() -> None:
+    """[K5] And nobody where nobody is allowed."""
+    assert value("postgres", "postgres_firewall_rules") == []
+    rules = value("postgres", "postgres_firewall_rules", postgres_allow=["192.0.2.10", "2001:db8:1::/48"])
+    assert [(rule["port"], rule["proto"], rule["from"]) for rule in rules] == [
+        (5432, "tcp", "192.0.2.10"),
+        (5432, "tcp", "2001:db8:1::/48"),
+    ]
+
+
 def test_it_listens_only_where_somebody_is_allowed() -> None:
     """[D1] [K5]"""
     plain = lines(render("postgres", CONF, **HOST))
@@ -135,7 +145,8 @@ def test_migrations_are_not_cut_off_by_the_apps_limits() -> None:
 def test_the_play_passes_on_what_gunicorn_is_told() -> None:
     """[D2] Each number that the sum needs; a role does not read another's."""
     (play,) = yaml.safe_load((ROOT / "playbooks/data.yml").read_text())
-    told = play["roles"][0]["vars"]["postgres_app_server"]
+    (role,) = (role for role in play["roles"] if role["role"] == "slipway.vps.postgres")
+    told = role["vars"]["postgres_app_server"]
     assert told == {
         name: f"{{{{ gunicorn_{name} | default(none) }}}}"
         for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")

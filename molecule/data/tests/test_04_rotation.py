@@ -182,6 +182,17 @@ def test_a_new_password_while_visitors_ask(host: Any, app: App, vault: Vault, vi
     assert again.status == 0 and "changed=0" in again.output, str(again)
 
 
+def test_a_database_that_is_somebody_elses(host: Any, vault: Vault, server: dict[str, Any]) -> None:
+    """[D1] [D5] Without postgres_allow it is like a managed one: nothing of the server is touched, and the login is tried."""
+    began = admin(host, "SELECT pg_conf_load_time()")
+    client = {name: server[name] for name in ("app_secrets", "postgres_ca_file")}
+    fine = vault.run("data", **client, app_database_url=url("demo_2", SECOND))
+    assert fine.status == 0 and "changed=0" in fine.output, str(fine)
+    refused = vault.run("data", "-vvv", **client, app_database_url=url("demo_2", FIRST))
+    assert refused.status != 0 and "password authentication failed" in " ".join(refused.output.split()), str(refused)
+    assert "canary-db" not in refused.output and admin(host, "SELECT pg_conf_load_time()") == began
+
+
 def test_back_to_the_socket(host: Any, app: App, vault: Vault, server: dict[str, Any]) -> None:
     """[D1] Without postgres_allow nobody is let in over the network, and the app is a peer again."""
     for book in ("deploy", "data"):
