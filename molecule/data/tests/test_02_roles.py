@@ -28,8 +28,8 @@ def downgrade():
 '''
 
 
-def as_role(app: App, user: str, role: str, query: str) -> str:
-    return f'runuser -u {user} -- psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U {role} -d {app.database} -c "{query}"'
+def as_role(app: App, user: str, role: str, query: str, options: str = "") -> str:
+    return f'runuser -u {user} -- env PGOPTIONS="{options}" psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U {role} -d {app.database} -c "{query}"'
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_who_reads_cannot_write(host: Any, app: App) -> None:
     sql(host, app, "CREATE TABLE IF NOT EXISTS tomorrow (n int)")
     try:
         assert must(host, as_role(app, app.name, "demo_readonly", "SELECT count(*) FROM tomorrow")).strip() == "0"
-        for before in ("", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; "):
+        for options in ("", "-cdefault_transaction_read_only=off"):
             for query in ("INSERT INTO tomorrow VALUES (1)", "DROP TABLE tomorrow", "CREATE TABLE mine (n int)"):
-                refused = host.run(as_role(app, app.name, "demo_readonly", before + query))
-                assert refused.rc != 0 and "ERROR" in refused.stderr, f"{before}{query}: {refused.stdout}{refused.stderr}"
+                refused = host.run(as_role(app, app.name, "demo_readonly", query, options))
+                assert refused.rc != 0 and "ERROR" in refused.stderr, f"{options} {query}: {refused.stdout}{refused.stderr}"
     finally:
         sql(host, app, "DROP TABLE tomorrow")
 
