@@ -29,7 +29,8 @@ def downgrade():
 
 
 def as_role(app: App, user: str, role: str, query: str, options: str = "") -> str:
-    return f'runuser -u {user} -- env PGOPTIONS="{options}" psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U {role} -d {app.database} -c "{query}"'
+    psql = f"psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -U {role} -d {app.database}"
+    return f'runuser -u {user} -- env PGOPTIONS="{options}" {psql} -c "{query}"'
 
 
 @pytest.mark.parametrize(
