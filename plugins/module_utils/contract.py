@@ -99,7 +99,14 @@ OTHERS = (
     *("tls_dns_plugin", "tls_dns_credentials", "tls_resolvers", "tls_retry_seconds"),
     *("gunicorn_workers", "gunicorn_worker_class", "gunicorn_threads"),
     *("postgres_max_connections", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
-    *("postgres_settings_custom", "postgres_allow", "postgres_tls_certificate_file", "postgres_tls_key_file", "postgres_shared_buffers"),
+    *(
+        "postgres_memory_share",
+        "postgres_settings_custom",
+        "postgres_allow",
+        "postgres_tls_certificate_file",
+        "postgres_tls_key_file",
+        "postgres_shared_buffers",
+    ),
     *("redis_use", "redis_maxmemory_policy", "redis_persistence", "redis_maxmemory", "redis_cache_maxmemory"),
 )
 
@@ -451,10 +458,19 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         **{name: values[name] for name in _COUNTS if name in values and str(values[name]) != "auto"},
     }
     environment = values.get("app_env", {})
-    numbers |= {f"app_env.{name}": environment[name] for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS") if name in environment}
-    wrong = [name for name, value in numbers.items() if not _COUNT.fullmatch(str(value))]
+    # Gunicorn takes an empty one for none.
+    said = {name: environment.get(name) for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS")}
+    numbers |= {f"app_env {name}": value for name, value in said.items() if value not in (None, "")}
+    # Nothing need be kept for others.
+    wrong = [
+        name for name, value in numbers.items() if not _COUNT.fullmatch(str(value)) and not ("_connections_" in name and str(value) == "0")
+    ]
     for name in wrong:
-        yield Problem(name.partition(".")[0], f"({name}) is {numbers[name]!r}, and must be a whole number, 1 at least", "write a number")
+        variable, _, part = name.partition(" ")
+        yield Problem(variable, f"{part} is {numbers[name]!r}, and must be a whole number, 1 at least".strip(), "write a number")
+    share = str(values.get("postgres_memory_share", 0.25))
+    if not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", share):
+        yield Problem("postgres_memory_share", f"is {share!r}, and must be more than 0 and 1 at most", "write, for example, 0.25")
     if int(values.get("app_database_pool", 0)) < 0:
         yield Problem("app_database_pool", "is less than 0", "write the pool's size, or 0 for as many as there are threads")
         return

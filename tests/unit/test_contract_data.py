@@ -62,9 +62,25 @@ def test_numbers_that_are_none_are_refused(variable: str, name: str, value: Any)
 
 
 def test_an_environment_that_overrules_gunicorn_is_a_number_too() -> None:
-    only(
-        connections(app_env={"WEB_CONCURRENCY": "two", "MAIL_PORT": 25}), "app_env", "(app_env.WEB_CONCURRENCY) is 'two'", "write a number"
+    only(connections(app_env={"WEB_CONCURRENCY": "two", "MAIL_PORT": 25}), "app_env", "WEB_CONCURRENCY is 'two'", "write a number")
+
+
+def test_an_empty_one_is_none() -> None:
+    """As Gunicorn reads it. And nothing need be kept for others."""
+    assert (
+        connections(app_env={"WEB_CONCURRENCY": "", "MAIL_PORT": 25}, postgres_connections_admin=0, postgres_connections_backup="0") == []
     )
+
+
+@pytest.mark.parametrize("share", [25, "25%", 0, "0.0", -0.5, 1.5, "", "half"])
+def test_a_share_of_the_memory_is_one(share: Any) -> None:
+    """[D1] [K10] 25 for 25 % would ask for more memory than there is, and PostgreSQL would not start."""
+    only(check(postgres_memory_share=share), "postgres_memory_share", "more than 0 and 1 at most", "0.25")
+
+
+def test_shares_that_will_do() -> None:
+    for share in (0.25, "0.5", 0.05, ".3", 1, 1.0, "0.75"):
+        assert check(postgres_memory_share=share) == []
 
 
 def test_a_pool_is_not_negative() -> None:
