@@ -113,6 +113,21 @@ def test_a_server_is_where_the_url_leads(scenario: dict[str, Any], serves: bool,
     assert value("postgres", "__postgres_wanted", **scenario) == packages
 
 
+@pytest.mark.parametrize(
+    ("candidate", "missing"),
+    [
+        ({"stdout": "postgresql-17:\n  Installed: (none)\n  Candidate: 17.5-1\n  Version table:"}, False),
+        ({"stdout": "postgresql-17:\n  Installed: (none)\n  Candidate: (none)\n"}, True),
+        ({"stdout": ""}, True),
+        # Not asked: no version is wanted.
+        ({"skipped": True}, False),
+    ],
+)
+def test_a_version_that_nobody_has_is_noticed(candidate: dict[str, Any], missing: bool) -> None:
+    """[D1] As apt-cache says it, also for a name that it has never heard of."""
+    assert value("postgres", "__postgres_missing", __postgres_candidate=candidate) is missing
+
+
 def test_a_host_for_others_has_more_memory_for_itself() -> None:
     assert value("postgres", "postgres_memory_share") == 0.25 and value("postgres", "postgres_app_hosts") == 1
     open_to = {"postgres_allow": ["192.0.2.10", "192.0.2.11"]}
