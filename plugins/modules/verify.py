@@ -120,6 +120,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq, parse
 from ansible_collections.slipway.vps.plugins.module_utils.releases import Store
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     Account,
@@ -129,7 +130,6 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     instances,
     is_active,
     journal,
-    postgres_environment,
     tail,
     visit,
 )
@@ -262,10 +262,12 @@ class RequestPath:
             return "not used"
         account = Account.of(self.p["user"], self.p["group"])
         try:
-            version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=postgres_environment(url))
+            version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=libpq(url))
         except (CommandError, OSError) as error:
             raise BrokenHopError(tail(str(error), 3)) from error
-        return f"{version.split()[0]}, as {self.p['user']} over its socket"
+        there = parse(url)
+        way = f"as {self.p['user']} over its socket" if there.over_socket else f"as {there.user or self.p['user']} on {there.host}"
+        return f"{version.split()[0]}, {way}"
 
     def redis(self) -> str:
         account = Account.of(self.p["user"], self.p["group"])
@@ -362,7 +364,8 @@ def main() -> None:
     path = {"type": "path", "required": True}
     module = AnsibleModule(
         argument_spec={
-            **dict.fromkeys(("name", "user", "group", "proxy_group", "ready", "database_url"), text),
+            **dict.fromkeys(("name", "user", "group", "proxy_group", "ready"), text),
+            "database_url": {**text, "no_log": True},
             **dict.fromkeys(("socket", "root", "certificate", "certificate_status", "redis_socket", "backup_dir"), path),
             "domains": {"type": "list", "elements": "str", "required": True},
         },
