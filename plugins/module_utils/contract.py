@@ -475,7 +475,7 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         yield Problem("app_database_pool", "is less than 0", "write the pool's size, or 0 for as many as there are threads")
         return
     processes = values.get("app_processes", {})
-    if wrong or str(limit) == "auto" or list(bad_processes(values)):
+    if wrong or str(limit) == "auto" or any(bad_processes(values)):
         return
     server = {name: values.get(f"gunicorn_{name}") for name in ("workers", "worker_class", "threads")}
     shares = demand(

@@ -140,6 +140,7 @@ def main() -> None:
     shares = demand(p["server"], host, **{name: p[name] for name in known})
     if shares is None:
         module.fail_json(msg=f"postgres_plan: {p['server']} does not say how many workers there are")
+        return
     found = plan(host, shares, p["max_connections"], p["custom"], p["memory_share"], p["storage"])
     said = {
         "settings": {line.name: line.value for line in found.settings},

@@ -40,7 +40,7 @@ def size(text: str) -> int:
     """Bytes of a size as postgresql.conf spells it."""
     match = re.fullmatch(r"(\d+)(kB|MB|GB)", text)
     assert match, text
-    return int(match[1]) * 1024 ** (1 + ("kB", "MB", "GB").index(match[2]))
+    return int(match[1]) * {"kB": 2**10, "MB": MIB, "GB": GIB}[match[2]]
 
 
 def values(host: Host, share: float = 0.25, storage: str = "ssd", server: dict[str, Any] | None = None) -> dict[str, str]:

@@ -10,14 +10,11 @@ from typing import Any
 from deploys import Outcome, playbook
 from helpers import App, must
 from load import Wrk
+from states import admin
 from switches import environment
 
 #: 2 workers x (3 threads + 1) x 2 releases, and what is kept for others.
 WEB, NEEDED = 16, 16 + 5 + 5 + 3
-
-
-def admin(host: Any, query: str, database: str = "postgres") -> str:
-    return must(host, f'runuser -u postgres -- psql -XAtq -d {database} -c "{query}"').strip()
 
 
 def test_settings_follow_from_the_host(host: Any) -> None:

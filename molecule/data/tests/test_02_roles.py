@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from deploys import playbook
 from helpers import App, must
-from states import Copy, Visitors, live, must_be_served, sql
+from states import Copy, Visitors, admin, live, must_be_served, sql
 from switches import environment
-from test_01_settings import admin
 
 MIGRATION = '''"""A slow one"""
 

@@ -13,8 +13,7 @@ import pytest
 import requests
 from deploys import ROOT, Outcome, invocation
 from helpers import App, must, run_in_app
-from states import Visitors, live, must_be_served
-from test_01_settings import admin
+from states import Visitors, admin, live, must_be_served
 
 NAME = "db.data.slipway.test"
 OLD = "canary-3f1c0a5b7d9e8462a1b3c5d7e9f0123456789"
