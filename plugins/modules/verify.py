@@ -69,6 +69,10 @@ options:
     description: Folder of the backups.
     type: path
     required: true
+  backup_command:
+    description: The program that takes them, with its options; it is asked for its C(status). Without it only the schedule is looked at.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Changes nothing in either mode.
@@ -91,6 +95,7 @@ EXAMPLES = r"""
     database_url: postgresql:///blog?host=/run/postgresql
     redis_socket: /run/redis-blog/redis.sock
     backup_dir: /var/backups/blog
+    backup_command: /usr/local/lib/slipway/backup.py --config /etc/blog/backup.json
 """
 
 RETURN = r"""
@@ -110,10 +115,12 @@ import grp
 import http.client
 import json
 import re
+import shlex
 import socket
 import ssl
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -133,6 +140,10 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     tail,
     visit,
 )
+
+CRON = Path("/etc/cron.d")
+#: Seconds until a schedule must have brought its first backup: a day, and two hours for a long night.
+FIRST_NIGHT = 26 * 3600
 
 
 class BrokenHopError(Exception):
@@ -280,10 +291,24 @@ class RequestPath:
         return "PONG"
 
     def backup(self) -> str:
-        if not Path(f"/etc/cron.d/{self.name}-backup").is_file() or not is_active("cron.service"):
-            raise BrokenHopError(f"no cron job takes backups (/etc/cron.d/{self.name}-backup, cron.service)")
+        schedule = CRON / f"{self.name}-backup"
+        if not schedule.is_file() or not is_active("cron.service"):
+            raise BrokenHopError(f"no cron job takes backups ({schedule}, cron.service)")
         newest = sorted(path.parent.name for path in Path(self.p["backup_dir"]).glob("*/manifest.json"))
-        return f"scheduled; newest {newest[-1]}" if newest else "scheduled; none taken yet"
+        said = f"scheduled; newest {newest[-1]}" if newest else "scheduled; none taken yet"
+        if not self.p["backup_command"]:
+            return said
+        try:
+            command(*shlex.split(self.p["backup_command"]), "status")
+        except CommandError as error:
+            reason = re.search(r"^error: status: (.*)", str(error), re.MULTILINE)
+            troubles = reason[1].split("; ") if reason else [tail(str(error), 3)]
+            # What a host's first night has yet to bring.
+            young = time.time() - schedule.stat().st_mtime < FIRST_NIGHT
+            if not young or not all(trouble.endswith(": never") for trouble in troubles):
+                raise BrokenHopError("; ".join(troubles)) from error
+            return f"{said}; the first night is to come"
+        return f"{said}; all is well"
 
     def logs(self) -> str:
         rule = Path(f"/etc/logrotate.d/{self.name}")
@@ -329,7 +354,7 @@ CHECKS = (
     Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
     Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
     Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
-    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep"),
+    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and playbooks/backup.yml"),
     Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
     Check(
         "front door",
@@ -368,6 +393,7 @@ def main() -> None:
             "database_url": {**text, "no_log": True},
             **dict.fromkeys(("socket", "root", "certificate", "certificate_status", "redis_socket", "backup_dir"), path),
             "domains": {"type": "list", "elements": "str", "required": True},
+            "backup_command": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -92,6 +92,7 @@ def test_it_starts_again_when_it_was_killed_and_not_when_it_was_stopped() -> Non
     """[D1] `on-failure` would loop over a configuration that it refuses."""
     unit = lines(render("postgres", UNIT, **HOST))
     assert "Restart=on-abnormal" in unit
+    assert "RestartForceExitStatus=SIGKILL SIGABRT SIGBUS SIGFPE SIGILL SIGSEGV" in unit
     (limit,) = [line for line in unit if line.startswith("StartLimitIntervalSec=")]
     assert unit.index(limit) < unit.index("[Service]"), "systemd reads it in [Unit] only"
 

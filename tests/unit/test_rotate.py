@@ -27,7 +27,7 @@ def rotate(tool: Tool, folder: Path, has: dict[str, str] | None, *words: str, **
     books = folder / "playbooks"
     books.mkdir(parents=True)
     shutil.copy(ROOT / "playbooks/rotate.yml", books)
-    for name in ("data", "serve", "verify"):
+    for name in ("data", "serve", "keep", "verify"):
         note = {"name": name, "secrets": "{{ app_secret_environment }}"}
         tasks: list[dict[str, Any]] = [
             {"ansible.builtin.import_role": {"name": "slipway.vps.app", "tasks_from": "contract"}},
@@ -55,7 +55,7 @@ def test_both_keys_are_accepted_before_one_signs(tool: Tool, tmp_path: Path) -> 
     wanted = {"SECRET_KEY": NEW, "SECRET_KEY_FALLBACKS": OLD, "MAIL": "x"}
     status, output, seen = rotate(tool, tmp_path, {"SECRET_KEY": OLD, "MAIL": "x"}, "-vvv", app_secrets=wanted)
     assert status == 0, output
-    assert [one["name"] for one in seen] == ["data", "serve", "serve", "verify"]
+    assert [one["name"] for one in seen] == ["data", "serve", "serve", "keep", "verify"]
     first, last = (one["secrets"] for one in seen if one["name"] == "serve")
     assert first == {"SECRET_KEY": OLD, "SECRET_KEY_FALLBACKS": NEW, "MAIL": "x"}
     assert last == wanted == seen[-1]["secrets"]
@@ -64,12 +64,12 @@ def test_both_keys_are_accepted_before_one_signs(tool: Tool, tmp_path: Path) -> 
 
 
 def test_the_next_role_takes_over_from_the_former(tool: Tool, tmp_path: Path) -> None:
-    """[A11] [D1] The database lets it in before the first deploy."""
+    """[A11] [D1] [D3] The database lets it in before the first deploy, and the backups log in with it before the former is retired."""
     url = URL.format("blog_2", SECOND)
     has = {"SECRET_KEY": OLD, "DATABASE_URL": URL.format("blog_1", FIRST)}
     status, output, seen = rotate(tool, tmp_path, has, app_secrets={"SECRET_KEY": OLD}, app_database_url=url)
     assert status == 0 and "blog_1 gives way to blog_2" in output, output
-    assert [one["secrets"]["DATABASE_URL"] for one in seen] == [url] * 4
+    assert [one["secrets"]["DATABASE_URL"] for one in seen] == [url] * 5
     assert FIRST not in output and SECOND not in output, output
 
 
@@ -102,4 +102,4 @@ def test_without_a_change_it_is_a_deploy(tool: Tool, tmp_path: Path) -> None:
     for name, has in (("same", {"SECRET_KEY": OLD}), ("none", None)):
         status, output, seen = rotate(tool, tmp_path / name, has, app_secrets={"SECRET_KEY": OLD})
         assert status == 0 and "the app has the secrets of the vault" in output, output
-        assert [one["secrets"] for one in seen] == [{"SECRET_KEY": OLD}] * 4
+        assert [one["secrets"] for one in seen] == [{"SECRET_KEY": OLD}] * 5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import pytest
 from deploys import ROOT
 from fixtures import acme_root, address, app, names, neighbour, visitor
 from helpers import App
-from load import OpenLoop, Wrk
+from load import OpenLoop
 from states import Copy, Visitors
+from vaults import NAME, Vault
 
 __all__ = ["acme_root", "address", "app", "names", "neighbour", "visitor"]
+collect_ignore = [] if os.environ.get("SLIPWAY_FULL") else ["test_05_again.py"]
 
 
 @pytest.fixture
@@ -28,12 +32,6 @@ def visitors(app: App, address: str, acme_root: Path, request: pytest.FixtureReq
     return arrive
 
 
-@pytest.fixture
-def crowd(app: App, neighbour: Any) -> Wrk:
-    """More connections than the app has threads, each asking again at once."""
-    return Wrk(neighbour.backend.name, f"https://{app.domain}/", connections=16, pause=0)
-
-
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """Copies of the example app, to be changed."""
@@ -44,3 +42,38 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
         return tree
 
     return copy
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory, host: Any) -> Vault:
+    return Vault(tmp_path_factory.mktemp("vault"), host)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Certificate and key of the database."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "db.pem", folder / "db-key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"),
+            *("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+@pytest.fixture(scope="module")
+def server(host: Any, address: str, certificate: tuple[Path, Path]) -> dict[str, Any]:
+    """A database that is used over TLS: this host's, by the name that other hosts would use."""
+    return {
+        # This host is both sides: it has addresses of its own on the network and of the loopback.
+        "postgres_allow": [address, "127.0.0.1"],
+        "postgres_tls_certificate_file": str(certificate[0]),
+        "postgres_tls_key_file": str(certificate[1]),
+        "postgres_ca_file": str(certificate[0]),
+        "postgres_memory_share": 0.25,
+        "postgres_app_hosts": 1,
+    }
