@@ -44,7 +44,7 @@ def test_other_hosts_connect_over_tls_with_a_password() -> None:
     allow = ["192.0.2.10", "198.51.100.0/24", "2001:db8::7", "2001:db8:1::/48"]
     found = lines(render("postgres", HBA, postgres_allow=allow))[2:]
     addresses = ["192.0.2.10/32", "198.51.100.0/24", "2001:db8::7/128", "2001:db8:1::/48"]
-    assert found == [f'hostssl "demo" +"demo" {address} scram-sha-256' for address in addresses]
+    assert found == [f'hostssl "demo",postgres +"demo" {address} scram-sha-256' for address in addresses]
     assert not [line for line in lines(render("postgres", HBA, postgres_allow=allow)) if line.startswith(("host ", "hostnossl"))]
 
 

@@ -90,9 +90,10 @@ def test_a_statement_of_the_app_is_cut_off(host: Any, app: App) -> None:
 
 def test_slow_queries_are_logged(host: Any, app: App) -> None:
     """[D1] With their text, and who asked."""
-    sql(host, app, "SELECT 'canary-slow', pg_sleep(0.7)")
+    mark = f"slow-{secrets.token_hex(4)}"
+    sql(host, app, f"SELECT '{mark}', pg_sleep(0.7)")
     log = must(host, "cat /var/log/postgresql/postgresql-*-main.log")
-    (line,) = [line for line in log.splitlines() if "duration:" in line and "canary-slow" in line]
+    (line,) = [line for line in log.splitlines() if "duration:" in line and mark in line]
     assert f"{app.name}@{app.database}" in line, line
 
 
@@ -119,7 +120,11 @@ def switched(host: Any, app: App, address: str, acme_root: Path, neighbour: Any,
     before, schema = max(path.stem for path in versions.glob("0*.py")), admin(host, "SELECT version_num FROM alembic_version", app.database)
     (versions / "9_slow.py").write_text(MIGRATION.format(before=before))
     was, said, most = live(host, app), list[Outcome](), 0
-    told = {"app_source": {"type": "path", "path": str(tree)}, "app_env": environment(app, SWITCH="slow"), "deploy_burn_in": 4}
+    told = {
+        "app_source": {"type": "path", "path": str(tree)},
+        "app_env": environment(app, SWITCH=secrets.token_hex(4)),
+        "deploy_burn_in": 4,
+    }
     deploy = threading.Thread(target=lambda: said.append(playbook("deploy", host, told)))
     arrivals = OpenLoop(address, app.domain, acme_root, prefix=f"slow-{secrets.token_hex(4)}", rate=5, post_every=2)
     # More connections than the app has threads.

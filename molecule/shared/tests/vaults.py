@@ -33,7 +33,7 @@ while not os.path.exists("{END}"):
             continue
         if b"{CANARY}" in words:
             seen.add(words.replace(b"\\0", b" ").decode(errors="replace").strip())
-    time.sleep(0.02)
+    time.sleep(0.05)
 print("\\n".join(seen))
 """
 
