@@ -78,6 +78,10 @@ soak: setup ## N=100 deploys and rollbacks under load, every request counted (an
 bench-deploy: setup ## How long a deploy and a rollback of the demo take, and where the time goes
 	$(BIN)/python tests/bench_deploy.py $(BENCH)
 
+.PHONY: bench-backup
+bench-backup: setup ## How long a backup, its proof and a restore of 1.5 GB take on the demo, against pg_dump -Fc (BENCH="--scale 10")
+	$(BIN)/python tests/bench_backup.py $(BENCH)
+
 .PHONY: audit
 audit: setup ## What sslyze, testssl.sh, gixy, nmap and MDN HTTP Observatory say of the demo (3 minutes; AUDIT="--host … --domain …")
 	$(BIN)/python tests/audit.py $(AUDIT)

@@ -22,7 +22,7 @@ REPORTS = CACHE / "reports"
 BIN = Path(sys.executable).parent
 #: The scenarios of `make test`. Others are run by name: molecule test -s NAME.
 SCENARIOS = ("default", "tls", "edge", "broken", "deploy")
-PYTHON_FILES = ["plugins", "molecule", "tests", *(str(p.relative_to(ROOT)) for p in ROOT.glob("roles/*/files/*.py"))]
+PYTHON_FILES = ["plugins", "molecule", "tests", *(str(p.relative_to(ROOT)) for p in ROOT.glob("roles/*/files/**/*.py"))]
 
 
 @dataclass

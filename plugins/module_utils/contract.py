@@ -15,11 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible_collections.slipway.vps.plugins.module_utils.certificates import misfits
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
+from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import demand, misfit
+from ansible_collections.slipway.vps.plugins.module_utils.rotation import keys
 
 #: Longest path a Unix socket can be bound to: sizeof(sun_path) less the final NUL, unix(7).
 SOCKET_PATH_MAX = 107
 #: Fewest characters of a SECRET_KEY: 32 bytes is what Flask's documentation generates.
 SECRET_KEY_MIN = 32
+#: Fewest characters of a database password that other hosts may try.
+PASSWORD_MIN = 16
 #: What the placeholders of tutorials and `.env` examples say; random text practically never does.
 _PLACEHOLDER = re.compile(r"change.?(me|this|it)|replace.?(me|this)|secret.?key|password|placeholder|example", re.IGNORECASE)
 
@@ -88,10 +93,21 @@ RESERVED_NAMES = frozenset(
     }
 )
 
-#: Inputs of the certificate that the rules look at, though another role has them.
+#: Inputs that the rules look at, though other roles have them.
 OTHERS = (
     *("tls_certificate_file", "tls_key_file", "tls_directory_url", "tls_eab_kid", "tls_eab_hmac_key", "tls_profile"),
     *("tls_dns_plugin", "tls_dns_credentials", "tls_resolvers", "tls_retry_seconds"),
+    *("gunicorn_workers", "gunicorn_worker_class", "gunicorn_threads"),
+    *("postgres_max_connections", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),
+    *(
+        "postgres_memory_share",
+        "postgres_settings_custom",
+        "postgres_allow",
+        "postgres_tls_certificate_file",
+        "postgres_tls_key_file",
+        "postgres_shared_buffers",
+    ),
+    *("redis_use", "redis_maxmemory_policy", "redis_persistence", "redis_maxmemory", "redis_cache_maxmemory"),
 )
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
@@ -104,6 +120,12 @@ _FILE_NAME = re.compile(r"[\w][\w.-]*")
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(===?\s*[\w.!+-]+|@\s*\S+)")
 _PROCESS = re.compile(r"[a-z][a-z0-9]{0,30}")
+_COUNT = re.compile(r"[1-9]\d{0,5}")
+_POLICIES = (
+    *("noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"),
+)
+#: Numbers of other roles that go into the sum of connections.
+_COUNTS = (*("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),)
 
 #: What each kind of source needs and may have beside `type`.
 _SOURCE_KEYS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -297,8 +319,9 @@ def bad_environment(values: Values) -> Iterator[Problem]:
             yield Problem("app_required_env", f"{key} is required and not set", f"add {key} to app_env or, if secret, to app_secrets")
     if _truthy(present.get("FLASK_DEBUG")):
         yield Problem(origin["FLASK_DEBUG"], "FLASK_DEBUG is on: the debugger runs anyone's code", "remove it, or set it to 0")
-    if "SECRET_KEY" in values.get("app_env", {}):
-        yield Problem("app_env", "SECRET_KEY is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
+    for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS"):
+        if name in values.get("app_env", {}):
+            yield Problem("app_env", f"{name} is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
     yield from _weak_secret(present)
     if str(present.get("DATABASE_URL", "")).startswith("sqlite"):
         what = "DATABASE_URL is SQLite, which a release would not share with the next"
@@ -306,12 +329,17 @@ def bad_environment(values: Values) -> Iterator[Problem]:
 
 
 def _weak_secret(present: Mapping[str, Any]) -> Iterator[Problem]:
-    if "SECRET_KEY" not in present:
-        return
-    key = str(present["SECRET_KEY"])
-    if len(key) < SECRET_KEY_MIN or len(set(key)) < 8 or _PLACEHOLDER.search(key):
+    if "SECRET_KEY" in present and _is_weak(str(present["SECRET_KEY"])):
         fix = "generate one: python3 -c 'import secrets; print(secrets.token_hex(32))'"
         yield Problem("app_secrets", f"SECRET_KEY is weak: {SECRET_KEY_MIN} random characters at least", fix)
+    # A cookie that a former key signs is believed like any other.
+    if any(map(_is_weak, keys(present.get("SECRET_KEY_FALLBACKS")))):
+        fix = "remove it (whoever it was given to logs in anew); several are separated by commas"
+        yield Problem("app_secrets", "SECRET_KEY_FALLBACKS holds a weak key: who guesses it is anybody", fix)
+
+
+def _is_weak(key: str) -> bool:
+    return len(key) < SECRET_KEY_MIN or len(set(key)) < 8 or bool(_PLACEHOLDER.search(key))
 
 
 def _truthy(value: Any) -> bool:
@@ -334,9 +362,12 @@ def bad_processes(values: Values) -> Iterator[Problem]:
             yield Problem("app_processes", "'rehearsal' is the unit that tries a new release", "use another name")
         if not isinstance(entry, Mapping) or not entry.get("command"):
             yield Problem("app_processes", f"{name} needs a command", f"write {name}: {{command: celery -A blog worker}}")
-        elif set(entry) - {"command", "stop_timeout"}:
-            unknown = ", ".join(sorted(map(str, set(entry) - {"command", "stop_timeout"})))
-            yield Problem("app_processes", f"{name} has unknown keys: {unknown}", "use command and stop_timeout")
+        elif set(entry) - {"command", "stop_timeout", "connections"}:
+            unknown = ", ".join(sorted(map(str, set(entry) - {"command", "stop_timeout", "connections"})))
+            yield Problem("app_processes", f"{name} has unknown keys: {unknown}", "use command, stop_timeout and connections")
+        elif not _COUNT.fullmatch(str(entry.get("connections", 1))):
+            what = f"{name} has connections {entry['connections']!r}, which is no number of 1 or more"
+            yield Problem("app_processes", what, "write, for example, connections: 5")
 
 
 def bad_wildcards(values: Values) -> Iterator[Problem]:
@@ -415,6 +446,136 @@ def bad_own_certificate(values: Values) -> Iterator[Problem]:
             yield Problem(f"tls_{misfit.part}_file", misfit.what, misfit.fix)
 
 
+def too_few_connections(values: Values) -> Iterator[Problem]:
+    """The app can ask for more connections than PostgreSQL gives.
+
+    Where the number of workers follows from the host's size the role postgres does this sum, before it changes anything.
+    """
+    custom = values.get("postgres_settings_custom")
+    limit = (custom.get("max_connections") if isinstance(custom, Mapping) else None) or values.get("postgres_max_connections", "auto")
+    numbers = {
+        **{name: limit for name in ("postgres_max_connections",) if str(limit) != "auto"},
+        **{name: values[name] for name in _COUNTS if name in values and str(values[name]) != "auto"},
+    }
+    environment = values.get("app_env", {})
+    # Gunicorn takes an empty one for none.
+    said = {name: environment.get(name) for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS")}
+    numbers |= {f"app_env {name}": value for name, value in said.items() if value not in (None, "")}
+    # Nothing need be kept for others.
+    wrong = [
+        name for name, value in numbers.items() if not _COUNT.fullmatch(str(value)) and not ("_connections_" in name and str(value) == "0")
+    ]
+    for name in wrong:
+        variable, _, part = name.partition(" ")
+        yield Problem(variable, f"{part} is {numbers[name]!r}, and must be a whole number, 1 at least".strip(), "write a number")
+    share = str(values.get("postgres_memory_share", 0.25))
+    if not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", share):
+        yield Problem("postgres_memory_share", f"is {share!r}, and must be more than 0 and 1 at most", "write, for example, 0.25")
+    if int(values.get("app_database_pool", 0)) < 0:
+        yield Problem("app_database_pool", "is less than 0", "write the pool's size, or 0 for as many as there are threads")
+        return
+    processes = values.get("app_processes", {})
+    if wrong or str(limit) == "auto" or any(bad_processes(values)):
+        return
+    server = {name: values.get(f"gunicorn_{name}") for name in ("workers", "worker_class", "threads")}
+    shares = demand(
+        server,
+        None,
+        hosts=int(values.get("postgres_app_hosts", 1)),
+        pool=int(values.get("app_database_pool", 0)),
+        processes=processes,
+        environment=environment,
+        administration=int(values.get("postgres_connections_admin", 5)),
+        backup=int(values.get("postgres_connections_backup", 5)),
+    )
+    if shares and (reason := misfit(shares, int(limit))):
+        yield Problem(*reason)
+
+
+def bad_database(values: Values) -> Iterator[Problem]:
+    """Where the database is, and that nobody in between can pose as it."""
+    url, name = str(values.get("app_database_url", "")), "app_database_url"
+    if not url:
+        return
+    try:
+        parts = parse(url)
+    except ValueError as error:
+        yield Problem(
+            name, f"will not do: {error}", "write postgresql://<role>:<password>@<host>/<database>?sslmode=verify-full&sslrootcert=…"
+        )
+        return
+    if not parts.database:
+        yield Problem(name, "names no database", "write it after the host: postgresql://…/blog")
+    if not parts.local and not parts.verified:
+        what = f"sends data and password to whoever answers as {parts.host}: sslmode is {parts.query.get('sslmode') or 'not set'}"
+        yield Problem(name, what, "add ?sslmode=verify-full&sslrootcert=… (see docs/data.md, Another host)")
+    elif not parts.local and not parts.query.get("sslrootcert"):
+        fix = "add &sslrootcert=/etc/ssl/certs/ca-certificates.crt, or your own CA's file (app_files)"
+        yield Problem(name, "asks for a checked certificate, and does not say which CAs are trusted", fix)
+    yield from _bad_server(values, parts)
+
+
+def _bad_server(values: Values, parts: DatabaseUrl) -> Iterator[Problem]:
+    """A PostgreSQL that other hosts may use."""
+    allow = values.get("postgres_allow") or []
+    if isinstance(allow, str):
+        yield Problem("postgres_allow", f"must be a list, and is {allow!r}", f"write postgres_allow: [{allow}]")
+        return
+    for address in allow:
+        if not _is_network(str(address)):
+            fix = "write, for example, [192.0.2.10, 198.51.100.0/24]"
+            yield Problem("postgres_allow", f"{address!r} is no address and no network", fix)
+    if not allow:
+        return
+    if parts.local:
+        fix = "write into the vault postgresql://<app>_1:<password>@<this host>/<database>?sslmode=verify-full&sslrootcert=…"
+        yield Problem("app_database_url", "leads to the app's own host, and postgres_allow lets other hosts in", fix)
+    elif not parts.user or len(parts.password) < PASSWORD_MIN:
+        fix = "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+        yield Problem("app_database_url", f"needs a role and a password of {PASSWORD_MIN} characters at least", fix)
+    elif parts.user in (values.get("app_name"), "postgres"):
+        fix = f"use {values.get('app_name')}_1 (and {values.get('app_name')}_2 for the next password: docs/data.md)"
+        yield Problem("app_database_url", f"logs in as {parts.user}, which owns the data and has no password", fix)
+    for name in ("postgres_tls_certificate_file", "postgres_tls_key_file"):
+        if not values.get(name):
+            yield Problem(
+                name, "is not set, and other hosts may connect: over TLS only", "a path on this machine; docs/data.md shows how to make one"
+            )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def bad_redis(values: Values) -> Iterator[Problem]:
+    """One Redis has one policy: what must not be forgotten and what may be do not go together."""
+    use = values.get("redis_use", ["sessions", "queue"])
+    if not isinstance(use, list) or not use or set(map(str, use)) - {"sessions", "queue", "cache"}:
+        yield Problem("redis_use", f"{use!r} is not a list of sessions, queue, cache", "write, for example, redis_use: [sessions, queue]")
+    elif "cache" in use and len(set(use)) > 1:
+        fix = "write redis_use: [sessions, queue] and app_redis_cache: true (a second Redis, REDIS_CACHE_URL)"
+        yield Problem("redis_use", "mixes a cache with what must not be forgotten, and one Redis has one policy for all it holds", fix)
+    if (policy := values.get("redis_maxmemory_policy", _POLICIES[0])) not in _POLICIES:
+        yield Problem("redis_maxmemory_policy", f"{policy!r} is none of Redis's policies", f"use one of {', '.join(_POLICIES)}")
+    if (persistence := values.get("redis_persistence", "aof")) not in ("aof", "none"):
+        yield Problem("redis_persistence", f"{persistence!r} is unknown", "use aof or none")
+    for name in ("redis_maxmemory", "redis_cache_maxmemory"):
+        # Redis takes 0 for "no limit", and a number without a unit for bytes: 128 would be full at once.
+        if not re.fullmatch(r"[1-9]\d*(kb?|mb?|gb?)", str(values.get(name, "1mb")).lower()):
+            yield Problem(name, f"{values[name]!r} is no size with its unit", f"write, for example, {name}: 128mb")
+
+
+def gone(values: Values) -> Iterator[Problem]:
+    """Variables that have been replaced."""
+    if "postgres_shared_buffers" in values:
+        fix = f"write postgres_settings_custom: {{shared_buffers: {values['postgres_shared_buffers']}}}, or nothing"
+        yield Problem("postgres_shared_buffers", "is no variable any more: the host's memory decides", fix)
+
+
 def no_authority(values: Values) -> Iterator[Problem]:
     """A certificate has to come from somewhere."""
     if not values.get("acme_email") and not values.get("tls_certificate_file"):
@@ -433,6 +594,10 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     (bad_environment, ("app_env", "app_secrets", "app_required_env")),
     (bad_files, ("app_files",)),
     (bad_processes, ("app_processes",)),
+    (bad_database, ("app_name", "app_database_url")),
+    (bad_redis, ()),
+    (gone, ()),
+    (too_few_connections, ("app_processes", "app_env", "app_database_pool")),
     (no_authority, ("acme_email",)),
     (bad_wildcards, ("app_domains",)),
     (bad_acme, ()),

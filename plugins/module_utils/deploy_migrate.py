@@ -10,11 +10,12 @@ import shutil
 import time
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, Release
 from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISIONS, Step, has_migrations, steps
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, command, get, is_active, postgres_environment, tail
+from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, command, get, is_active, tail
 
 #: Alembic's own command, as Flask-Migrate spells it.
 UPGRADE = "flask db upgrade"
@@ -68,8 +69,12 @@ class Migrating(Context):
         return words
 
     def change_schema(self, what: str, release: Release, *words: str) -> str:
-        """Run a command that waits for locks only so long: behind one that waits, visitors queue."""
-        options = f"Environment=PGOPTIONS=-clock_timeout={self.p['lock_timeout'] * 1000}"
+        """Run a command that waits for locks only so long: behind one that waits, visitors queue.
+
+        And may work as long as it must: the limits of the app's role are for visitors' statements.
+        """
+        limits = f"-clock_timeout={self.p['lock_timeout'] * 1000} -cstatement_timeout=0 -cidle_in_transaction_session_timeout=0"
+        options = f'Environment="PGOPTIONS={limits}"'
         return self.transient(what, release, *words, settings=(options,))
 
     def nothing_to_migrate(self, release: Release) -> bool:
@@ -95,7 +100,7 @@ class Migrating(Context):
         for path in (self.store.folder(release.id) / "environment", self.config_dir / "secrets"):
             texts.append(path.read_bytes().decode() if path.exists() else "")
         url = parse_environment("".join(texts)).get("DATABASE_URL", "")
-        return postgres_environment(url) if url.startswith("postgres") and shutil.which("psql") else {}
+        return libpq(url) if url.startswith("postgres") and shutil.which("psql") else {}
 
     def query(self, release: Release, sql: str) -> str | None:
         environment = self.database(release)

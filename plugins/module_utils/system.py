@@ -15,7 +15,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
 
 #: How `journalctl --show-cursor` begins its last line.
 CURSOR = "-- cursor: "
@@ -126,21 +125,6 @@ def end_units(*units: str) -> None:
         return
     with contextlib.suppress(CommandError):
         command("systemctl", "stop", "--no-block", *units)
-
-
-def postgres_environment(url: str) -> dict[str, str]:
-    """libpq's variables for a database URL: unlike an argument they do not show in the list of processes."""
-    parts = urlsplit(url)
-    query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-    values = {
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
-        "PGHOST": query.get("host") or parts.hostname or "",
-        "PGPORT": str(parts.port or query.get("port") or ""),
-        "PGUSER": unquote(parts.username or ""),
-        "PGPASSWORD": unquote(parts.password or ""),
-        "PGCONNECT_TIMEOUT": "5",
-    }
-    return {key: value for key, value in values.items() if value}
 
 
 def memory_available() -> int:

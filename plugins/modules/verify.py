@@ -69,6 +69,10 @@ options:
     description: Folder of the backups.
     type: path
     required: true
+  backup_command:
+    description: The program that takes them, with its options; it is asked for its C(status). Without it only the schedule is looked at.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Changes nothing in either mode.
@@ -91,6 +95,7 @@ EXAMPLES = r"""
     database_url: postgresql:///blog?host=/run/postgresql
     redis_socket: /run/redis-blog/redis.sock
     backup_dir: /var/backups/blog
+    backup_command: /usr/local/lib/slipway/backup.py --config /etc/blog/backup.json
 """
 
 RETURN = r"""
@@ -110,16 +115,19 @@ import grp
 import http.client
 import json
 import re
+import shlex
 import socket
 import ssl
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq, parse
 from ansible_collections.slipway.vps.plugins.module_utils.releases import Store
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     Account,
@@ -129,10 +137,13 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     instances,
     is_active,
     journal,
-    postgres_environment,
     tail,
     visit,
 )
+
+CRON = Path("/etc/cron.d")
+#: Seconds until a schedule must have brought its first backup: a day, and two hours for a long night.
+FIRST_NIGHT = 26 * 3600
 
 
 class BrokenHopError(Exception):
@@ -262,10 +273,12 @@ class RequestPath:
             return "not used"
         account = Account.of(self.p["user"], self.p["group"])
         try:
-            version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=postgres_environment(url))
+            version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=libpq(url))
         except (CommandError, OSError) as error:
             raise BrokenHopError(tail(str(error), 3)) from error
-        return f"{version.split()[0]}, as {self.p['user']} over its socket"
+        there = parse(url)
+        way = f"as {self.p['user']} over its socket" if there.over_socket else f"as {there.user or self.p['user']} on {there.host}"
+        return f"{version.split()[0]}, {way}"
 
     def redis(self) -> str:
         account = Account.of(self.p["user"], self.p["group"])
@@ -278,10 +291,24 @@ class RequestPath:
         return "PONG"
 
     def backup(self) -> str:
-        if not Path(f"/etc/cron.d/{self.name}-backup").is_file() or not is_active("cron.service"):
-            raise BrokenHopError(f"no cron job takes backups (/etc/cron.d/{self.name}-backup, cron.service)")
+        schedule = CRON / f"{self.name}-backup"
+        if not schedule.is_file() or not is_active("cron.service"):
+            raise BrokenHopError(f"no cron job takes backups ({schedule}, cron.service)")
         newest = sorted(path.parent.name for path in Path(self.p["backup_dir"]).glob("*/manifest.json"))
-        return f"scheduled; newest {newest[-1]}" if newest else "scheduled; none taken yet"
+        said = f"scheduled; newest {newest[-1]}" if newest else "scheduled; none taken yet"
+        if not self.p["backup_command"]:
+            return said
+        try:
+            command(*shlex.split(self.p["backup_command"]), "status")
+        except CommandError as error:
+            reason = re.search(r"^error: status: (.*)", str(error), re.MULTILINE)
+            troubles = reason[1].split("; ") if reason else [tail(str(error), 3)]
+            # What a host's first night has yet to bring.
+            young = time.time() - schedule.stat().st_mtime < FIRST_NIGHT
+            if not young or not all(trouble.endswith(": never") for trouble in troubles):
+                raise BrokenHopError("; ".join(troubles)) from error
+            return f"{said}; the first night is to come"
+        return f"{said}; all is well"
 
     def logs(self) -> str:
         rule = Path(f"/etc/logrotate.d/{self.name}")
@@ -327,7 +354,7 @@ CHECKS = (
     Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
     Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
     Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
-    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep"),
+    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and playbooks/backup.yml"),
     Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
     Check(
         "front door",
@@ -362,9 +389,11 @@ def main() -> None:
     path = {"type": "path", "required": True}
     module = AnsibleModule(
         argument_spec={
-            **dict.fromkeys(("name", "user", "group", "proxy_group", "ready", "database_url"), text),
+            **dict.fromkeys(("name", "user", "group", "proxy_group", "ready"), text),
+            "database_url": {**text, "no_log": True},
             **dict.fromkeys(("socket", "root", "certificate", "certificate_status", "redis_socket", "backup_dir"), path),
             "domains": {"type": "list", "elements": "str", "required": True},
+            "backup_command": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

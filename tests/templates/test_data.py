@@ -6,11 +6,11 @@ import importlib.util
 import json
 import re
 import sys
+from typing import Any
 
 import pytest
-from render import ROOT, render
+from render import ROOT, render, value
 
-POSTGRES = "etc/postgresql/version/cluster/conf.d/slipway.conf.j2"
 REDIS = "etc/redis/redis-app.conf.j2"
 REDIS_UNIT = "etc/systemd/system/redis-server@app.service.d/slipway.conf.j2"
 CRON = "etc/cron.d/app-backup.j2"
@@ -27,7 +27,7 @@ def settings(text: str, separator: str = " ") -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("role", "template"),
-    [("postgres", POSTGRES), ("redis", REDIS), ("redis", REDIS_UNIT), ("backup", CRON), ("logs", ROTATE), ("logs", TIMER)],
+    [("redis", REDIS_UNIT), ("backup", CRON), ("logs", ROTATE), ("logs", TIMER)],
 )
 def test_each_file_says_whose_it_is(role: str, template: str) -> None:
     text = render(role, template)
@@ -35,34 +35,57 @@ def test_each_file_says_whose_it_is(role: str, template: str) -> None:
     assert "True" not in text and "False" not in text
 
 
-def test_postgres_listens_nowhere_and_the_operator_has_the_last_word() -> None:
-    plain = settings(render("postgres", POSTGRES), "=")
-    assert ("listen_addresses", "''") in plain and ("max_connections", "100") in plain
-    custom = {"work_mem": "8MB", "log_connections": True, "max_connections": 60, "search_path": "it's"}
-    ours = settings(render("postgres", POSTGRES, postgres_settings_custom=custom), "=")
-    assert ours[: len(plain)] == plain
-    assert ours[len(plain) :] == [
-        ("log_connections", "'on'"),
-        ("max_connections", "'60'"),
-        ("search_path", "'it''s'"),
-        ("work_mem", "'8MB'"),
-    ]
+def redis(**scenario: Any) -> list[dict[str, str]]:
+    """The configuration of each instance."""
+    instances = value("redis", "__redis_instances", **scenario)
+    texts = [render("redis", REDIS, **scenario, item=instance) for instance in instances]
+    assert all("Ansible managed" in text and "\n# slipway:redis\n" in text for text in texts)
+    return [dict(settings(text)) for text in texts]
 
 
 def test_redis_is_named_after_the_app_throughout() -> None:
-    found = dict(settings(render("redis", REDIS, app_name="my-app", redis_maxmemory="64mb")))
-    assert found["port"] == "0" and found["unixsocket"] == "/run/redis-my-app/redis.sock"
+    (found,) = redis(app_name="my-app", redis_maxmemory="64mb")
+    assert found["port"] == "0" and found["unixsocket"] == "/run/redis-my-app/redis.sock" and found["unixsocketperm"] == "660"
     assert found["dir"] == "/var/lib/redis/my-app" and found["logfile"] == "/var/log/redis/redis-server-my-app.log"
     assert found["maxmemory"] == "64mb"
     # The runtime folder is the unit's, redis-%i: the socket has to be in it.
     assert ("Group", "my-app") in settings(render("redis", REDIS_UNIT, app_name="my-app"), "=")
 
 
+@pytest.mark.parametrize(
+    ("scenario", "policy", "log"),
+    [
+        ({}, "noeviction", "yes"),
+        ({"redis_use": ["queue"]}, "noeviction", "yes"),
+        ({"redis_use": ["cache"]}, "allkeys-lru", "no"),
+        ({"redis_maxmemory_policy": "volatile-lru"}, "volatile-lru", "yes"),
+        ({"redis_use": ["cache"], "redis_persistence": "aof"}, "allkeys-lru", "yes"),
+    ],
+)
+def test_redis_forgets_only_what_it_may(scenario: dict[str, Any], policy: str, log: str) -> None:
+    """[D4] Policy and persistence by use; both can be said otherwise. Snapshots are never taken."""
+    (found,) = redis(**scenario)
+    assert (found["maxmemory-policy"], found["appendonly"], found["save"]) == (policy, log, '""')
+    assert (found.get("appendfsync") == "everysec") is (log == "yes")
+
+
+def test_a_cache_is_a_redis_of_its_own() -> None:
+    """[D4] Beside sessions and jobs: another socket, which reaches the app as REDIS_CACHE_URL."""
+    main, cache = redis(app_redis_cache=True, redis_cache_maxmemory="32mb")
+    assert (main["maxmemory-policy"], main["appendonly"]) == ("noeviction", "yes")
+    assert (cache["maxmemory-policy"], cache["appendonly"], cache["maxmemory"]) == ("allkeys-lru", "no", "32mb")
+    assert cache["unixsocket"] == "/run/redis-demo-cache/redis.sock" and cache["dir"] == "/var/lib/redis/demo-cache"
+    assert not {main[name] for name in ("unixsocket", "dir", "logfile", "pidfile")} & set(cache.values())
+    environment = value("release", "app_environment", app_redis_cache=True)
+    assert environment["REDIS_CACHE_URL"] == "unix:///run/redis-demo-cache/redis.sock?db=0"
+    assert "REDIS_CACHE_URL" not in value("release", "app_environment", app_redis_cache="false")
+
+
 def test_cron_gets_one_line_at_the_time_that_was_asked_for() -> None:
     lines = [line for line in render("backup", CRON, app_name="my-app", backup_hour=0, backup_minute=5).splitlines() if " root " in line]
     assert len(lines) == 1 and lines[0].startswith("5 0 * * * root nice ")
     # Cron reads an unescaped % as the end of the command.
-    assert lines[0].endswith(" --config /etc/my-app/backup.json create") and "%" not in lines[0]
+    assert lines[0].endswith(" --config /etc/my-app/backup.json nightly") and "%" not in lines[0]
 
 
 def test_the_backup_program_understands_its_configuration() -> None:

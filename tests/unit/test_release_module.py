@@ -1036,7 +1036,8 @@ def test_a_migrations_folder_is_found(deploy: Make, existing: Existing, root: Pa
     assert (result["changed"], result["release"], result["output"]) == (True, NEW, "said systemd-run")
     line = next(line for line in host.did if "migrate-step" in line)
     assert line.endswith(f" {root}/srv/releases/{NEW}/.venv/bin/flask db upgrade")
-    assert "--property=Environment=PGOPTIONS=-clock_timeout=7000" in line and "--unit=blog-migrate-step.service" in line
+    limits = "-clock_timeout=7000 -cstatement_timeout=0 -cidle_in_transaction_session_timeout=0"
+    assert f'--property=Environment="PGOPTIONS={limits}"' in line and "--unit=blog-migrate-step.service" in line
     found = Store(root / "srv").load(NEW)
     assert found and (found.schema_before, found.schema_after, found.state) == ("0001", "0002", READY)
 

@@ -8,6 +8,7 @@ import os
 import socket as sockets
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def path(tmp_path: Path) -> RequestPath:
                 "certificate": str(tmp_path / "fullchain.pem"),
                 "certificate_status": str(tmp_path / "tls.json"),
                 "backup_dir": str(tmp_path / "backups"),
+                "backup_command": "/usr/bin/backup --config b.json",
             },
             **{"database_url": "postgresql:///blog?host=/run/postgresql", "redis_socket": "/run/redis-blog/redis.sock"},
         }
@@ -214,3 +216,39 @@ def test_redis(path: RequestPath, monkeypatch: pytest.MonkeyPatch, said: str, go
     else:
         with pytest.raises(BrokenHopError):
             path.redis()
+
+
+@pytest.mark.parametrize(
+    ("said", "hours", "good"),
+    [
+        ("", 1, "all is well"),
+        ("error: status: success: never; verified: never", 1, "the first night is to come"),
+        ("error: status: success: never; verified: never", 27, None),
+        ("error: status: success: 2026-11-18T03:30:00+00:00, more than 26 hours ago; verified: never", 1, None),
+        ("error: status: create failed at 2026-11-20T03:30:00+00:00: empty dump refused", 1, None),
+        ("Traceback: ValueError", 1, None),
+    ],
+)
+def test_backup(path: RequestPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, hours: float, good: str | None) -> None:
+    """[D3] [K5] What its program says counts; only a host that has not had a night yet may lack a backup."""
+
+    def command(*words: str, **_: Any) -> str:
+        assert words == ("/usr/bin/backup", "--config", "b.json", "status")
+        if said:
+            raise CommandError(f"{said}\n(/usr/bin/backup exited 1)")
+        return "All is well."
+
+    monkeypatch.setattr(verify, "command", command)
+    monkeypatch.setattr(verify, "is_active", lambda unit: unit == "cron.service")
+    monkeypatch.setattr(verify, "CRON", tmp_path)
+    with pytest.raises(BrokenHopError, match="no cron job"):
+        path.backup()
+    schedule = tmp_path / "blog-backup"
+    schedule.touch()
+    os.utime(schedule, times=(0, time.time() - hours * 3600))
+    if good:
+        assert path.backup() == f"scheduled; none taken yet; {good}"
+    else:
+        with pytest.raises(BrokenHopError) as error:
+            path.backup()
+        assert str(error.value) in (said.removeprefix("error: status: "), f"{said}\n(/usr/bin/backup exited 1)")

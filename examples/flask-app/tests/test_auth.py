@@ -76,6 +76,25 @@ def test_an_open_form_survives_a_key_rotation(make_app: MakeApp, fake_redis: fak
     assert without.post("/entries", data={"text": "Gybe.", "csrf_token": fresh}).status_code == 303
 
 
+def test_two_releases_in_the_middle_of_a_rotation_believe_each_other(make_app: MakeApp, fake_redis: fakeredis.FakeRedis) -> None:
+    """[A11] The one signs with the old key and accepts the next, the other the other way round: during a switch a
+    visitor's form comes from either and goes to either."""
+    next_key = "0a1b2c3d4e5f6789" * 2
+    first = make_app(SECRET_KEY_FALLBACKS=next_key)
+    same = {"DATABASE_URL": first.config["DATABASE_URL"], "SECRET_KEY": next_key}
+    clients = []
+    for app in (first, make_app(**same, SECRET_KEY_FALLBACKS=SECRET)):
+        app.session_interface = RedisSessions(app, fake_redis)
+        clients.append(app.test_client())
+    assert log_in(clients[0]).status_code == 303
+    cookie = clients[0].get_cookie("logbook_session")
+    assert cookie is not None
+    clients[1].set_cookie("logbook_session", cookie.value)
+    for page, form in (clients, reversed(clients)):
+        sent = form.post("/entries", data={"text": "Tack.", "csrf_token": token(page, "/")})
+        assert sent.status_code == 303, sent.text
+
+
 def test_sessions_live_in_redis(make_app: MakeApp, fake_redis: fakeredis.FakeRedis) -> None:
     """[A16] The cookie is an id and nothing else; it changes at login and is worthless after logout."""
     app = make_app()

@@ -43,11 +43,11 @@ def test_nobody_else_opens_the_socket(host: Any, app: App) -> None:
     assert (folder.group, oct(folder.mode & 0o777)) == (app.name, "0o750")
 
 
-def test_memory_is_bounded_and_sessions_give_way_before_jobs(host: Any, app: App) -> None:
-    """[D4] A limit, and a policy that drops only keys that expire anyway: writes go on when it is full."""
+def test_memory_is_bounded_and_nothing_is_dropped(host: Any, app: App) -> None:
+    """[D4] A limit, and the policy for sessions and jobs: a full Redis refuses what is new, and loses nothing."""
     limit = int(must(host, cli(app, "config", "get", "maxmemory")).split()[1])
     assert limit == 128 * 1024 * 1024
-    assert must(host, cli(app, "config", "get", "maxmemory-policy")).split()[1] == "volatile-lru"
+    assert must(host, cli(app, "config", "get", "maxmemory-policy")).split()[1] == "noeviction"
 
 
 def test_sessions_survive_a_restart(host: Any, app: App, unit: str) -> None:

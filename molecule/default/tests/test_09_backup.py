@@ -92,7 +92,7 @@ def test_crons_command_takes_a_complete_backup(kit: Kit) -> None:
     folder = f"{kit.app.backups}/{name}"
     assert re.fullmatch(r"\d{8}T\d{6}Z", name)
     manifest = json.loads(must(kit.host, f"cat {folder}/manifest.json"))
-    for file in ("db.dump", "files.tar.gz"):
+    for file in ("db.dump/toc.dat", "files.tar.gz"):
         assert must(kit.host, f"sha256sum {folder}/{file}").split()[0] == manifest["files"][file]["sha256"]
     listing = must(kit.host, f"pg_restore --list {folder}/db.dump")
     assert f"TABLE DATA public {TABLE} " in listing, listing
@@ -148,7 +148,7 @@ def test_a_lost_upload_comes_back_and_newer_ones_stay(kit: Kit) -> None:
 def test_a_flipped_byte_is_refused(kit: Kit) -> None:
     """[D3] A damaged dump never gets near a database: the live one is the same one, nothing new stands beside it."""
     name = json.loads(kit.must_cli("--json", "create", "--label", "probe"))["name"]
-    dump = f"{kit.app.backups}/{name}/db.dump"
+    dump = f"{kit.app.backups}/{name}/db.dump/toc.dat"
     flip = f"p='{dump}'; b=bytearray(open(p,'rb').read()); b[len(b)//2] ^= 1; open(p,'wb').write(b)"
     must(kit.host, f'python3 -c "{flip}"')
     kit.sql(f"INSERT INTO {TABLE} VALUES ('later')")

@@ -37,6 +37,11 @@ def sql(host: Any, app: App, query: str) -> str:
     return must(host, f'runuser -u {app.name} -- psql -XAtqc "{query}" {app.database}').strip()
 
 
+def admin(host: Any, query: str, database: str = "postgres") -> str:
+    """What PostgreSQL's superuser reads or does."""
+    return must(host, f'runuser -u postgres -- psql -XAtq -d {database} -c "{query}"').strip()
+
+
 def must_be_served(visitors: OpenLoop, host: Any, app: App) -> None:
     """Every request was answered as it should be, and every row that was promised is there once, and no other."""
     assert not visitors.lost(), f"visitors saw {dict(visitors.counts())}"

@@ -1,0 +1,73 @@
+"""Any moment comes back exactly; what is written reaches the archive within the minute; a hole in it is found and mended."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import pytest
+from helpers import must
+from nights import Keep
+
+#: Moments that are tried; 20 in the long form.
+MOMENTS = 20 if os.environ.get("SLIPWAY_FULL") else 4
+ARCHIVE = "/var/lib/pgbackrest/archive/demo"
+
+
+def test_any_moment_comes_back_exactly(keep: Keep, writer: None) -> None:
+    """[D3] Row by row, at moments of which nobody knew before; the live database is put aside and comes back each time."""
+    must(keep.host, "sleep 1")
+    keep.must_cli("pitr")
+    must(keep.host, "sleep 5")
+    keep.must_cli("pitr")
+    must(keep.host, "sleep 5; systemctl stop slipway-test-writer")
+    rows = int(keep.sql("SELECT count(*) FROM ledger"))
+    begin = keep.sql("SELECT max(id) / 3 FROM ledger")
+    for _ in range(MOMENTS):
+        share = random.random()
+        query = (
+            f"SELECT to_char((min(at) + {share} * (max(at) - min(at))) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+            f" FROM ledger WHERE id > {begin}"
+        )
+        moment = keep.sql(query)
+        name = json.loads(keep.must_cli("--json", "recover", f"'{moment}'"))["name"]
+        kept = json.loads(keep.must_cli("--json", "restore", name))["kept_as"]
+        checksum = "SELECT count(*), md5(string_agg(id || '@' || at, ',' ORDER BY id)) FROM ledger"
+        assert keep.sql(checksum) == keep.sql(f"{checksum} WHERE at <= '{moment}+00'", kept), f"{moment}: not how it was"
+        keep.must_cli("undo", kept)
+        assert int(keep.sql("SELECT count(*) FROM ledger")) == rows
+        must(keep.host, f"rm -r {keep.app.backups}/{name}")
+        for aside in keep.sql("SELECT datname FROM pg_database WHERE datname ~ '^demo_before_'").split():
+            keep.must_cli("drop", aside)
+
+
+def test_what_is_written_is_in_the_archive_within_a_minute(keep: Keep) -> None:
+    """[D3] A row in a database where nothing else happens: no segment gets full by itself."""
+    keep.sql("INSERT INTO ledger DEFAULT VALUES")
+    segment = keep.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    must(keep.host, "sleep 65")
+    assert keep.sql("SELECT last_archived_wal FROM pg_stat_archiver") >= segment
+
+
+@pytest.mark.parametrize("trouble", ["missing segment", "flipped byte"])
+def test_a_hole_is_found_and_mended(keep: Keep, trouble: str) -> None:
+    """[D3] The night fails, loudly, and takes a whole copy; the next one is fine, and so is a moment after it."""
+    keep.must_cli("pitr")
+    for _ in range(3):
+        keep.sql("INSERT INTO ledger SELECT FROM generate_series(1, 1000)")
+        keep.sql("SELECT pg_switch_wal()")
+    must(keep.host, "sleep 3")
+    if trouble == "missing segment":
+        must(keep.host, f"rm $(find {ARCHIVE} -type f -name '0*.zst' | sort | tail -n 2 | head -n 1)")
+    else:
+        keep.flip(must(keep.host, "find /var/lib/pgbackrest/backup/demo -type f -name '*.zst' -size +20k | sort | tail -n 1").strip())
+    result = keep.cli("pitr")
+    assert result.rc == 1 and "was taken anew, whole" in result.stderr and "cannot be recovered" in keep.errors(), result.stderr
+    keep.must_cli("pitr")
+    must(keep.host, "sleep 1")
+    moment = keep.sql("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')")
+    keep.sql("INSERT INTO ledger DEFAULT VALUES")
+    keep.sql("SELECT pg_switch_wal()")
+    must(keep.host, "sleep 3")
+    keep.must_cli("recover", f"'{moment}'")

@@ -1,0 +1,130 @@
+"""Bring a backup back: beside the live database, checked there, and then in its place by a rename."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import host
+from .rules import BackupError, is_whole, literal
+from .store import DUMP, FILES, Backups
+
+#: What a database is called that a restore has put aside.
+KEPT = "{database}_before_{time:%Y%m%d%H%M%S}"
+
+
+class Restore:
+    """The way back for the backups of one app."""
+
+    def __init__(self, backups: Backups) -> None:
+        """Restore from ``backups``."""
+        self.backups, self.config, self.log, self.server = backups, backups.config, backups.log, backups.database
+
+    def restore(self, name: str, with_files: bool) -> dict[str, Any]:
+        """Bring a backup back; the database it replaces is kept."""
+        backups = self.backups
+        with backups.locked(), backups.noting("restore"):
+            path, manifest = backups.find(name)
+            self.log.info(f"restore {manifest['name']}: begin")
+            backups.verify_files(path, manifest)
+            if with_files and not is_whole(manifest):
+                raise BackupError(f"{manifest['name']} holds the database alone; restore without --files")
+            if with_files and (str(self.config.shared) not in manifest["paths"] or not self.config.shared.is_dir()):
+                raise BackupError(f"{self.config.shared} is not in the backup or not on this host; restore without --files")
+            result = self._restore_database(path / DUMP, manifest)
+            if with_files:
+                self._restore_files(path / FILES)
+        self.log.info(f"restore {manifest['name']}: complete, the replaced database is {result['kept_as'] or 'none'}")
+        return {"name": manifest["name"], "files": with_files, **result}
+
+    def tidy(self) -> None:
+        """Drop what an interrupted restore left: it takes as much room as the live database."""
+        with self.backups.locked():
+            if self.server.exists(self._fresh):
+                self.server.drop(self._fresh)
+                self.log.info(f"drop {self._fresh}, left by an interrupted restore")
+
+    @property
+    def _fresh(self) -> str:
+        return f"{self.config.database}_restore"
+
+    def _restore_database(self, dump: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        server, live = self.server, self.config.database
+        fresh = self._fresh
+        replaced = server.exists(live)
+        kept_as = self._aside() if replaced else ""
+        before = server.revisions(live) if replaced else []
+        listing = server.read_dump(dump, "--list")
+        # Two databases stand side by side for a while; a full disk would stop the live one. Another host's disk is not ours to see.
+        if not server.service:
+            self.backups.check_room(Path(server.sql("SHOW data_directory")), int(manifest["database_bytes"]))
+        # What an interrupted restore left; this name belongs to this tool.
+        server.drop(fresh)
+        try:
+            server.make(fresh, self.config.role, manifest)
+            server.fill(fresh, dump, listing, self.config.role)
+            self.backups.check_restored(server, fresh, manifest)
+            server.swap(live, fresh, kept_as, server.properties(live) if replaced else "")
+        except BaseException:
+            with contextlib.suppress(BackupError):
+                server.drop(fresh)
+            raise
+        return {
+            "database": live,
+            "kept_as": kept_as,
+            "tables": manifest["tables"],
+            "schema_revisions": manifest["schema_revisions"],
+            "schema_revisions_before": before,
+        }
+
+    def _restore_files(self, archive: Path) -> None:
+        """Bring the uploads back, over what is there; other files stay."""
+        member = str(self.config.shared).lstrip("/")
+        # As the app's user: a link that the app left in its own folder leads nowhere else. With the proxy's group, or
+        # the kernel would take the setgid bit off the folders that hand this group on to new uploads.
+        # (Not --no-overwrite-dir: it takes the bit off a folder while it writes there, seen with tar 1.34 and 1.35.)
+        command = ["tar", "--extract", "--gzip", "--preserve-permissions", "--directory=/", "--file=-", "--", member]
+        with archive.open("rb") as handle:
+            host.run(command, user=self.config.user, groups=[self.config.proxy_group], stdin=handle)
+
+    # --- what restores have put aside ---
+
+    def _aside(self) -> str:
+        """A name that no database has yet."""
+        while self.server.exists(name := KEPT.format(database=self.config.database, time=host.utc_now())):
+            time.sleep(0.2)
+        return name
+
+    def kept(self) -> list[dict[str, Any]]:
+        """The databases that restores have put aside, and their size."""
+        query = (
+            "SELECT datname, pg_database_size(oid) FROM pg_database"
+            f" WHERE datname ~ {literal(f'^{re.escape(self.config.database)}_before_[0-9]{{14}}$')} ORDER BY datname"
+        )
+        rows = (line.rsplit("|", 1) for line in self.server.sql(query).splitlines())
+        return [{"database": name, "bytes": int(size)} for name, size in rows]
+
+    def drop(self, name: str) -> dict[str, Any]:
+        """Drop a database that a restore has put aside; never another one."""
+        with self.backups.locked():
+            known = {entry["database"]: entry for entry in self.kept()}
+            if name not in known:
+                raise BackupError(f"{name!r} is no database that a restore has put aside; there are: {', '.join(known) or 'none'}")
+            self.server.drop(name)
+        self.log.info(f"drop {name}, put aside by a restore")
+        return known[name]
+
+    def undo(self, name: str) -> dict[str, Any]:
+        """Put a database that was put aside back in its place; the one that is live is put aside instead."""
+        with self.backups.locked():
+            if name not in [entry["database"] for entry in self.kept()]:
+                raise BackupError(f"{name!r} is no database that a restore has put aside; `kept` lists them")
+            live = self.config.database
+            kept_as = self._aside()
+            self.server.swap(live, name, kept_as)
+        self.log.info(f"undo: {name} is live again, what was live is {kept_as}")
+        return {"database": live, "kept_as": kept_as, "was": name}

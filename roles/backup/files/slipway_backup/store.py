@@ -1,0 +1,311 @@
+"""The backups of one app on this host: take one, list them, check one, remove the expired."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import host
+from .config import Config
+from .database import Server
+from .rules import (
+    BackupError,
+    Copy,
+    backup_name,
+    differences,
+    expired,
+    human,
+    is_whole,
+    literal,
+    refusal,
+    sealed,
+    space_needed,
+    table_count,
+    taken_at,
+)
+
+DUMP = "db.dump"
+FILES = "files.tar.gz"
+MANIFEST = "manifest.json"
+#: Beside the manifest once a restore has shown what the backup is worth.
+PROOF = "proof.json"
+STATUS = "status.json"
+FORMAT = 2
+#: --rsyncable: one changed upload changes one place of the archive, so that a copy elsewhere grows by little.
+GZIP = "gzip --rsyncable"
+
+
+class Backups:
+    """The backups of one app."""
+
+    def __init__(self, config: Config, log: host.Log, patience: float = 0) -> None:
+        """Work with the backups of ``config``; so many seconds of ``patience`` when somebody else does."""
+        self.patience = patience
+        self.config = config
+        self.log = log
+        self.database = Server(config.socket_dir, config.admin, config.jobs, service=config.service)
+        self.folder = config.backup_dir
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes backups or databases meanwhile."""
+        with host.locked(self.folder / ".lock", "backup or restore", self.patience):
+            yield
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """No backup is removed meanwhile. Not the lock of those that write: a deploy need not wait for a proof."""
+        with host.locked(self.folder / ".lock-reading", "proof or copy"):
+            yield
+
+    # --- what there is ---
+
+    def complete(self) -> dict[str, dict[str, Any]]:
+        """Manifests of the complete backups, oldest first."""
+        found = {}
+        for path in sorted(self.folder.iterdir()):
+            if taken_at(path.name) and (manifest := self.read_manifest(path)):
+                found[path.name] = manifest
+        return found
+
+    def damaged(self) -> list[str]:
+        """Folders that are named like a backup and are none."""
+        whole = self.complete()
+        return sorted(path.name for path in self.folder.iterdir() if taken_at(path.name) and path.name not in whole)
+
+    @staticmethod
+    def read_manifest(path: Path) -> dict[str, Any] | None:
+        """The manifest of a folder that holds all that it names; None for every other folder."""
+        try:
+            manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            same = all((path / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
+            intact = manifest.get("format", 1) < FORMAT or sealed(manifest)["digest"] == manifest.get("digest")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return manifest if same and intact and manifest.get("name") == path.name else None
+
+    def find(self, name: str) -> tuple[Path, dict[str, Any]]:
+        """The backup called ``name`` (or the ``latest``) and its manifest."""
+        complete = self.complete()
+        if name == "latest" and complete:
+            name = list(complete)[-1]
+        if name not in complete:
+            known = ", ".join(complete) or "none"
+            raise BackupError(f"there is no complete backup {name!r} in {self.folder}; complete ones: {known}")
+        return self.folder / name, complete[name]
+
+    def proof(self, name: str) -> dict[str, Any] | None:
+        """What a restore has shown of the backup; None while none has been tried."""
+        return _read(self.folder / name / PROOF) or None
+
+    def is_proven(self, name: str) -> bool:
+        """Whether a restore of it went well. Where none is tried, being complete has to do."""
+        return bool((self.proof(name) or {"good": not self.config.proof}).get("good"))
+
+    def status(self) -> dict[str, Any]:
+        """The last success and the last failure."""
+        return _read(self.folder / STATUS)
+
+    def note(self, **change: Mapping[str, Any]) -> None:
+        """Keep in status.json what has just happened."""
+        host.write_atomically(self.folder / STATUS, json.dumps({**self.status(), **change}, indent=2) + "\n")
+
+    @contextlib.contextmanager
+    def noting(self, step: str) -> Iterator[None]:
+        """A failure of the block is kept in status.json, with its reason."""
+        try:
+            yield
+        except host.LockedError:
+            raise
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                self.note(last_failure={"at": host.utc_now().isoformat(), "step": step, "reason": str(error) or type(error).__name__})
+            raise
+
+    # --- create ---
+
+    def create(self, label: str = "", database_only: bool = False) -> dict[str, Any]:
+        """Take a backup; remove the expired ones only after it is complete."""
+        backup_name(host.utc_now(), label)
+        with self.locked(), self.noting("create"):
+            manifest = self._create(label, database_only)
+            kept = {key: manifest[key] for key in ("name", "taken_at", "bytes", "duration_seconds")}
+            # A restore point is no backup: whoever watches the time of the last one looks for the uploads too.
+            self.note(**{"last_restore_point" if database_only else "last_success": kept})
+            self._prune()
+        return manifest
+
+    def create_from(self, source: Server, label: str) -> dict[str, Any]:
+        """Take a backup of the database as another server has it."""
+        with self.locked(), self.noting("recover"):
+            return self._create(label, True, source)
+
+    def _create(self, label: str, database_only: bool, source: Server | None = None) -> dict[str, Any]:
+        started = time.monotonic()
+        self._clean()
+        name = backup_name(host.utc_now(), label)
+        while (self.folder / name).exists():
+            time.sleep(0.2)
+            name = backup_name(host.utc_now(), label)
+        self.log.info(f"create {name}: begin")
+        before = list(self.complete().values())
+        paths = [] if database_only else host.expand(self.config.paths)
+        kind = "database" if database_only else "whole"
+        alike = [manifest for manifest in before if is_whole(manifest) == (kind == "whole")]
+        self._check_space(int(alike[-1]["bytes"]) if alike else None, paths)
+        partial = self.folder / f"{host.PARTIAL}{name}"
+        host.make_folder(partial)
+        try:
+            content = self._dump(source or self.database, partial / DUMP, int(before[-1]["tables"]) if before else 0)
+            self._archive(partial / FILES, paths)
+            files = host.checksums(partial)
+            manifest = sealed(
+                {
+                    "format": FORMAT,
+                    "name": name,
+                    "app": self.config.app,
+                    "kind": kind,
+                    "label": label,
+                    "taken_at": (taken_at(name) or host.utc_now()).isoformat(),
+                    "duration_seconds": round(time.monotonic() - started, 1),
+                    "bytes": sum(entry["bytes"] for entry in files.values()),
+                    "files": files,
+                    "paths": paths,
+                    **content,
+                }
+            )
+            host.write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+            host.sync_tree(partial)
+            host.move(partial, self.folder / name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                host.remove(partial)
+            raise
+        self.log.info(
+            f"create {name}: complete, {human(manifest['bytes'])}, {manifest['tables']} tables, {sum(manifest['rows'].values())} rows,"
+            f" schema {','.join(manifest['schema_revisions']) or 'unversioned'}, {manifest['duration_seconds']} s"
+        )
+        return manifest
+
+    def _check_space(self, previous: int | None, paths: Sequence[str]) -> None:
+        upper_bound = 0
+        if previous is None:
+            size = self.database.sql(f"SELECT pg_database_size({literal(self.config.database)})")
+            upper_bound = int(size) + host.disk_usage(paths)
+        self.check_room(self.folder, space_needed(previous, upper_bound, 0), "keep fewer days, ")
+
+    def check_room(self, place: Path, wanted: int, advice: str = "") -> None:
+        """Stop before a disk is full: the database may live on it, too."""
+        free, needed = host.free_space(place), wanted + self.config.reserve_mb * host.CHUNK
+        if free < needed:
+            raise host.RoomError(
+                f"{human(free)} free at {place}, {human(needed)} wanted (reserve {self.config.reserve_mb} MiB):"
+                f" free some, {advice}or lower backup_reserve_mb"
+            )
+
+    def _dump(self, server: Server, target: Path, tables_before: int) -> dict[str, Any]:
+        """Write the dump and read it back; what it holds."""
+        database = self.config.database
+        with server.snapshot(database) as moment:
+            moment.begin_count()
+            compressed = server.dump(database, target, moment, self.config.compression)
+            rows = moment.counts()
+        listing = server.read_dump(target, "--list")
+        # The table of contents comes first: only reading to the end finds a dump that was cut short.
+        server.read_dump(target, "--file=/dev/null")
+        tables = table_count(listing)
+        if reason := refusal(tables, len(rows), tables_before):
+            raise BackupError(f"empty dump refused: {reason}")
+        return {
+            "database": database,
+            "compression": compressed,
+            "schema_revisions": server.revisions_of(target),
+            "tables": tables,
+            "rows": rows,
+            **server.shape(database),
+        }
+
+    def _archive(self, target: Path, paths: Sequence[str]) -> None:
+        names = [path.lstrip("/") for path in paths]
+        # 1 means that a file changed or went away while tar read it: the app is running, that is no failure.
+        with target.open("xb") as handle:
+            command = ["tar", "--create", "--sort=name", f"--use-compress-program={GZIP}", "--directory=/", "--file=-"]
+            host.run([*command, "--files-from=/dev/null", "--", *names], stdout=handle, accept=(0, 1))
+        self.read_archive(target)
+
+    @staticmethod
+    def read_archive(archive: Path) -> None:
+        """Read an archive of files to its end."""
+        with archive.open("rb") as handle:
+            host.run(["tar", "--list", "--gzip", "--file=-"], stdin=handle)
+
+    # --- remove ---
+
+    def _clean(self) -> None:
+        """Remove what interrupted runs left. We hold the lock: nobody is at work there."""
+        for path in self.folder.glob(f"{host.PARTIAL}*"):
+            self.log.info(f"remove {path.name}, left by an interrupted run")
+            host.remove(path)
+
+    def prune(self) -> None:
+        """Remove the expired backups."""
+        with self.locked(), self.noting("prune"):
+            self._prune()
+
+    def _prune(self) -> None:
+        copies = [Copy(name, is_whole(manifest), self.is_proven(name)) for name, manifest in self.complete().items()]
+        doomed = expired(copies, host.utc_now(), self.config.keep_days, self.config.keep_count)
+        # While somebody reads a backup none is removed: the next run does it.
+        with contextlib.suppress(host.LockedError), self.reading():
+            for name in doomed:
+                # Under a temporary name first: a removal that is interrupted must not leave half a backup.
+                partial = self.folder / f"{host.PARTIAL}expired-{name}"
+                host.move(self.folder / name, partial)
+                host.remove(partial)
+                self.log.info(f"remove {name}, older than {self.config.keep_days} days")
+
+    # --- check ---
+
+    def check(self, name: str) -> dict[str, Any]:
+        """Prove that a backup is what was written, and that its archives can be read to the end."""
+        path, manifest = self.find(name)
+        self.verify_files(path, manifest)
+        self.database.read_dump(path / DUMP, "--file=/dev/null")
+        self.read_archive(path / FILES)
+        self.log.info(f"check {manifest['name']}: good")
+        return manifest
+
+    @staticmethod
+    def verify_files(path: Path, manifest: Mapping[str, Any]) -> None:
+        """Compare each file with its checksum."""
+        for name, recorded in manifest["files"].items():
+            if host.sha256(path / name) != recorded["sha256"]:
+                raise BackupError(f"{path / name} is not what was backed up (sha256 differs); take another backup")
+
+    def check_restored(self, server: Server, database: str, manifest: Mapping[str, Any]) -> int:
+        """Compare a restored database with what was noted when it was dumped; how many rows were counted."""
+        tables = server.tables(database)
+        if tables != manifest["tables"]:
+            raise BackupError(f"the restored database has {tables} tables, the backup {manifest['tables']}")
+        revisions = server.revisions(database)
+        if revisions != manifest["schema_revisions"]:
+            raise BackupError(f"the restored schema is {revisions}, the backup's {manifest['schema_revisions']}")
+        if "rows" not in manifest:
+            return 0
+        found = server.counts(database)
+        if wrong := differences(manifest["rows"], found):
+            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise BackupError(f"the restored rows are not those of the backup: {'; '.join(wrong[:5])}{more}")
+        return sum(found.values())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

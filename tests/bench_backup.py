@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""What `make bench-backup` runs: how long a backup, its proof and a restore take, and how large it is. Asserts nothing.
+
+On the demo's host, which must be up and built (`make demo`), in a database of its own, filled by pgbench; --here measures a server of
+this machine instead (as root, with --socket). Compared with what everybody starts with: `pg_dump -Fc` and `pg_restore`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import pwd
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+INVENTORY = ROOT / "inventories/demo"
+DATABASE = "slipway_bench"
+USER = "postgres"
+#: pgbench's scale of 100 is a database of 1.5 GB.
+SCALE = 100
+PROGRAM = "/usr/local/lib/slipway/backup.py"
+
+
+class Bench:
+    """One server that is reached through a socket."""
+
+    def __init__(self, socket: str, program: Sequence[str], jobs: int) -> None:
+        self.socket, self.program, self.jobs = socket, list(program), jobs
+        self.folder = Path(tempfile.mkdtemp(prefix="slipway-bench-", dir="/var/tmp"))
+
+    def as_postgres(self, *words: str, stdout: Any = subprocess.PIPE) -> str:
+        account = pwd.getpwnam(USER)
+        identity: dict[str, Any] = (
+            {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() != account.pw_uid else {}
+        )
+        done = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, cwd="/", check=False, **identity)
+        if done.returncode != 0:
+            sys.exit(f"bench: {words[0]} exited {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
+        return done.stdout.decode() if done.stdout else ""
+
+    def backup(self, *words: str) -> dict[str, Any]:
+        command = [*self.program, "--config", str(self.folder / "backup.json"), "--json", *words]
+        done = subprocess.run(command, text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"bench: {' '.join(words)} exited {done.returncode}: {done.stderr[-500:]}")
+        return dict(json.loads(done.stdout))
+
+    def prepare(self, scale: int) -> None:
+        (self.folder / "backups").mkdir()
+        settings = {
+            **{"admin": USER, "app": DATABASE, "compression": "auto", "database": DATABASE, "jobs": self.jobs, "keep_count": 1},
+            **{"backup_dir": str(self.folder / "backups"), "keep_days": 1, "log_file": str(self.folder / "log"), "paths": []},
+            **{"proof": True, "proof_dir": f"/var/tmp/{DATABASE}-proof", "proxy_group": "www-data", "reserve_mb": 0},
+            **{
+                "engine": "dump",
+                "full_days": 7,
+                "role": USER,
+                "service": "",
+                "shared": "/nowhere",
+                "socket_dir": self.socket,
+                "user": USER,
+            },
+        }
+        (self.folder / "backup.json").write_text(json.dumps(settings))
+        self.as_postgres("dropdb", "--if-exists", "--host", self.socket, DATABASE)
+        self.as_postgres("createdb", "--host", self.socket, DATABASE)
+        pgbench = shutil.which("pgbench") or str(max(Path("/usr/lib/postgresql").glob("*/bin/pgbench")))
+        self.as_postgres(pgbench, "--initialize", "--quiet", f"--scale={scale}", "--host", self.socket, DATABASE)
+
+    def plain_dump(self) -> dict[str, float]:
+        target = self.folder / "plain.dump"
+        with target.open("wb") as handle:
+            seconds = took(lambda: self.as_postgres("pg_dump", "-Fc", "--host", self.socket, DATABASE, stdout=handle))
+        return {"seconds": seconds, "bytes": target.stat().st_size}
+
+    def plain_restore(self) -> dict[str, float]:
+        (self.folder / "plain.dump").rename(moved := Path(f"/var/tmp/{DATABASE}.dump"))
+        moved.chmod(0o644)
+        self.as_postgres("createdb", "--host", self.socket, f"{DATABASE}_plain")
+        try:
+            command = ["pg_restore", "--host", self.socket, "--dbname", f"{DATABASE}_plain", str(moved)]
+            return {"seconds": took(lambda: self.as_postgres(*command))}
+        finally:
+            moved.unlink()
+            self.as_postgres("dropdb", "--host", self.socket, f"{DATABASE}_plain")
+
+    def clean(self) -> None:
+        names = self.as_postgres(
+            "psql", "-XAtq", "--host", self.socket, "-c", f"SELECT datname FROM pg_database WHERE datname ~ '^{DATABASE}'"
+        )
+        for name in names.split():
+            self.as_postgres("dropdb", "--host", self.socket, name)
+        shutil.rmtree(self.folder)
+
+
+def took(do: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    do()
+    return time.monotonic() - begun
+
+
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    """On the host: everything once, one after the other."""
+    bench = Bench(asked.socket, asked.program, asked.jobs)
+    try:
+        bench.prepare(asked.scale)
+        plain = bench.plain_dump()
+        begun = time.monotonic()
+        manifest = bench.backup("create", "--database-only")
+        ours = time.monotonic() - begun
+        proof = bench.backup("verify", manifest["name"])
+        back = took(lambda: bench.backup("restore", manifest["name"]))
+        return {
+            "database_bytes": manifest["database_bytes"],
+            "postgres": manifest["postgres"],
+            "compression": manifest["compression"],
+            "plain": plain,
+            "plain_restore": bench.plain_restore(),
+            "ours": {"seconds": ours, "bytes": manifest["bytes"]},
+            "proof": proof["duration_seconds"],
+            "restore": back,
+        }
+    finally:
+        bench.clean()
+
+
+def on_demo(asked: argparse.Namespace) -> dict[str, Any]:
+    encoded = base64.b64encode(Path(__file__).read_bytes()).decode()
+    words = f"--here --json --scale={asked.scale} --jobs={asked.jobs}"
+    script = (
+        f"echo {encoded} | base64 -d > /var/tmp/slipway-bench.py; python3 /var/tmp/slipway-bench.py {words}; rm /var/tmp/slipway-bench.py"
+    )
+    said = subprocess.run(
+        ["ansible", "-i", str(INVENTORY), "app_servers", "--become", "-m", "ansible.builtin.raw", "-a", script],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        text=True,
+        capture_output=True,
+        check=False,
+    ).stdout
+    found = re.search(r'^\{"database_bytes".*\}', said, re.MULTILINE)
+    if not found:
+        sys.exit(f"bench: the host measured nothing:\n{said[-3000:]}")
+    return dict(json.loads(found.group()))
+
+
+def show(result: dict[str, Any]) -> None:
+    mib = 2**20
+    plain, ours = result["plain"], result["ours"]
+    print(f"\nPostgreSQL {result['postgres']}, {result['database_bytes'] / mib:.0f} MiB, dumps compressed with {result['compression']}")
+    print(f"  pg_dump -Fc             {plain['seconds']:7.1f} s  {plain['bytes'] / mib:7.1f} MiB")
+    print(
+        f"  backup.py create        {ours['seconds']:7.1f} s  {ours['bytes'] / mib:7.1f} MiB"
+        f"   {ours['seconds'] / plain['seconds']:.2f} x the time (goal 0.5), {ours['bytes'] / plain['bytes']:.2f} x the size (goal 0.7);"
+        " rows counted, read back, checksums, on the disk"
+    )
+    print(f"  pg_restore              {result['plain_restore']['seconds']:7.1f} s")
+    print(
+        f"  RTO: backup.py restore  {result['restore']:7.1f} s                (at most 60, goal 30); beside the live one, compared, swapped"
+    )
+    print(f"  backup.py verify        {result['proof']:7.1f} s                into a throw-away cluster, pg_amcheck")
+    print("  RPO                     up to a day: a dump is a moment of each night")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=int, default=SCALE, help="pgbench's; 100 is 1.5 GB")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--here", action="store_true", help="measure a server of this machine")
+    parser.add_argument("--socket", default="/run/postgresql")
+    parser.add_argument("--program", type=shlex.split, default=[PROGRAM], help="backup.py, with the words before it")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    result = measure(asked) if asked.here else on_demo(asked)
+    if asked.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

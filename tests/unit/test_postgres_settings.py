@@ -1,0 +1,242 @@
+"""PostgreSQL's settings: right for hosts from 512 MiB to 256 GiB, and never fewer connections than the app can ask for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.slipway.vps.plugins.module_utils import postgres_settings
+from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import (
+    CONNECTION,
+    GIB,
+    MIB,
+    SERVER,
+    Host,
+    Share,
+    arithmetic,
+    demand,
+    misfit,
+    plan,
+    settings,
+    suggested,
+    too_much,
+    total,
+)
+
+from .conftest import ROOT
+
+SIZES = [
+    *((512 * MIB, 1, 10 * GIB), (1 * GIB, 1, 20 * GIB), (2 * GIB, 2, 40 * GIB), (4 * GIB, 2, 80 * GIB), (8 * GIB, 4, 160 * GIB)),
+    *((32 * GIB, 8, 640 * GIB), (64 * GIB, 16, 1000 * GIB), (256 * GIB, 64, 4000 * GIB)),
+]
+HOSTS = [Host(*size) for size in SIZES]
+SMALL = Host(2 * GIB, 2, 40 * GIB)
+
+
+def size(text: str) -> int:
+    """Bytes of a size as postgresql.conf spells it."""
+    match = re.fullmatch(r"(\d+)(kB|MB|GB)", text)
+    assert match, text
+    return int(match[1]) * {"kB": 2**10, "MB": MIB, "GB": GIB}[match[2]]
+
+
+def values(host: Host, share: float = 0.25, storage: str = "ssd", server: dict[str, Any] | None = None) -> dict[str, str]:
+    shares = demand(server or {}, host)
+    assert shares is not None
+    return {line.name: line.value for line in settings(host, suggested(shares), share, storage)}
+
+
+def shares_of(server: dict[str, Any], host: Host | None = None, **more: Any) -> list[Share]:
+    found = demand(server, host, **more)
+    assert found is not None
+    return found
+
+
+# --- Settings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host.memory // MIB}MiB")
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_what_postgres_takes_stays_within_its_share(host: Host, share: float) -> None:
+    """[D1] Page cache, and all connections with one sort each, in the memory that PostgreSQL may count on; or at the least there is."""
+    found = values(host, share)
+    budget = host.memory * share
+    buffers, work = size(found["shared_buffers"]), size(found["work_mem"])
+    connections = int(found["max_connections"])
+    assert buffers <= max(32 * MIB, budget / 3)
+    assert work == MIB or buffers + connections * work <= budget, found
+    assert MIB <= work <= 256 * MIB
+    assert 16 * MIB <= size(found["maintenance_work_mem"]) <= max(16 * MIB, budget / 16)
+    assert size(found["effective_cache_size"]) <= budget
+
+
+@pytest.mark.parametrize(
+    ("host", "share", "expected"),
+    [
+        # Worked out by hand from the formulas of the comments.
+        (HOSTS[0], 0.25, ("40", "42MB", "128MB", "2MB", "16MB", "512MB", "128MB", "0", "3")),
+        (SMALL, 0.25, ("70", "170MB", "512MB", "4864kB", "32MB", "2048MB", "512MB", "1", "3")),
+        (HOSTS[4], 0.25, ("110", "682MB", "2048MB", "12544kB", "128MB", "4096MB", "1024MB", "2", "3")),
+        (HOSTS[4], 0.75, ("110", "2048MB", "6144MB", "37MB", "384MB", "4096MB", "1024MB", "2", "3")),
+        (HOSTS[-1], 0.75, ("1310", "65536MB", "196608MB", "100MB", "1024MB", "4096MB", "1024MB", "4", "8")),
+    ],
+)
+def test_the_figures_for_hosts_of_several_sizes(host: Host, share: float, expected: tuple[str, ...]) -> None:
+    """[D1] [D2]"""
+    found = values(host, share)
+    names = (
+        *("max_connections", "shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem", "max_wal_size", "min_wal_size"),
+        *("max_parallel_workers_per_gather", "autovacuum_max_workers"),
+    )
+    assert tuple(found[name] for name in names) == expected
+
+
+def test_a_host_of_its_own_gets_a_quarter_for_the_page_cache() -> None:
+    """What PostgreSQL's manual advises."""
+    assert size(values(HOSTS[4], 0.75)["shared_buffers"]) == HOSTS[4].memory // 4
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host.memory // MIB}MiB")
+def test_values_are_within_what_postgres_takes(host: Host) -> None:
+    """The limits of the manual: a value outside of them would stop the server from starting."""
+    found = values(host)
+    assert int(found["max_connections"]) + int(found["max_worker_processes"]) + int(found["autovacuum_max_workers"]) < 262143
+    assert size(found["min_wal_size"]) >= 32 * MIB and size(found["max_wal_size"]) >= size(found["min_wal_size"])
+    assert size(found["maintenance_work_mem"]) >= MIB
+    assert int(found["max_parallel_workers"]) <= int(found["max_worker_processes"])
+
+
+def test_turning_disks_keep_the_defaults_that_are_made_for_them() -> None:
+    assert {"random_page_cost", "effective_io_concurrency", "autovacuum_vacuum_cost_limit"} <= set(values(SMALL))
+    assert not {"random_page_cost", "effective_io_concurrency", "autovacuum_vacuum_cost_limit"} & set(values(SMALL, storage="hdd"))
+
+
+def test_a_small_disk_is_not_filled_by_its_log() -> None:
+    """[D1] A twentieth; not less than 256 MB, or checkpoints would follow each other."""
+    assert values(Host(GIB, 1, 5 * GIB))["max_wal_size"] == "256MB"
+    assert values(Host(GIB, 1, 4 * 1024 * GIB))["max_wal_size"] == "4096MB"
+
+
+def test_every_setting_says_why() -> None:
+    assert all(line.why for line in settings(SMALL, 50, 0.25))
+
+
+# --- Connections --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("server", "more", "needed"),
+    [
+        # (workers x connections x 2 releases) + 5 + 5 + 3
+        ({"workers": 4, "threads": 4}, {}, 4 * 5 * 2 + 13),
+        ({"workers": 4, "threads": 8}, {}, 4 * 9 * 2 + 13),
+        ({"workers": 4, "worker_class": "sync", "threads": 8}, {}, 4 * 2 * 2 + 13),
+        ({"workers": 2, "worker_class": "gevent"}, {}, 2 * 15 * 2 + 13),
+        ({"workers": 2, "worker_class": "asgi"}, {"pool": 20}, 2 * 20 * 2 + 13),
+        ({"workers": 4, "threads": 8}, {"pool": 3}, 4 * 3 * 2 + 13),
+        ({"workers": 4}, {"hosts": 3}, 3 * 4 * 5 * 2 + 13),
+        ({"workers": 1}, {"processes": {"worker": {"command": "celery"}, "beat": {"command": "c", "connections": 1}}}, 10 + 10 + 2 + 13),
+        ({"workers": 1}, {"processes": {"worker": {"command": "celery"}}, "pool": 2, "hosts": 2}, 2 * (4 + 4) + 13),
+        ({"workers": 1}, {"administration": 2, "backup": 9}, 10 + 2 + 9 + 3),
+        # The environment has the last word, as it has with Gunicorn.
+        ({"workers": 4}, {"environment": {"WEB_CONCURRENCY": "2", "GUNICORN_THREADS": 1}}, 2 * 2 * 2 + 13),
+        ({}, {"environment": {"WEB_CONCURRENCY": 3}}, 3 * 5 * 2 + 13),
+        ({"workers": "6", "threads": "2", "worker_class": None}, {}, 6 * 3 * 2 + 13),
+    ],
+)
+def test_connections_are_added_up(server: dict[str, Any], more: dict[str, Any], needed: int) -> None:
+    """[D2] Whoever can connect while two releases run."""
+    assert total(shares_of(server, **more)) == needed
+
+
+@pytest.mark.parametrize(("host", "workers"), [(HOSTS[0], 2), (HOSTS[1], 3), (SMALL, 5), (HOSTS[4], 9), (HOSTS[-1], 129)])
+def test_automatic_workers_are_counted_as_gunicorn_will(host: Host, workers: int) -> None:
+    """[A3] [D2] By cores, and never more than half of the memory holds."""
+    assert shares_of({}, host)[0].connections == workers * 5 * 2
+    assert demand({}, None) is None, "a number was made up for a host nobody has seen"
+
+
+def test_the_server_is_what_the_role_gunicorn_says() -> None:
+    """The numbers stand in two places; this keeps them equal. And each variable that overrules them is one that Gunicorn reads."""
+    defaults = yaml.safe_load((ROOT / "roles/gunicorn/defaults/main.yml").read_text())
+    assert {name: defaults[f"gunicorn_{name}"] for name in SERVER} == SERVER
+    text = (ROOT / "roles/gunicorn/templates/etc/app/gunicorn.conf.py.j2").read_text()
+    for variable, name in postgres_settings.OVERRIDES.items():
+        assert re.search(rf'^{name} = setting\("{variable}"', text, re.MULTILINE), variable
+
+
+def test_too_few_are_refused_with_the_arithmetic() -> None:
+    """[D2] Exactly enough is enough."""
+    shares = shares_of({"workers": 4}, processes={"worker": {}})
+    assert misfit(shares, total(shares)) is None
+    found = misfit(shares, total(shares) - 1)
+    assert found and found.variable == "postgres_max_connections"
+    assert f"{total(shares) - 1} is less than the {total(shares)} connections" in found.what
+    for part in (
+        "web",
+        "4 workers x 5 connections (4 threads + 1 for health checks) x 2 releases",
+        "process worker",
+        "superuser",
+        "needed",
+    ):
+        assert part in found.what
+    assert f"then it is {suggested(shares)}" in found.fix
+
+
+def test_the_lines_of_the_arithmetic_add_up() -> None:
+    shares = shares_of({"workers": 3}, hosts=2)
+    *lines, last = arithmetic(shares).splitlines()
+    numbers = [int(line.split("  =")[0].split()[-1]) for line in lines]
+    assert sum(numbers) == int(last.split()[-1]) == total(shares)
+    assert "2 hosts x 3 workers" in lines[0]
+
+
+@pytest.mark.parametrize("needed", [1, 9, 10, 11, 63])
+def test_the_suggestion_always_fits(needed: int) -> None:
+    shares = [Share("web", "", needed)]
+    assert misfit(shares, suggested(shares)) is None and suggested(shares) % 10 == 0 and suggested(shares) - needed < 10
+
+
+def test_memory_bounds_the_connections() -> None:
+    """[D2] 2 MiB each, in what PostgreSQL may count on."""
+    host = Host(GIB, 1, GIB)
+    assert too_much(128, host, 0.25) is None
+    found = too_much(129, host, 0.25)
+    assert found and "129 x 2 MiB = 258 MiB" in found.what and "256 MiB" in found.what and "postgres_memory_share" in found.fix
+    assert CONNECTION == 2 * MIB
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: f"{host.memory // MIB}MiB")
+def test_every_host_fits_with_the_defaults(host: Host) -> None:
+    """[D2] Nobody who changes nothing is refused."""
+    found = plan(host, shares_of({}, host), "auto", {}, 0.25)
+    assert found.misfits == []
+
+
+# --- The plan -----------------------------------------------------------------------------------
+
+
+def test_the_operators_settings_are_shown_and_judged() -> None:
+    """[D1] [D2] Both ways to set max_connections; the drop-in's last word is the one that counts."""
+    shares = shares_of({"workers": 2})
+    found = plan(SMALL, shares, "auto", {"max_connections": 20, "work_mem": "8MB", "search_path": "x"}, 0.25)
+    rows = {line.name: line for line in found.settings}
+    assert rows["work_mem"][1:] == ("8MB", "yours (postgres_settings_custom)") and rows["max_connections"].value == "20"
+    assert "search_path" not in rows
+    assert [reason.variable for reason in found.misfits] == ["postgres_max_connections"]
+    ours = plan(SMALL, shares, "200", {}, 0.25)
+    assert ours.settings[0] == ("max_connections", "200", "yours (postgres_max_connections)") and ours.misfits == []
+    # Fewer connections leave more for each.
+    assert size({line.name: line.value for line in ours.settings}["work_mem"]) < size(rows["work_mem"].value)
+    assert plan(SMALL, shares, 200, {"max_connections": 60}, 0.25).settings[0].value == "60"
+
+
+def test_the_module_reads_this_host(tmp_path: Path) -> None:
+    """A folder that is not there yet is on the file system of the one above it."""
+    from ansible_collections.slipway.vps.plugins.modules.postgres_plan import this_host
+
+    host = this_host(tmp_path / "not" / "yet")
+    assert host == this_host(tmp_path) and host.memory > 100 * MIB and host.cores >= 1 and host.disk > 0
