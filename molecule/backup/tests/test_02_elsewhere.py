@@ -16,15 +16,17 @@ CANARIES = ("canary-5e6f", "canary-7a8b", "canary-9c0d")
 
 @pytest.fixture
 def bucket(keep: Keep) -> Iterator[str]:
-    """A configuration whose copies go to the S3 server."""
+    """A configuration whose copies go to the S3 server, which has a bucket."""
     folder = "/root/bucket"
     must(keep.host, f"mkdir -p {folder} && cp /etc/demo/backup.json {folder}/")
     settings = json.loads(must(keep.host, "cat /etc/demo/backup-offsite.json"))
     settings["repository"] = BUCKET
     must(keep.host, f"echo '{json.dumps(settings)}' > {folder}/backup-offsite.json")
     must(keep.host, f"mv {keep.app.backups}/offsite.json {folder}/ 2>/dev/null || true")
-    put = "import urllib.request as u; u.urlopen(u.Request('https://acme:9000/copies', method='PUT'))"
-    must(keep.host, f'for n in 1 2 3 4 5 6 7 8 9 10; do python3 -c "{put}" && break; sleep 3; done')
+    # Not the program that is tested: Python 3.13 is stricter about a test's certificate than restic, which does check it.
+    ask = "https://acme:9000/copies', method='PUT'), context=ssl._create_unverified_context())"
+    put = f"import ssl, urllib.request as u; u.urlopen(u.Request('{ask}"
+    must(keep.host, f'for n in $(seq 60); do python3 -c "{put}" 2>/dev/null && exit 0; sleep 1; done; python3 -c "{put}"')
     yield f"{folder}/backup.json"
     must(keep.host, f"rm -f {keep.app.backups}/offsite.json; mv {folder}/offsite.json {keep.app.backups}/ 2>/dev/null || true")
 
@@ -36,8 +38,8 @@ def copies(keep: Keep, config: str = "") -> dict[str, bool]:
 
 def test_a_copy_brings_back_what_the_host_lost(keep: Keep) -> None:
     """[D3] The folder of the backups is gone."""
-    keep.must_cli("nightly")
-    name = keep.proven()[-1]
+    name = keep.night()
+    keep.must_cli("offsite")
     assert copies(keep)[name] is True
     must(keep.host, f"rm -r {keep.app.backups}/{name}")
     keep.must_cli("fetch", name)
@@ -47,8 +49,8 @@ def test_a_copy_brings_back_what_the_host_lost(keep: Keep) -> None:
 
 def test_a_bucket_holds_copies_too(keep: Keep, bucket: str) -> None:
     """[D3] S3 behind TLS."""
-    keep.must_cli("nightly", config=bucket)
-    name = keep.proven()[-1]
+    name = keep.night()
+    keep.must_cli("offsite", config=bucket)
     assert copies(keep, bucket)[name] is True
     must(keep.host, f"rm -r {keep.app.backups}/{name}")
     keep.must_cli("fetch", name, config=bucket)
@@ -57,9 +59,14 @@ def test_a_bucket_holds_copies_too(keep: Keep, bucket: str) -> None:
 
 def test_a_bucket_that_cannot_be_reached(keep: Keep, bucket: str) -> None:
     """[D3] Told within minutes; the backup here is taken and proven; the next run makes up for it."""
-    keep.must_cli("nightly", config=bucket)
-    # The name leads to a port where nobody listens.
-    must(keep.host, "cp /etc/hosts /root/hosts && echo 127.0.0.1 acme >> /etc/hosts")
+    keep.must_cli("offsite", config=bucket)
+    good = copies(keep, bucket)
+    # The name leads to a port where nobody listens. Two minutes of patience are a default; a test has less.
+    settings = bucket.replace("backup.json", "backup-offsite.json")
+    must(
+        keep.host,
+        f'sed -i \'s/"answer_wait": [0-9]*/"answer_wait": 5/\' {settings}; cp /etc/hosts /root/hosts; echo 127.0.0.1 acme > /etc/hosts',
+    )
     try:
         result = keep.cli("nightly", config=bucket)
     finally:
@@ -67,13 +74,15 @@ def test_a_bucket_that_cannot_be_reached(keep: Keep, bucket: str) -> None:
     name = keep.proven()[-1]
     assert result.rc == 1 and "does not answer as a repository any more" in result.stderr and "offsite failed" in keep.errors()
     assert keep.status()["last_failure"]["step"] == "offsite" and keep.status()["last_success"]["name"] == name
-    keep.must_cli("nightly", config=bucket)
+    must(keep.host, f'sed -i \'s/"answer_wait": 5/"answer_wait": 120/\' {settings}')
+    assert copies(keep, bucket) == good and name not in good
+    keep.must_cli("offsite", config=bucket)
     assert copies(keep, bucket)[name] is True
 
 
 def test_a_wrong_password(keep: Keep) -> None:
     """[D3] Named; the repository stays what it is."""
-    keep.must_cli("nightly")
+    keep.must_cli("offsite")
     before = copies(keep)
     must(keep.host, "mv /etc/demo/backup-offsite.password /root/p && echo another > /etc/demo/backup-offsite.password")
     try:
@@ -86,12 +95,12 @@ def test_a_wrong_password(keep: Keep) -> None:
 
 def test_a_flipped_byte_in_the_repository(keep: Keep) -> None:
     """[D3] Found by the next check, repaired by the run after it, and everything that is still here is there again."""
-    keep.must_cli("nightly")
+    name = keep.night()
+    keep.must_cli("offsite")
     keep.flip(must(keep.host, f"find {FOLDER}/data -type f -size +10k | head -n 1").strip())
     result = keep.cli("offsite")
     assert result.rc == 1 and "is damaged" in result.stderr, result.stderr
     keep.must_cli("offsite")
-    name = keep.proven()[-1]
     must(keep.host, f"rm -r {keep.app.backups}/{name}")
     keep.must_cli("fetch", name)
     keep.must_cli("check", name)
@@ -99,7 +108,7 @@ def test_a_flipped_byte_in_the_repository(keep: Keep) -> None:
 
 def test_a_disk_that_is_not_mounted(keep: Keep) -> None:
     """[D3] No new repository in the empty folder."""
-    keep.must_cli("nightly")
+    keep.must_cli("offsite")
     must(keep.host, "mv /mnt/elsewhere /mnt/away && mkdir /mnt/elsewhere")
     try:
         result = keep.cli("offsite")
