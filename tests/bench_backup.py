@@ -227,7 +227,7 @@ def show(result: dict[str, Any]) -> None:
         print("  RPO                     up to a day: a dump is a moment of each night, and WAL is not archived there")
     else:
         print(
-            f"  RPO, WAL archived       {result['exposure']:7.1f} s                (at most 60), the worst of {WATCH} s; without: up to a day"
+            f"  RPO, WAL archived       {result['exposure']:7.1f} s                (at most 60), the worst of {WATCH} s"
         )
 
 
