@@ -64,10 +64,11 @@ molecule: setup ## The molecule scenarios alone
 	$(BIN)/python tests/run.py molecule
 
 .PHONY: proofs
-proofs: setup ## The long forms of two scenarios: 20 switches under load, a cut at every task and step (an hour; not part of test)
+proofs: setup ## The long forms of three scenarios: 20 switches under load, a cut at every task and step, 20 moments (over an hour; not part of test)
 	$(TESTHOST) images
 	SLIPWAY_FULL=1 molecule test -s deploy
 	SLIPWAY_FULL=1 molecule test -s broken
+	SLIPWAY_FULL=1 molecule test -s backup
 
 N := 100
 .PHONY: soak

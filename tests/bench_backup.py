@@ -2,7 +2,8 @@
 """What `make bench-backup` runs: how long a backup, its proof and a restore take, and how large it is. Asserts nothing.
 
 On the demo's host, which must be up and built (`make demo`), in a database of its own, filled by pgbench; --here measures a server of
-this machine instead (as root, with --socket). Compared with what everybody starts with: `pg_dump -Fc` and `pg_restore`.
+this machine instead (as root, with --socket). Compared with what everybody starts with: `pg_dump -Fc` and `pg_restore`. For the RPO the
+demo archives its WAL meanwhile (backup_engine: pgbackrest); PostgreSQL is restarted for that, and again afterwards.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ DATABASE = "slipway_bench"
 USER = "postgres"
 #: pgbench's scale of 100 is a database of 1.5 GB.
 SCALE = 100
+#: Seconds for which it is watched how much would be lost: two turns of the archive's timeout, and some.
+WATCH = 150
 PROGRAM = "/usr/local/lib/slipway/backup.py"
 
 
@@ -95,6 +98,31 @@ class Bench:
             moved.unlink()
             self.as_postgres("dropdb", "--host", self.socket, f"{DATABASE}_plain")
 
+    def exposure(self, seconds: float) -> float | None:
+        """Seconds of writing that a disk's end would have cost at the worst moment; None where WAL is not archived.
+
+        A row each second; one is safe when the segment that holds its commit is in the archive.
+        """
+        ask = ["psql", "-XAtq", "--host", self.socket, DATABASE, "-c"]
+        if self.as_postgres(*ask, "SHOW archive_mode").strip() != "on":
+            return None
+        self.as_postgres(*ask, "CREATE TABLE ticks (at timestamptz DEFAULT clock_timestamp())")
+        # Two transactions: the first is committed when the second looks.
+        step = [
+            *ask,
+            "INSERT INTO ticks DEFAULT VALUES",
+            "-c",
+            "SELECT pg_walfile_name(pg_current_wal_lsn()), last_archived_wal FROM pg_stat_archiver",
+        ]
+        worst, waiting = 0.0, dict[float, str]()
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            written, archived = self.as_postgres(*step).strip().split("|")
+            waiting = {at: segment for at, segment in {**waiting, now: written}.items() if segment > archived}
+            worst = max([worst, *(time.monotonic() - at for at in waiting)])
+            time.sleep(max(0.0, now + 1 - time.monotonic()))
+        return worst
+
     def clean(self) -> None:
         names = self.as_postgres(
             "psql", "-XAtq", "--host", self.socket, "-c", f"SELECT datname FROM pg_database WHERE datname ~ '^{DATABASE}'"
@@ -135,12 +163,37 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         bench.clean()
 
 
+def watch(asked: argparse.Namespace) -> dict[str, Any]:
+    """On the host: how much would be lost at the worst moment."""
+    bench = Bench(asked.socket, asked.program, asked.jobs)
+    try:
+        bench.prepare(1)
+        return {"exposure": bench.exposure(WATCH)}
+    finally:
+        bench.clean()
+
+
+def keep(**variables: str) -> None:
+    """Let the demo keep its data in another way."""
+    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/keep.yml", "--extra-vars", json.dumps(variables)]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"bench: {' '.join(command)} exited {done.returncode}:\n{done.stdout[-3000:]}")
+
+
 def on_demo(asked: argparse.Namespace) -> dict[str, Any]:
+    result = there(f"--scale={asked.scale} --jobs={asked.jobs}")
+    keep(backup_engine="pgbackrest")
+    try:
+        return {**result, **there("--watch")}
+    finally:
+        keep()
+
+
+def there(words: str) -> dict[str, Any]:
     encoded = base64.b64encode(Path(__file__).read_bytes()).decode()
-    words = f"--here --json --scale={asked.scale} --jobs={asked.jobs}"
-    script = (
-        f"echo {encoded} | base64 -d > /var/tmp/slipway-bench.py; python3 /var/tmp/slipway-bench.py {words}; rm /var/tmp/slipway-bench.py"
-    )
+    program = "/var/tmp/slipway-bench.py"
+    script = f"echo {encoded} | base64 -d > {program}; python3 {program} --here --json {words}; rm {program}"
     said = subprocess.run(
         ["ansible", "-i", str(INVENTORY), "app_servers", "--become", "-m", "ansible.builtin.raw", "-a", script],
         cwd=ROOT,
@@ -149,7 +202,7 @@ def on_demo(asked: argparse.Namespace) -> dict[str, Any]:
         capture_output=True,
         check=False,
     ).stdout
-    found = re.search(r'^\{"database_bytes".*\}', said, re.MULTILINE)
+    found = re.search(r'^\{"(?:database_bytes|exposure)".*\}', said, re.MULTILINE)
     if not found:
         sys.exit(f"bench: the host measured nothing:\n{said[-3000:]}")
     return dict(json.loads(found.group()))
@@ -170,7 +223,12 @@ def show(result: dict[str, Any]) -> None:
         f"  RTO: backup.py restore  {result['restore']:7.1f} s                (at most 60, goal 30); beside the live one, compared, swapped"
     )
     print(f"  backup.py verify        {result['proof']:7.1f} s                into a throw-away cluster, pg_amcheck")
-    print("  RPO                     up to a day: a dump is a moment of each night")
+    if result.get("exposure") is None:
+        print("  RPO                     up to a day: a dump is a moment of each night, and WAL is not archived there")
+    else:
+        print(
+            f"  RPO, WAL archived       {result['exposure']:7.1f} s                (at most 60), the worst of {WATCH} s"
+        )
 
 
 def main() -> int:
@@ -178,12 +236,13 @@ def main() -> int:
     parser.add_argument("--scale", type=int, default=SCALE, help="pgbench's; 100 is 1.5 GB")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--here", action="store_true", help="measure a server of this machine")
+    parser.add_argument("--watch", action="store_true", help="with --here: only how much would be lost at the worst moment")
     parser.add_argument("--socket", default="/run/postgresql")
     parser.add_argument("--program", type=shlex.split, default=[PROGRAM], help="backup.py, with the words before it")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    result = measure(asked) if asked.here else on_demo(asked)
-    if asked.json:
+    result = {**({} if asked.watch else measure(asked)), **watch(asked)} if asked.here else on_demo(asked)
+    if asked.json or asked.watch:
         print(json.dumps(result))
     else:
         show(result)

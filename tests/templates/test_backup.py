@@ -110,7 +110,7 @@ def test_postgres_archives_within_the_minute() -> None:
     assert lines(text) == [
         "archive_mode = on",
         "archive_command = 'pgbackrest --stanza=my-app archive-push %p'",
-        "archive_timeout = 60",
+        "archive_timeout = 50",
     ]
     assert "slipway:backup" in text
 

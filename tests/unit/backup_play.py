@@ -64,6 +64,7 @@ for query; do :; done
 echo "$query" >> "$PLAY/queries"
 case "$query" in
 *"SHOW data_directory"*) echo "$PLAY" ;;
+*"FROM pg_roles WHERE rolname = "*) cat "$PLAY/reader" ;;
 *pg_encoding_to_char*) cat "$PLAY/shape" ;;
 *"SELECT pg_database_size"*|*"sum(pg_database_size"*) echo 1000 ;;
 *"SHOW server_version"*) echo "17.6 (Debian 17.6-0+deb13u1)" ;;
@@ -219,6 +220,7 @@ class Play:
             "pgbackrest",
             "copies",
             "hole",
+            "reader",
         ):
             self.say(empty, "")
         self.say("archiver", "000000010000000000000009|\n")
@@ -248,6 +250,7 @@ class Play:
             "proof": True,
             "proof_dir": str(root / "proof"),
             "proxy_group": "www-data",
+            "reader": "demo_readonly",
             "reserve_mb": 1,
             "role": me,
             "service": "",

@@ -551,6 +551,25 @@ def test_what_is_set_and_granted_on_the_database_survives_a_restore(play: Play) 
     assert swap.endswith('ALTER DATABASE "demo_restore" RENAME TO "demo";ALTER DATABASE demo SET work_mem TO 1;')
 
 
+def test_a_database_that_was_lost_lets_its_reader_in_again(play: Play) -> None:
+    """[D3] Nothing is there to take after: as the role postgres makes it, so that the next run of it changes nothing."""
+    assert play.run("create") == 0
+    for reader, ends in (("", 'RENAME TO "demo";'), ("1\n", 'GRANT CONNECT ON DATABASE "demo" TO "demo_readonly";')):
+        (play.databases / "demo").rmdir()
+        play.say("reader", reader)
+        assert play.run("restore", "latest") == 0
+        assert [line for line in play.said("queries").splitlines() if "RENAME" in line][-1].endswith(ends)
+
+
+def test_the_configuration_of_the_version_before_will_do(play: Play) -> None:
+    """[D3] The program is put in place before its configuration; a run that stops in between must not cost a night."""
+    for new in ("compression", "engine", "full_days", "jobs", "keep_count", "proof", "proof_dir", "reader", "role", "service"):
+        del play.settings[new]
+    config = Config.parse(json.dumps(play.settings))
+    assert config.role == play.settings["user"] and config.proof_dir == Path("/var/lib/demo-proof") and config.service is None
+    assert play.run("create") == 0 and play.run("restore", "latest") == 0
+
+
 def test_statements_of_a_database_are_picked_from_what_pg_restore_writes() -> None:
     making = "--\n\\restrict x\nSET a = 0;\nSELECT f();\nCREATE DATABASE d;\n\n"
     text = making + "ALTER ROLE a IN DATABASE d SET b TO 'c';\nGRANT ALL ON DATABASE d TO a;\n"

@@ -166,6 +166,23 @@ def test_a_moment_becomes_a_backup_and_is_restored_like_one(play: Play, capsys: 
     assert play.run("restore", name) == 0 and len(play.there()) == 2
 
 
+def test_a_moment_after_which_nothing_was_written(play: Play) -> None:
+    """[D3] A recovery stops before the first commit after its target, and fails where there is none: one is made, and archived first."""
+    play.say("copies", f"full {int(time.time()) - 3600}\n")
+    assert play.run("recover", f"{datetime.now(timezone.utc) - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}") == 0
+    queries = play.said("queries")
+    assert queries.index("pg_current_xact_id") < queries.index("pg_create_restore_point") < queries.index("pg_switch_wal")
+
+
+def test_an_archive_that_stands_still_does_not_bar_the_way_back(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[D3] What is broken now says nothing of a moment whose segments are there."""
+    play.say("copies", f"full {int(time.time()) - 3600}\n")
+    monkeypatch.setattr(pitr, "ARCHIVE_WAIT", 0.3)
+    play.say("archiver", "000000010000000000000006|000000010000000000000007\n")
+    assert play.run("recover", f"{datetime.now(timezone.utc) - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}") == 0
+    assert "is not in the archive" in play.said("log/backup.log")
+
+
 @pytest.mark.parametrize(
     ("minutes", "words"),
     [(-10, "is still to come"), (120, "is before what can be brought back")],

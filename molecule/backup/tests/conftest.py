@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fixtures import app
 from helpers import App, must
-from nights import WRITER, Keep
+from nights import LEDGER, WRITER, Keep
 
 __all__ = ["app"]
 
@@ -18,12 +18,9 @@ __all__ = ["app"]
 def keep(host: Any, app: App) -> Iterator[Keep]:
     keep = Keep(host, app)
     as_app = "runuser -u demo -- psql -Xq -h /run/postgresql -d demo -c"
-    must(
-        host, f"{as_app} 'CREATE TABLE IF NOT EXISTS ledger (id bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())'"
-    )
-    must(host, "mkdir -p /srv/uploads /mnt/elsewhere && echo hello > /srv/uploads/file.txt")
+    must(host, f"{as_app} {shlex.quote(LEDGER)}; mkdir -p /srv/uploads /mnt/elsewhere && echo hello > /srv/uploads/file.txt")
     yield keep
-    for name in keep.sql("SELECT datname FROM pg_database WHERE datname ~ '^demo_before_'").split():
+    for name in keep.aside():
         must(host, f"runuser -u postgres -- dropdb '{name}'")
 
 

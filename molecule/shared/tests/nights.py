@@ -10,8 +10,11 @@ from typing import Any
 from helpers import App, must
 
 PROGRAM = "/usr/local/lib/slipway/backup.py"
+LEDGER = "CREATE TABLE IF NOT EXISTS ledger (id bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())"
 #: One row after the other, each committed: its number and its time.
 WRITER = "while :; do echo 'INSERT INTO ledger DEFAULT VALUES;'; sleep 0.002; done | psql -Xq -h /run/postgresql -d demo >/dev/null 2>&1"
+#: What must not go on when the program is killed. The archive's own `pgbackrest archive-push` is the live server's.
+LEFT = "[/]var/lib/demo-proof|[p]g_dump|[p]g_amcheck|[p]gbackrest .*(backup --type|restore)|[r]estic "
 
 
 @dataclass
@@ -37,6 +40,12 @@ class Keep:
     def proven(self) -> list[str]:
         return sorted(name for name, proof in self.listed()["proofs"].items() if proof["good"])
 
+    def night(self) -> str:
+        """A night without the copy of the cluster: its backup."""
+        name = str(json.loads(self.must_cli("--json", "create"))["name"])
+        self.must_cli("verify", name)
+        return name
+
     def status(self) -> dict[str, Any]:
         return dict(json.loads(must(self.host, f"cat {self.app.backups}/status.json")))
 
@@ -46,6 +55,10 @@ class Keep:
     def sql(self, query: str, database: str = "demo") -> str:
         command = f"psql -XAtq -v ON_ERROR_STOP=1 -h /run/postgresql -d {database} -c {shlex.quote(query)}"
         return must(self.host, f"runuser -u postgres -- {command}").strip()
+
+    def aside(self) -> list[str]:
+        """The databases that restores have put aside."""
+        return self.sql("SELECT datname FROM pg_database WHERE datname ~ '^demo_before_'").split()
 
     def ledger(self, database: str = "demo", until: int = 2**31) -> str:
         """A checksum over the rows up to a number: order, numbers and times."""

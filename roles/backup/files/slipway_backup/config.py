@@ -9,6 +9,11 @@ from pathlib import Path
 from .rules import BackupError
 
 ENGINES = ("dump", "pgbackrest")
+#: What a configuration of the version before does not say: this program is put in place first, and the night may come in between.
+SINCE_THEN = {
+    **{"compression": "auto", "engine": "dump", "full_days": 7, "jobs": 2, "keep_count": 7, "proof": True},
+    **{"reader": "", "service": ""},
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class Config:
     app: str
     user: str
     role: str
+    reader: str
     proxy_group: str
     database: str
     admin: str
@@ -41,11 +47,13 @@ class Config:
     def parse(cls, text: str) -> Config:
         """Read the configuration, or say which part of it is wrong."""
         try:
-            data = json.loads(text)
+            given = json.loads(text)
+            data = {**SINCE_THEN, "role": given["user"], "proof_dir": f"/var/lib/{given['app']}-proof", **given}
             config = cls(
                 app=str(data["app"]),
                 user=str(data["user"]),
                 role=str(data["role"]),
+                reader=str(data["reader"]),
                 proxy_group=str(data["proxy_group"]),
                 database=str(data["database"]),
                 admin=str(data["admin"]),

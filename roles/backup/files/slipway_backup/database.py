@@ -226,6 +226,11 @@ class Server:
             with _list(entries) as chosen:
                 return statements(self.read_dump(dump, "--create", *chosen, "--file=-")) if entries else ""
 
+    def welcome(self, database: str, reader: str) -> str:
+        """The statement that lets the role ``reader`` into a database of this name; none when there is no such role."""
+        known = reader and self.sql(f"SELECT 1 FROM pg_roles WHERE rolname = {literal(reader)}")
+        return f"GRANT CONNECT ON DATABASE {quote(database)} TO {quote(reader)};" if known else ""
+
     def swap(self, database: str, replacement: str, keep_as: str, properties: str = "") -> None:
         """Let ``replacement`` take the place of ``database``, kept as ``keep_as``: one transaction, or nothing."""
         query = ""

@@ -19,7 +19,7 @@ from .rules import BackupError, Copy, expired, is_whole, taken_at
 from .store import Backups
 
 PROVEN = "proven"
-#: Seconds for the first answer. restic goes on trying for a quarter of an hour; nobody would hear of it.
+#: Seconds for the first answer, unless the configuration says so. restic goes on trying for a quarter of an hour; nobody would hear of it.
 ANSWER_WAIT = 120
 #: What restic says when the key does not fit, in every version; those since 0.17 also end with 12.
 WRONG_PASSWORD = "wrong password or no key found"
@@ -40,6 +40,7 @@ class Offsite:
     keep_days: int
     keep_count: int
     check_days: int
+    answer_wait: int
 
     @classmethod
     def parse(cls, text: str) -> Offsite:
@@ -56,6 +57,7 @@ class Offsite:
                 keep_days=int(data["keep_days"]),
                 keep_count=int(data["keep_count"]),
                 check_days=max(int(data["check_days"]), 1),
+                answer_wait=int(data.get("answer_wait", ANSWER_WAIT)),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BackupError(f"the configuration of the copies elsewhere is not usable: {type(error).__name__}: {error}") from error
@@ -134,7 +136,7 @@ class Copies:
     def snapshots(self) -> list[dict[str, Any]]:
         """What there is of this app."""
         # One option with commas asks for all of the tags.
-        said = self._restic("snapshots", "--json", f"--tag=app:{self.backups.config.app}", timeout=ANSWER_WAIT * 5)
+        said = self._restic("snapshots", "--json", f"--tag=app:{self.backups.config.app}", timeout=self.offsite.answer_wait * 5)
         try:
             found: list[dict[str, Any]] = json.loads(said) or []
         except ValueError as error:
@@ -175,7 +177,7 @@ class Copies:
             if not make:
                 raise
             try:
-                self._restic("init", timeout=ANSWER_WAIT)
+                self._restic("init", timeout=self.offsite.answer_wait)
             except BackupError as second:
                 # `init` leaves one that exists alone, so this is the reason why neither worked.
                 raise BackupError(f"{self.offsite.repository} can be neither opened nor made: {second}") from error
@@ -189,7 +191,7 @@ class Copies:
             self._remember(id=identity)
 
     def _identity(self) -> str:
-        said = self._restic("cat", "config", "--json", timeout=ANSWER_WAIT)
+        said = self._restic("cat", "config", "--json", timeout=self.offsite.answer_wait)
         try:
             return str(json.loads(said[said.index("{") :])["id"])
         except (ValueError, KeyError, TypeError) as error:
@@ -203,7 +205,7 @@ class Copies:
         with backups.reading(), backups.noting("offsite"):
             self.open(make=True)
             # Locks of runs that were killed; those of living ones stay.
-            self._restic("unlock", timeout=ANSWER_WAIT)
+            self._restic("unlock", timeout=self.offsite.answer_wait)
             heal = self._repair()
             there = named(self.snapshots())
             copied = [name for name in self._wanted(there, heal) if self._copy(name, heal)]
@@ -250,7 +252,7 @@ class Copies:
             if name in complete and self.backups.is_proven(name):
                 for snapshot in snapshots:
                     if not is_proven(snapshot):
-                        self._restic("tag", f"--add={PROVEN}", str(snapshot["id"]), timeout=ANSWER_WAIT * 5)
+                        self._restic("tag", f"--add={PROVEN}", str(snapshot["id"]), timeout=self.offsite.answer_wait * 5)
 
     def _check(self) -> None:
         """The structure each time, and of the data one part of ``check_days``: all of it is read in as many days."""

@@ -126,6 +126,16 @@ class Pitr:
 
         host.wait_until(archived, ARCHIVE_WAIT, "the archive of the WAL", lambda: "")
 
+    def _close(self, until: datetime) -> None:
+        """Let something be committed after ``until``, and reach the archive: a recovery stops before that, and fails where there is nothing."""
+        live = self.backups.database
+        try:
+            live.sql("SELECT pg_current_xact_id()")
+            self._archive(f"slipway-until-{until:%Y%m%dT%H%M%SZ}")
+        except BackupError as error:
+            # The way back must not depend on what is broken now: what has reached the archive may do.
+            self.log.info(f"recover {until.isoformat()}: {error}")
+
     def _programs(self) -> Path:
         return self.proof.programs(major(self.backups.database.sql("SHOW server_version")))
 
@@ -155,6 +165,7 @@ class Pitr:
         if begins is None or until.timestamp() < begins:
             since = datetime.fromtimestamp(begins, timezone.utc).isoformat() if begins else "nothing yet"
             raise BackupError(f"{until.isoformat()} is before what can be brought back: {since}; `list` shows older backups")
+        self._close(until)
         target = f"--target={until:%Y-%m-%d %H:%M:%S.%f}+00"
         with self._locked(), self.recovered("--type=time", target, "--target-action=promote") as server:
             manifest = self.backups.create_from(server, f"until-{until:%Y%m%dt%H%M%Sz}")

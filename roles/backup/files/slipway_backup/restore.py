@@ -68,7 +68,8 @@ class Restore:
             server.make(fresh, self.config.role, manifest)
             server.fill(fresh, dump, listing, self.config.role)
             self.backups.check_restored(server, fresh, manifest)
-            server.swap(live, fresh, kept_as, server.properties(live) if replaced else "")
+            # Where nothing is replaced there is nothing to take after: the role postgres lets one other role in.
+            server.swap(live, fresh, kept_as, server.properties(live) if replaced else server.welcome(live, self.config.reader))
         except BaseException:
             with contextlib.suppress(BackupError):
                 server.drop(fresh)
