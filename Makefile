@@ -67,7 +67,7 @@ molecule: setup ## The molecule scenarios alone
 proofs: setup ## The long forms of two scenarios: 20 switches under load, a cut at every task and step (an hour; not part of test)
 	$(TESTHOST) images
 	SLIPWAY_FULL=1 molecule test -s deploy
-	SLIPWAY_FULL=1 molecule test -s interrupted
+	SLIPWAY_FULL=1 molecule test -s broken
 
 N := 100
 .PHONY: soak

@@ -1,4 +1,4 @@
-"""Fixtures of the scenario: a host to which releases are deployed that do not work."""
+"""Fixtures of the scenario: a host where deploys are cut off and releases do not work."""
 
 from fixtures import acme_root, address, app, names, neighbour, traffic
 

@@ -28,7 +28,6 @@ FULL = os.environ.get("SLIPWAY_FULL") == "1"
 #: The controller vanishes after one of these tasks.
 TASKS = [
     "deploy | Build the release",
-    "deploy | Migrate the database",
     "deploy | Rehearse the release, switch to it",
 ]
 #: In the full form after each task from the first that writes to the host for this deploy.
@@ -42,25 +41,26 @@ MORE_TASKS = [
     "lock | Draw a token",
     "lock | Take the lock",
     "deploy | Upload the source",
+    "deploy | Migrate the database",
     "unlock | Give the lock back",
 ]
 #: The module is killed in one of these steps; what it says in the journal as it begins, and seconds after that.
 STEPS: list[tuple[str, float]] = [
-    ("prepare: dependencies", 0),
     ("migrate: migration", 0),
-    ("rehearse: readiness", 0),
     ("activate: start", 0),
     ("watch: front door", 0),
 ]
 MORE_STEPS: list[tuple[str, float]] = [
     ("prepare: source", 0),
     ("prepare: virtual environment", 0),
+    ("prepare: dependencies", 0),
     ("prepare: dependencies", 0.5),
     # The last one, and short: it may be over before the blow comes.
     ("prepare: environment", 0.01),
     ("migrate: import", 0),
     ("migrate: restore point", 0),
     ("rehearse: start", 0),
+    ("rehearse: readiness", 0),
     # Somewhere in the seconds in which Gunicorn starts, and in what comes after that.
     *(("activate: start", later / 4) for later in range(2, 13, 2)),
     ("prepare: bytecode", 0),
