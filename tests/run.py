@@ -21,7 +21,7 @@ CACHE = ROOT / ".cache"
 REPORTS = CACHE / "reports"
 BIN = Path(sys.executable).parent
 #: The scenarios of `make test`. Others are run by name: molecule test -s NAME.
-SCENARIOS = ("default", "tls", "edge", "broken", "deploy", "data", "backup")
+SCENARIOS = ("default", "tls", "edge", "data", "broken", "deploy", "backup")
 PYTHON_FILES = ["plugins", "molecule", "tests", *(str(p.relative_to(ROOT)) for p in ROOT.glob("roles/*/files/**/*.py"))]
 
 

@@ -26,7 +26,7 @@ revision, down_revision, branch_labels, depends_on = "9_slow", "{before}", None,
 
 
 def upgrade():
-    op.execute("SELECT pg_sleep(5)")
+    op.execute("SELECT pg_sleep(3)")
     op.execute("CREATE TABLE slow (id int)")
 
 
@@ -42,7 +42,7 @@ def as_role(app: App, user: str, role: str, query: str, options: str = "") -> st
 
 @pytest.mark.parametrize(
     ("role", "limits"),
-    [("demo", "1s|3s|4s"), ("demo_migrate", "5s|0|0"), ("demo_readonly", "1s|5min|5min")],
+    [("demo", "1s|2s|4s"), ("demo_migrate", "5s|0|0"), ("demo_readonly", "1s|5min|5min")],
 )
 def test_each_role_has_its_limits(host: Any, app: App, role: str, limits: str) -> None:
     """[D1] [A13] In a session, not only in the catalogue; the app's system user may be all three."""
@@ -140,7 +140,7 @@ def switched(host: Any, app: App, address: str, acme_root: Path, neighbour: Any,
 
 
 def test_a_migration_may_take_longer_than_a_visitors_statement(host: Any, app: App, switched: Switched) -> None:
-    """[A13] [S1] Five seconds, where the app's statements are cut off after three."""
+    """[A13] [S1] Three seconds, where the app's statements are cut off after two."""
     assert switched.outcome.status == 0 and live(host, app) != switched.before, str(switched.outcome)
     must_be_served(switched.arrivals, host, app)
     assert switched.crowd.summary and switched.crowd.summary.lost == 0, switched.crowd.output
