@@ -30,17 +30,38 @@ SHAPE = (
 )
 
 
-def test_a_night_under_write_load_is_proven(keep: Keep, writer: None) -> None:
-    """[D3] The rows were counted in the dump's own moment: with rows coming in all the time nothing else would be equal."""
-    must(keep.host, "sleep 2")
+def test_a_night_under_write_load_is_proven_and_can_be_killed(keep: Keep, writer: None) -> None:
+    """[D3] `kill -9` at five points: nothing looks like a backup that is none, nobody goes on writing, the next night clears up.
+
+    Rows come in all the time: only what was counted in the dump's own moment can be equal to what was restored.
+    """
+    good = keep.night()
+    for point, at_work in POINTS.items():
+        # Only the program itself, as the kernel does when memory is short: what it started has to notice.
+        command = f"systemd-run --quiet --unit=slipway-test-night --property=KillMode=process {PROGRAM} --config {keep.config} nightly"
+        at_work = f"[{at_work[0]}]{at_work[1:]}"
+        kill = f"until pgrep -f '{at_work}' >/dev/null; do :; done; systemctl kill --signal=KILL --kill-whom=main slipway-test-night"
+        must(keep.host, f"{command}; timeout 60 sh -c {shlex.quote(kill)}")
+        assert must(keep.host, "systemctl show -P Result slipway-test-night").strip() == "signal", f"{point}: it had ended before"
+        must(keep.host, "systemctl reset-failed slipway-test-night")
+        gone = f"for i in $(seq 50); do pgrep -f '{LEFT}' >/dev/null || exit 0; sleep 0.2; done; exit 1"
+        assert keep.host.run(gone).rc == 0, f"{point}: what it started goes on: {keep.host.run('ps axww').stdout}"
+        assert keep.listed()["damaged"] == [] and good in keep.proven()
+        keep.must_cli("check", good)
+        if FULL or point == list(POINTS)[-1]:
+            good = a_night(keep, good)
+
+
+def a_night(keep: Keep, before: str) -> str:
+    """All of it, proven, and nothing left of what was before."""
     keep.must_cli("nightly")
-    name = keep.proven()[-1]
-    status = keep.status()
-    assert status["last_verified"]["name"] == status["last_success"]["name"] == name and name in status["last_offsite"]["copied"]
+    name, status = keep.proven()[-1], keep.status()
+    assert name > before and status["last_verified"]["name"] == status["last_success"]["name"] == name
+    assert name in status["last_offsite"]["copied"] and status["last_pitr"]["at"] >= status["last_verified"]["at"]
     manifest = next(backup for backup in keep.listed()["backups"] if backup["name"] == name)
     assert manifest["rows"]["public.ledger"] > 100 and manifest["compression"].startswith("zstd")
-    assert not keep.host.file("/var/lib/demo-proof").exists
-    assert "postgres -D /var/lib/demo-proof" not in must(keep.host, "ps axww")
+    assert keep.partial() == "" and not keep.host.file("/var/lib/demo-proof").exists
+    return name
 
 
 def test_a_restored_ledger_is_equal(keep: Keep, writer: None) -> None:
@@ -126,28 +147,6 @@ def test_a_flipped_byte_is_found(keep: Keep, file: str) -> None:
     assert result.rc == 1 and f"{name} is no good" in result.stderr and f"{name} is no good" in keep.errors()
     assert keep.proven() == good
     assert keep.night() > name
-
-
-def test_a_night_that_is_killed(keep: Keep, writer: None) -> None:
-    """[D3] `kill -9` at five points: nothing looks like a backup that is none, nobody goes on writing, the next night clears up."""
-    good = keep.proven()[-1]
-    for point, at_work in POINTS.items():
-        # Only the program itself, as the kernel does when memory is short: what it started has to notice.
-        command = f"systemd-run --quiet --unit=slipway-test-night --property=KillMode=process {PROGRAM} --config {keep.config} nightly"
-        kill = f"until pgrep -f '{at_work}' >/dev/null; do :; done; systemctl kill --signal=KILL --kill-whom=main slipway-test-night"
-        must(keep.host, f"{command}; timeout 60 sh -c {shlex.quote(kill.replace(at_work, f'[{at_work[0]}]{at_work[1:]}'))}")
-        assert must(keep.host, "systemctl show -P Result slipway-test-night").strip() == "signal", f"{point}: it had ended before"
-        must(keep.host, "systemctl reset-failed slipway-test-night")
-        gone = f"for i in $(seq 50); do pgrep -f '{LEFT}' >/dev/null || exit 0; sleep 0.2; done; ps axww; exit 1"
-        assert keep.host.run(gone).rc == 0, f"{point}: what it started goes on: {keep.host.run('ps axww').stdout}"
-        assert keep.listed()["damaged"] == [] and good in keep.proven()
-        keep.must_cli("check", good)
-        if FULL or point == list(POINTS)[-1]:
-            keep.must_cli("nightly")
-            assert keep.partial() == "" and not keep.host.file("/var/lib/demo-proof").exists
-            newest = keep.proven()[-1]
-            assert newest > good
-            good = newest
 
 
 def test_a_full_disk(keep: Keep) -> None:

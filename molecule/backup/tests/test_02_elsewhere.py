@@ -18,7 +18,10 @@ def apart(keep: Keep, name: str, repository: str) -> Keep:
     folder = f"/root/{name}"
     made = replace(keep, app=replace(keep.app, backups=f"{folder}/backups"), config=f"{folder}/backup.json")
     must(keep.host, f"mkdir -p -m 0700 {folder} {made.app.backups}")
-    for file, change in (("backup.json", {"backup_dir": made.app.backups}), ("backup-offsite.json", {"repository": repository})):
+    for file, change in (
+        ("backup.json", {"backup_dir": made.app.backups, "engine": "dump"}),
+        ("backup-offsite.json", {"repository": repository}),
+    ):
         settings = {**json.loads(must(keep.host, f"cat /etc/demo/{file}")), **change}
         must(keep.host, f"echo '{json.dumps(settings)}' > {folder}/{file}")
     return made
@@ -55,7 +58,7 @@ def test_a_copy_brings_back_what_the_host_lost(folder: Keep) -> None:
     """[D3] The folder of the backup is gone; what comes back can be restored."""
     name = folder.night()
     folder.must_cli("offsite")
-    assert copies(folder) == {name: True}
+    assert copies(folder)[name] is True
     comes_back(folder, name)
     folder.must_cli("verify", name)
 
@@ -99,7 +102,7 @@ def test_a_bucket_holds_copies_too(bucket: Keep) -> None:
     """[D3] S3 behind TLS."""
     name = bucket.night()
     bucket.must_cli("offsite")
-    assert copies(bucket) == {name: True}
+    assert copies(bucket)[name] is True
     comes_back(bucket, name)
 
 
