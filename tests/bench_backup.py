@@ -226,9 +226,7 @@ def show(result: dict[str, Any]) -> None:
     if result.get("exposure") is None:
         print("  RPO                     up to a day: a dump is a moment of each night, and WAL is not archived there")
     else:
-        print(
-            f"  RPO, WAL archived       {result['exposure']:7.1f} s                (at most 60), the worst of {WATCH} s"
-        )
+        print(f"  RPO, WAL archived       {result['exposure']:7.1f} s                (at most 60), the worst of {WATCH} s")
 
 
 def main() -> int:
