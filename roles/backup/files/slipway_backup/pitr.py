@@ -127,7 +127,7 @@ class Pitr:
         host.wait_until(archived, ARCHIVE_WAIT, "the archive of the WAL", lambda: "")
 
     def _close(self, until: datetime) -> None:
-        """Let something be committed after ``until``, and reach the archive: a recovery stops before it, or fails where nothing is."""
+        """Let something be committed after ``until`` and reach the archive: a recovery stops before that, or fails."""
         live = self.backups.database
         try:
             live.sql("SELECT pg_current_xact_id()")
