@@ -64,8 +64,9 @@ molecule: setup ## The molecule scenarios alone
 	$(BIN)/python tests/run.py molecule
 
 .PHONY: proofs
-proofs: setup ## The long forms of three scenarios: 20 switches under load, a cut at every task and step, 20 moments (over an hour; not part of test)
+proofs: setup ## The long forms of four scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments (over an hour; not part of test)
 	$(TESTHOST) images
+	SLIPWAY_FULL=1 molecule test -s data
 	SLIPWAY_FULL=1 molecule test -s deploy
 	SLIPWAY_FULL=1 molecule test -s broken
 	SLIPWAY_FULL=1 molecule test -s backup
