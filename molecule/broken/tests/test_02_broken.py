@@ -78,7 +78,9 @@ def holding(host: Any, app: App, table: str, mode: str) -> Iterator[None]:
     lock = f"{mode.title().replace(' ', '')}Lock"
     held = f"select count(*) from pg_locks where relation = '{table}'::regclass and granted and mode = '{lock}'"
     psql = f"runuser -u {app.name} -- psql -XAtqc"
-    session = f"systemd-run --quiet --unit=slipway-blocker --uid={app.name} --setenv=PGAPPNAME=slipway-blocker psql -Xqc"
+    # Longer than a statement of the app may take (postgres_limits_app).
+    settings = "--setenv=PGAPPNAME=slipway-blocker --setenv='PGOPTIONS=-c statement_timeout=0'"
+    session = f"systemd-run --quiet --unit=slipway-blocker --uid={app.name} {settings} psql -Xqc"
     must(host, f"{session} {shlex.quote(query)} {app.database}")
     try:
         asked = f'{psql} "{held}" {app.database} | grep -q 1'
