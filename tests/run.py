@@ -126,11 +126,11 @@ def counts(report: Path | None) -> Count:
 
 
 def reasons(suite: ElementTree.Element) -> Iterator[str]:
-    """Each failed test of a suite, and the line that says why."""
+    """Each failed test of a suite, and how its message begins."""
     for case in suite.iter("testcase"):
         for fault in (*case.iter("failure"), *case.iter("error")):
-            why = (fault.get("message") or "").strip().splitlines()
-            yield f"{case.get('classname')}::{case.get('name')}: {why[0][:300] if why else 'no message'}"
+            why = " ".join((fault.get("message") or "no message").split())
+            yield f"{case.get('classname')}::{case.get('name')}: {why[:400]}"
 
 
 def main() -> int:

@@ -311,7 +311,7 @@ def demo_up() -> None:
         run("docker", "network", "create", f"--subnet={DEMO_SUBNET}", DEMO_NETWORK)
     pebble = "apt-get install -y --no-install-recommends pebble >/dev/null && exec pebble -config /acme/pebble.json"
     start(
-        *(DEMO_ACME, f"--volume={ACME}:/acme:ro", "--env=PEBBLE_VA_NOSLEEP=1"),
+        *(DEMO_ACME, f"--volume={ACME}:/acme:ro", "--env=PEBBLE_VA_NOSLEEP=1", "--env=PEBBLE_WFE_NONCEREJECT=0"),
         command=["slipway-test:trixie", "sh", "-c", pebble],
     )
     aliases = [f"--network-alias={name}" for name in (DEMO_DOMAIN, f"www.{DEMO_DOMAIN}")]
