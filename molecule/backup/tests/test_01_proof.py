@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from deploys import playbook
-from helpers import must
+from helpers import FULL, must
 from nights import LEFT, PROGRAM, Keep
 
-FULL = bool(os.environ.get("SLIPWAY_FULL"))
 #: What is at work when a night is killed: five points, from the first to the last thing it does.
 POINTS = {
     "dump": "pg_dump --format=directory",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 
 import pytest
-from helpers import must
+from helpers import FULL, must
 from nights import Keep
 
-FULL = bool(os.environ.get("SLIPWAY_FULL"))
 #: Moments that are tried.
 MOMENTS = 20 if FULL else 3
 ARCHIVE = "/var/lib/pgbackrest/archive/demo"

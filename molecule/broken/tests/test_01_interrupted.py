@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -19,12 +18,11 @@ from typing import Any
 import pytest
 from cuts import Assassin, Run
 from deploys import Outcome, Traffic, playbook
-from helpers import App, must, run_in_app
+from helpers import FULL, App, must, run_in_app
 from states import live as live_id
 from states import sql
 from trees import Tree, manifests, units, written_once
 
-FULL = os.environ.get("SLIPWAY_FULL") == "1"
 #: The controller vanishes after one of these tasks.
 TASKS = [
     "deploy | Build the release",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from deploys import ROOT
 from fixtures import acme_root, address, app, names, neighbour, visitor
-from helpers import App
+from helpers import FULL, App
 from load import OpenLoop
 from states import Copy, Visitors
 from vaults import NAME, Vault
@@ -24,7 +23,7 @@ LONG = "test_05_again"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without SLIPWAY_FULL=1 the long ones are not there; molecule names each file, so they cannot be passed over sooner."""
-    if not os.environ.get("SLIPWAY_FULL"):
+    if not FULL:
         items[:] = [item for item in items if LONG not in item.nodeid]
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from helpers import App
+from helpers import FULL, App
 from load import Wrk
 from states import Visitors, live
 from switches import must_alternate, rows, switch
 
-PAIRS = 10 if os.environ.get("SLIPWAY_FULL") == "1" else 4
+PAIRS = 10 if FULL else 4
 
 
 def test_switches_lose_nothing(host: Any, app: App, visitors: Visitors, crowd: Wrk, tmp_path: Path) -> None:

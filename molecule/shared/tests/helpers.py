@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
+
+#: The long form, of `make proofs`.
+FULL = os.environ.get("SLIPWAY_FULL") == "1"
 
 
 @dataclass(frozen=True)
