@@ -11,11 +11,9 @@ the dumps are also measured with a shop's (several tables, as random as ids and 
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 import pwd
-import re
 import shlex
 import shutil
 import statistics
@@ -27,8 +25,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-INVENTORY = ROOT / "inventories/demo"
 DATABASE = "slipway_bench"
 USER = "postgres"
 #: pgbench's scale of 100 is a database of 1.5 GB.
@@ -240,39 +236,18 @@ def watch(asked: argparse.Namespace) -> dict[str, Any]:
         bench.clean()
 
 
-def keep(**variables: str) -> None:
-    """Let the demo keep its data in another way."""
-    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/keep.yml", "--extra-vars", json.dumps(variables)]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(command)} exited {done.returncode}:\n{done.stdout[-3000:]}")
-
-
 def on_demo(asked: argparse.Namespace) -> dict[str, Any]:
-    result = there(f"--scale={asked.scale} --jobs={asked.jobs} --rounds={asked.rounds}")
-    keep(backup_engine="pgbackrest")
+    # Not above: the host gets this file alone.
+    import demo
+
+    program = Path(__file__).read_text()
+    words = ["--here", "--json", f"--scale={asked.scale}", f"--jobs={asked.jobs}", f"--rounds={asked.rounds}"]
+    result = demo.on_host(program, *words)
+    demo.playbook("keep", {"backup_engine": "pgbackrest"})
     try:
-        return {**result, **there("--watch")}
+        return {**result, **demo.on_host(program, *words, "--watch")}
     finally:
-        keep()
-
-
-def there(words: str) -> dict[str, Any]:
-    encoded = base64.b64encode(Path(__file__).read_bytes()).decode()
-    program = "/var/tmp/slipway-bench.py"
-    script = f"echo {encoded} | base64 -d > {program}; python3 {program} --here --json {words}; rm {program}"
-    said = subprocess.run(
-        ["ansible", "-i", str(INVENTORY), "app_servers", "--become", "-m", "ansible.builtin.raw", "-a", script],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        text=True,
-        capture_output=True,
-        check=False,
-    ).stdout
-    found = re.search(r'^\{"(?:dumps|exposure)".*\}', said, re.MULTILINE)
-    if not found:
-        sys.exit(f"bench: the host measured nothing:\n{said[-3000:]}")
-    return dict(json.loads(found.group()))
+        demo.playbook("keep", {})
 
 
 def show(result: dict[str, Any]) -> None:

@@ -7,21 +7,17 @@ On the demo's host, which must be up and built (`make demo`). Deploys a copy of 
 from __future__ import annotations
 
 import argparse
-import base64
-import json
-import os
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-INVENTORY = ROOT / "inventories/demo"
+import demo
+
 #: Run on the host: when the steps of the last switch happened, in seconds, from the journal and from the link itself.
 SWITCH = r"""
 import json, os, subprocess
@@ -54,42 +50,19 @@ class Run(NamedTuple):
 
 def playbook(name: str, variables: dict[str, object]) -> Run:
     """Run it as an operator would, with Ansible's own profile of the tasks."""
-    command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{name}.yml", "--extra-vars", json.dumps(variables)]
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
-        "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all",
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_FORCE_COLOR": "0",
-    }
     begun = time.monotonic()
-    result = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=False, timeout=600)
+    said = demo.playbook(
+        name,
+        variables,
+        ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
+        PROFILE_TASKS_TASK_OUTPUT_LIMIT="all",
+    )
     seconds = time.monotonic() - begun
-    if result.returncode != 0:
-        sys.exit(f"bench: playbooks/{name}.yml exited {result.returncode}\n{result.stdout[-4000:]}{result.stderr[-2000:]}")
     tasks: dict[str, float] = {}
-    for task, taken in PROFILE.findall(result.stdout):
+    for task, taken in PROFILE.findall(said):
         tasks[task.strip()] = tasks.get(task.strip(), 0.0) + float(taken)
-    switch = json.loads(on_host(SWITCH))
+    switch = demo.on_host(SWITCH)
     return Run(seconds, tasks, switch["boot"], switch["beyond"])
-
-
-def on_host(script: str) -> str:
-    encoded = base64.b64encode(script.encode()).decode()
-    command = ["ansible", "-i", str(INVENTORY), "app_servers", "--become", "-m", "ansible.builtin.raw"]
-    said = subprocess.run(
-        [*command, "-a", f"echo {encoded} | base64 -d | python3"],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        text=True,
-        capture_output=True,
-        check=False,
-    ).stdout
-    found = re.search(r'^\{"boot".*\}', said, re.MULTILINE)
-    if not found:
-        sys.exit(f"bench: the host does not say when it switched:\n{said}")
-    return found.group()
 
 
 def show(name: str, runs: list[Run], goal: str) -> None:
@@ -114,7 +87,7 @@ def main() -> int:
     deploys, rollbacks = [], []
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         tree = Path(folder) / "app"
-        shutil.copytree(ROOT / "examples/flask-app", tree, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
+        shutil.copytree(demo.ROOT / "examples/flask-app", tree, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
         variables = {"app_source": {"type": "path", "path": str(tree)}, "deploy_burn_in": 0}
         for number in range(asked.runs + 1):
             (tree / "logbook/bench.py").write_text(f'"""Run {number} at {time.time()}."""\n')
