@@ -17,8 +17,6 @@ from switches import environment
 
 #: 2 workers x (3 threads + 1) x 2 releases.
 WEB = 16
-#: 2 workers x 3 threads: what one release has without health checks.
-THREADS = 6
 MIGRATION = '''"""A slow one"""
 
 from alembic import op
@@ -151,6 +149,6 @@ def test_a_migration_may_take_longer_than_a_visitors_statement(host: Any, app: A
 
 
 def test_the_arithmetic_is_true(switched: Switched) -> None:
-    """[D2] In a switch under a crowd the app never has more connections than were counted, and more than one release alone would."""
+    """[D2] In a switch under a crowd the app never has more connections than were counted, and comes near them: the sum is no guess."""
     print(f"at most {switched.connections} connections, {WEB} counted")
-    assert THREADS < switched.connections <= WEB, f"{switched.connections} connections, {WEB} counted"
+    assert WEB / 2 < switched.connections <= WEB, f"{switched.connections} connections, {WEB} counted"
