@@ -58,12 +58,12 @@ class Bench:
         self.socket, self.program, self.jobs = socket, list(program), jobs
         self.folder = Path(tempfile.mkdtemp(prefix="slipway-bench-", dir="/var/tmp"))
 
-    def as_postgres(self, *words: str, stdin: Any = subprocess.DEVNULL, stdout: Any = subprocess.PIPE) -> str:
+    def as_postgres(self, *words: str, given: str = "", stdout: Any = subprocess.PIPE) -> str:
         account = pwd.getpwnam(USER)
         identity: dict[str, Any] = (
             {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() != account.pw_uid else {}
         )
-        done = subprocess.run(words, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd="/", check=False, **identity)
+        done = subprocess.run(words, input=given.encode(), stdout=stdout, stderr=subprocess.PIPE, cwd="/", check=False, **identity)
         if done.returncode != 0:
             sys.exit(f"bench: {words[0]} exited {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
         return done.stdout.decode() if done.stdout else ""
@@ -113,10 +113,7 @@ class Bench:
 
     def shop(self, scale: int) -> None:
         self.empty()
-        script = self.folder / "shop.sql"
-        script.write_text(SHOP)
-        with script.open("rb") as handle:
-            self.as_postgres("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-v", f"scale={scale}", "--host", self.socket, DATABASE, stdin=handle)
+        self.as_postgres("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-v", f"scale={scale}", "--host", self.socket, DATABASE, given=SHOP)
 
     def dumps(self, rounds: int) -> dict[str, Any]:
         """Each kind of dump in turn."""
