@@ -1,25 +1,76 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""Refuse bad input before anything on the host changes (documentation: plugins/modules/contract.py)."""
+"""Refuse bad input before anything on the host changes, and return the model (documentation: plugins/modules/contract.py)."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.vps.plugins.module_utils.contract import OTHERS, Problem, problems
-from ansible_collections.slipway.vps.plugins.module_utils.edge import edge_problems
+from ansible_collections.slipway.vps.plugins.module_utils.model import (
+    App,
+    names,
+    resolve_app,
+    resolve_machine,
+    resolve_secrets,
+    stated_urls,
+    truthy,
+)
+from ansible_collections.slipway.vps.plugins.module_utils.rules import problems
+from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged, missing, stray_names, unknown_keys, wrong_types
+from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 
-_ROLE = Path(__file__).resolve().parents[2] / "roles" / "app"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+#: What the contract itself registers; they carry the prefix of a role.
+OWN_FACTS = frozenset({"app_secret"})
+#: Inputs besides `app_*` that the model is made of; their defaults are the roles'.
+MODEL_INPUTS = (
+    *("postgres_allow", "postgres_readonly_users", "postgres_app_hosts"),
+    *("postgres_limits_app", "postgres_limits_readonly", "postgres_limits_migrate"),
+    *(f"gunicorn_{name}" for name in ("worker_class", "workers", "threads", "timeout", "graceful_timeout", "worker_memory", "memory_share")),
+    *("backup_engine", "backup_hour", "backup_minute"),
+)
+#: Lists of the machine that every app may add to; they are joined instead of compared.
+JOINED = ("base_packages", "firewall_rules_custom", "postgres_packages_custom", "postgres_hba_custom", "release_build_packages")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the collection's roles document: options of all entry points, those of the machine's part, and defaults."""
+
+    options: dict[str, dict[str, Any]]
+    machine: frozenset[str]
+    defaults: dict[str, Any]
+
+    def of(self, role: str) -> dict[str, Any]:
+        return {name: option for name, option in self.options.items() if name.startswith(f"{role}_") or role == "app" and name == "acme_email"}
+
+    @functools.cached_property
+    def prefixes(self) -> list[str]:
+        return sorted(path.name for path in ROLES.iterdir() if (path / "meta").is_dir())
+
+
+@dataclass
+class Entry:
+    """One entry of the inventory: what it says, resolved."""
+
+    name: str
+    variables: Mapping[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
+    unresolved: list[Problem] = field(default_factory=list)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
-    """Collect the contract's variables as this host sees them, and report every problem at once."""
+    """Judge the inputs of one entry, with all entries of its machine, and return the model or its secrets."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -27,36 +78,81 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
-        spec = _options(_ROLE)
-        names = [name for name in variables if name.startswith("app_")]
-        values, unresolved = self._resolve(variables, [*spec, *OTHERS])
-        values.update(self._own_certificate(values))
-        found = [*problems(values, names, spec), *edge_problems({**values, **self._edge(variables)})]
-        # A value that refers to a missing input fails too; only the missing input is worth reporting.
-        if not found:
-            found = unresolved
         result["changed"] = False
+        self._roles = self._read_roles()
+        entry = self._read(str(variables["inventory_hostname"]), variables)
+        found = self._judge(entry)
+        machine = self._machine(entry, variables)
+        if not found:
+            apps = [self._read(name, self._raw(variables, name)) if name != entry.name else entry for name in machine[1]]
+            found = self._judge_machine(entry, apps, variables)
         if found:
-            result["failed"] = True
-            result["msg"] = _message(found, variables)
-        return result
+            return {**result, "failed": True, "msg": _message(found, entry)}
+        if self._task.args.get("part", "model") == "secrets":
+            return {**result, **asdict(resolve_secrets(entry.values)), "machine": self._said_by_others(entry, apps)}
+        return {**result, **self._model(entry, machine[0], apps, variables)}
 
-    def _resolve(self, variables: Mapping[str, Any], names: list[str]) -> tuple[dict[str, Any], list[Problem]]:
-        values: dict[str, Any] = {}
-        unresolved: list[Problem] = []
-        for name in names:
-            if name not in variables:
-                continue
+    # --- What the inventory says ---------------------------------------------------------------
+
+    def _read_roles(self) -> Roles:
+        options: dict[str, dict[str, Any]] = {}
+        machine: set[str] = set()
+        defaults: dict[str, Any] = {}
+        for role in sorted(path for path in ROLES.iterdir() if (path / "meta").is_dir()):
+            for point, spec in yaml.load((role / "meta/argument_specs.yml").read_text(), yaml.CSafeLoader)["argument_specs"].items():
+                options.update(spec.get("options", {}))
+                machine.update(spec.get("options", {}) if point == "machine" else ())
+            defaults.update(self._loader.load_from_file(str(role / "defaults/main.yml"), trusted_as_template=True) or {})
+        return Roles(options, frozenset(machine), defaults)
+
+    def _raw(self, variables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        """The variables of another entry, unresolved."""
+        raw: Mapping[str, Any] = variables["hostvars"].raw_get(name)
+        return raw
+
+    def _read(self, name: str, variables: Mapping[str, Any]) -> Entry:
+        """Resolve what an entry says and the defaults that the model is made of.
+
+        Derived names are known to the operator's expressions (``{{ app_shared }}/uploads``); a URL in the app's environment
+        counts as one that ``app_database_url`` says.
+        """
+        defaults = self._roles.defaults
+        entry = Entry(name, variables)
+        entry.said = {
+            variable for variable in self._roles.options if variable in variables and not _same(variables[variable], defaults.get(variable))
+        }
+        scope = {**defaults, **variables}
+        first = {variable: scope[variable] for variable in entry.said if variable.startswith("app_") and not isinstance(scope[variable], dict)}
+        self._resolve(entry, first, scope, quietly=True)
+        if isinstance(entry.values.get("app_name"), str) and isinstance(entry.values.get("app_domains"), list):
+            scope = {**scope, **names(entry.values)}
+        wanted = [*entry.said, *(name for name in defaults if name.startswith("app_")), *MODEL_INPUTS]
+        self._resolve(entry, {variable: scope[variable] for variable in wanted if variable in scope}, scope)
+        self._adopt_database(entry, scope)
+        entry.values = merged(entry.values, self._roles.options)
+        if {"backup_hour", "backup_minute"} & entry.said:
+            entry.values["backup_time_is_said"] = True
+        entry.values.update(self._own_certificate(entry.values))
+        return entry
+
+    def _adopt_database(self, entry: Entry, scope: dict[str, Any]) -> None:
+        """Let ``{{ app_database_url }}`` be what the environment says, where another name of the environment refers to it."""
+        if "app_database_url" in entry.said or not _is_mapping(entry.values, "app_env", "app_secrets"):
+            return
+        stated = [url for url in stated_urls(entry.values).values() if url != scope.get("app_database_url")]
+        if stated:
+            again = {variable: scope[variable] for variable in ("app_env", "app_secrets") if variable in scope}
+            self._resolve(entry, again, {**scope, "app_database_url": stated[0]}, quietly=True)
+
+    def _resolve(self, entry: Entry, wanted: Mapping[str, Any], scope: Mapping[str, Any], quietly: bool = False) -> None:
+        templar = self._templar.copy_with_new_env(available_variables=scope)
+        for name, value in wanted.items():
             try:
-                values[name] = self._templar.template(variables[name])
+                entry.values[name] = templar.template(value)
             except AnsibleError as error:
-                unresolved.append(Problem(name, f"cannot be resolved: {error.message}", "correct the expression"))
-        return values, unresolved
-
-    def _edge(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """What is said of nginx, as far as it can be known here: a play without that role does not see its defaults."""
-        names = [name for name in variables if name.startswith("nginx_")]
-        return self._resolve(variables, [*names, "gunicorn_backlog"])[0]
+                # Another role's variable may need what only that role's tasks know.
+                if not quietly and (name.startswith("app_") or name in MODEL_INPUTS):
+                    entry.unresolved.append(Problem(name, f"cannot be resolved: {error.message}", "correct the expression"))
 
     def _own_certificate(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the operator's certificate and key hold (decrypted when they are in the vault), or why they cannot be read."""
@@ -74,39 +170,129 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
                 found[f"tls_{part}_text"] = error
         return found
 
+    # --- Judging -------------------------------------------------------------------------------
 
-def _options(role: Path) -> dict[str, Any]:
-    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())
-    options: dict[str, Any] = specs["argument_specs"]["main"]["options"]
-    return options
+    def _judge(self, entry: Entry) -> list[Problem]:
+        """Every reason to refuse what this entry says, most basic first."""
+        roles, values = self._roles, entry.values
+        found: list[Problem] = []
+        for role in roles.prefixes:
+            known = [name for name in roles.options if name.startswith(f"{role}_")]
+            given = [name for name in entry.variables if name.startswith(f"{role}_") and name not in OWN_FACTS]
+            found += stray_names(given, known, role)
+        found += missing(values, roles.of("app"))
+        found += wrong_types({name: value for name, value in values.items() if name in entry.said}, roles.options)
+        found += unknown_keys(values, roles.options)
+        broken = frozenset(problem.variable for problem in found)
+        unresolved = {problem.variable for problem in entry.unresolved}
+        found += problems(values, broken | unresolved)
+        # A value that refers to a missing input fails too; only the missing input is worth reporting.
+        return found or entry.unresolved
+
+    def _machine(self, entry: Entry, variables: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """The machine of an entry: its name, and all entries that are on it, in the inventory's order."""
+        mine = self._address(entry.name, entry.variables)
+        found = []
+        for name in variables["groups"]["all"]:
+            raw = entry.variables if name == entry.name else self._raw(variables, name)
+            if name == entry.name or ("app_name" in raw and self._address(name, raw) == mine):
+                found.append(name)
+        return mine, found
+
+    def _address(self, name: str, variables: Mapping[str, Any]) -> str:
+        """What entries of one machine have in common: `app_machine`, or the address and port that Ansible connects to."""
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+
+        def said(*wanted: str) -> str:
+            return next((str(templar.template(variables[key])) for key in wanted if variables.get(key)), "")
+
+        if machine := said("app_machine"):
+            return machine
+        if said("ansible_connection").rpartition(".")[2] == "local":
+            return "localhost"
+        port = said("ansible_port", "ansible_ssh_port")
+        return (said("ansible_host", "ansible_ssh_host") or name) + (f":{port}" if port and port != "22" else "")
+
+    def _judge_machine(self, entry: Entry, entries: list[Entry], variables: Mapping[str, Any]) -> list[Problem]:
+        """Whether the apps of this machine can share it."""
+        found: list[Problem] = []
+        for other in entries:
+            # One that takes part in this run says itself what is wrong with it.
+            if other is not entry and (bad := self._judge(other)):
+                if other.name in variables.get("ansible_play_hosts_all", []):
+                    return [Problem("app_name", f"shares its machine with {other.name}, whose input is refused", "see what is said of that one")]
+                found += [Problem(one.variable, f"of {other.name}, on the same machine: {one.what}", one.fix) for one in bad]
+        if found:
+            return found
+        apps = {other.name: resolve_app(other.values, other.name, place, len(entries)) for place, other in enumerate(entries)}
+        said = {other.name: self._said_of_machine(other) for other in entries}
+        by_name = {other.name: other for other in entries}
+        for conflict in conflicts(apps, said):
+            if entry.name in conflict.entries:
+                places = " and ".join(_place(conflict.variable, by_name[name]) for name in conflict.entries)
+                found.append(Problem(conflict.variable, f"{conflict.what} ({places})", conflict.fix))
+        return found
+
+    def _said_of_machine(self, entry: Entry) -> dict[str, Any]:
+        scoped = (entry.said & self._roles.machine) - set(JOINED)
+        return {name: entry.values[name] for name in scoped if name in entry.values}
+
+    # --- What is returned ----------------------------------------------------------------------
+
+    def _said_by_others(self, entry: Entry, entries: list[Entry]) -> dict[str, Any]:
+        """What only other apps of the machine say of it: it holds for whichever entry the machine's part runs on."""
+        return {
+            name: value for other in entries if other is not entry for name, value in self._said_of_machine(other).items() if name not in entry.said
+        }
+
+    def _model(self, entry: Entry, name: str, entries: list[Entry], variables: Mapping[str, Any]) -> dict[str, Any]:
+        machine = resolve_machine(name, {other.name: {**self._roles.defaults, **other.values} for other in entries}, JOINED)
+        app: App = next(app for app in machine.apps if app.entry == entry.name)
+        running = [host for host in variables.get("ansible_play_hosts_all", []) if host in machine.entries]
+        return {
+            **asdict(app),
+            "machine": machine.facts(),
+            # The machine's part of each layer runs once: on the first of its entries in this run.
+            "leads": not running or running[0] == entry.name,
+            "log_secrets": truthy(entry.values.get("app_log_secrets")),
+        }
 
 
-def _message(found: list[Problem], variables: Mapping[str, Any]) -> str:
-    inventory = variables.get("inventory_dir")
-    root = Path(inventory) if inventory else None
+def _same(one: Any, other: Any) -> bool:
+    return other is not None and type(one) is type(other) and bool(one == other)
+
+
+def _is_mapping(values: Mapping[str, Any], *wanted: str) -> bool:
+    return all(isinstance(values.get(name, {}), Mapping) for name in wanted)
+
+
+def _message(found: Iterable[Problem], entry: Entry) -> str:
     lines = ["Nothing was changed: the input is not complete or not right."]
     for problem in found:
         lines.append(f"- {problem.variable} {problem.what}.")
-        lines.append(f"  file: {_place(problem.variable, root)}")
+        lines.append(f"  file: {_place(problem.variable, entry)}")
         lines.append(f"  fix:  {problem.fix}")
     lines.append("Then run the same command again.")
     return "\n".join(lines)
 
 
-def _place(variable: str, root: Path | None) -> str:
-    """The line that sets ``variable``, or the file where it belongs."""
+def _place(variable: str, entry: Entry) -> str:
+    """The line that sets ``variable`` for an entry, or the file where it belongs."""
     usual = "group_vars/app_servers/app.yml"
-    if root is None:
+    if not entry.variables.get("inventory_dir"):
         return f"{usual} of your inventory"
+    root = Path(str(entry.variables["inventory_dir"]))
     definition = re.compile(rf"\s*{re.escape(variable)}\s*:")
-    for path in _variable_files(root):
+    for path in _variable_files(root, entry):
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
             if definition.match(line):
                 return f"{path}:{number}"
     return str(root / usual)
 
 
-def _variable_files(root: Path) -> Iterator[Path]:
-    for folder in ("host_vars", "group_vars"):
-        yield from sorted(path for path in (root / folder).rglob("*") if path.is_file() and path.suffix in ("", ".yml", ".yaml"))
+def _variable_files(root: Path, entry: Entry) -> Iterator[Path]:
+    """Files that may set an entry's variables, the ones that win first."""
+    for owner in (f"host_vars/{entry.name}", *(f"group_vars/{group}" for group in [*entry.variables.get("group_names", [])[::-1], "all"])):
+        yield from (path for path in (root / owner, *(root / f"{owner}{suffix}" for suffix in (".yml", ".yaml"))) if path.is_file())
+        yield from sorted(path for path in (root / owner).rglob("*") if path.is_file() and path.suffix in ("", ".yml", ".yaml"))
     yield from sorted(path for path in root.glob("*.y*ml"))

@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""One truth: what an operator says in the app's environment is an input of the contract, or refused with the variable to use.
+
+A name that a layer derives would otherwise win for the app alone, while the other layers go on with their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.model import is_own_redis, names
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
+
+#: Names that a release sets for itself.
+OWN_NAMES = ("SLIPWAY_RELEASE", "SLIPWAY_COMMIT", "SLIPWAY_WSGI")
+#: What libpq reads where a URL is silent, and the part of the database that it names.
+LIBPQ_NAMES = {"PGHOST": "host", "PGHOSTADDR": "host", "PGPORT": "port", "PGDATABASE": "database", "PGUSER": "user", "PGPASSWORD": "password"}
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
+
+
+def said(values: Values) -> dict[str, tuple[str, Any]]:
+    """Each name of the environment that the operator sets: the variable it stands in, and its value."""
+    return {str(key): (name, value) for name in ("app_env", "app_secrets") for key, value in (values.get(name) or {}).items()}
+
+
+def reserved_names(values: Values) -> Iterator[Problem]:
+    """Names that would go past the contract."""
+    for key, (variable, _) in said(values).items():
+        if key in OWN_NAMES:
+            yield Problem(variable, f"{key} is set by each release for itself", "remove it")
+        elif key == "GUNICORN_CMD_ARGS":
+            fix = "remove it and set gunicorn_workers, gunicorn_timeout and their like (docs/settings.md)"
+            yield Problem(variable, "GUNICORN_CMD_ARGS would overrule the socket and every other setting of Gunicorn", fix)
+        elif key in (*LIBPQ_NAMES, "PGSERVICE"):
+            fix = "remove it and write app_database_url, or app_database for another name on this host"
+            yield Problem(variable, f"{key} would lead the app to another database than migrations and backups", fix)
+
+
+def other_hops(values: Values) -> Iterator[Problem]:
+    """nginx sends as many forwarded addresses as the app takes off."""
+    variable, hops = said(values).get("PROXY_HOPS", ("", None))
+    if variable and str(hops) != str(values.get("app_proxy_hops", 1)):
+        what = f"PROXY_HOPS is {hops}, and app_proxy_hops, by which nginx sets its headers, is {values.get('app_proxy_hops', 1)}"
+        yield Problem(variable, what, f"remove it and write app_proxy_hops: {hops}")
+
+
+def other_hosts(values: Values) -> Iterator[Problem]:
+    """The app may trust more names than nginx serves, but it must trust those."""
+    variable, hosts = said(values).get("TRUSTED_HOSTS", ("", None))
+    if not variable:
+        return
+    trusted = [host.strip() for host in str(hosts).split(",")]
+    if untrusted := [domain for domain in values["app_domains"] if str(domain).removeprefix("*") not in trusted and domain not in trusted]:
+        what = f"TRUSTED_HOSTS leaves out {', '.join(map(str, untrusted))} of app_domains: the app would refuse its own visitors"
+        yield Problem(variable, what, "remove it (it is app_domains then), or add the name")
+
+
+def other_redis(values: Values) -> Iterator[Problem]:
+    """`REDIS_URL` is the app's Redis for every layer."""
+    variable, given = said(values).get("REDIS_URL", ("", None))
+    if not variable:
+        return
+    url, stated = str(given), str(values.get("app_redis_url") or "")
+    scheme = url.partition("://")[0]
+    if "://" not in url or scheme not in REDIS_SCHEMES:
+        yield Problem(variable, "REDIS_URL is no URL of a Redis", f"write {', '.join(f'{name}://…' for name in REDIS_SCHEMES)}, or remove it for this host's own")
+    elif stated and stated != url:
+        yield Problem(variable, "REDIS_URL and app_redis_url name two Redis", "keep one of them")
+
+
+def other_cache(values: Values) -> Iterator[Problem]:
+    """With `app_redis_cache` the cache's URL is derived."""
+    variable, url = said(values).get("REDIS_CACHE_URL", ("", None))
+    known = names(values)
+    if variable and values.get("app_redis_cache") and str(url) != known["app_redis_cache_url"] and not is_own_redis(str(url), known["app_redis_cache_socket"]):
+        yield Problem(variable, "REDIS_CACHE_URL and app_redis_cache name two caches", "remove one of them")
+
+
+RULES = (
+    (reserved_names, ("app_env", "app_secrets")),
+    (other_hops, ("app_env", "app_secrets", "app_proxy_hops")),
+    (other_hosts, ("app_env", "app_secrets", "app_domains")),
+    (other_redis, ("app_env", "app_secrets", "app_redis_url")),
+    (other_cache, ("app_env", "app_secrets", "app_name", "app_domains", "app_redis_cache")),
+)

@@ -1,0 +1,89 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Rules that hold for the inputs of every role: known names, required ones, types, and dictionaries that are merged by key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values, kind
+
+Spec = Mapping[str, Mapping[str, Any]]
+
+
+def stray_names(names: Sequence[str], known: Sequence[str], role: str) -> Iterator[Problem]:
+    """Variables that carry a role's prefix and mean nothing to it: typos, or names from another version."""
+    for name in sorted(set(names) - set(known)):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        what = "is not a variable of the contract" if role == "app" else f"is not a variable of the role {role}"
+        yield Problem(name, what, f"did you mean {near[0]}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name")
+
+
+def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:
+    """Values whose YAML type is not the one the spec names.
+
+    Ansible's own check would accept a string where a list is due (and later iterate over its letters).
+    Text from `-e name=value` stands for a number or a boolean, so that is taken.
+    """
+    for name, option in spec.items():
+        if name not in values or (values[name] is None and option.get("required")):
+            continue
+        due, value = option.get("type", "str"), values[name]
+        if value is None:
+            # `app_env:` with nothing below it: no default takes its place.
+            yield Problem(name, "is there and has no value", f"remove the line, or write {name}: {_EMPTY.get(due, '…')}")
+        elif due == "list" and not isinstance(value, list):
+            yield Problem(name, f"must be a list, and is {kind(value)}", f"write {name}: [{value}]")
+        elif due == "list" and option.get("elements") == "str" and not all(isinstance(item, str) for item in value):
+            yield Problem(name, "must hold text only", "put each item in quotes")
+        elif due == "dict" and not isinstance(value, Mapping):
+            yield Problem(name, f"must be a dictionary, and is {kind(value)}", f"write 'key: value' lines below {name}:")
+        elif due in ("str", "path") and not isinstance(value, str if name.startswith("app_") else (str, int, float)):
+            yield Problem(name, f"must be text, and is {kind(value)}", f'write {name}: "{value}"')
+        elif due == "int" and not re.fullmatch(r"-?\d+", str(value)):
+            yield Problem(name, f"must be a whole number, and is {value!r}", f"write {name}: {option.get('default', 1)}")
+        elif due == "bool" and str(value).lower() not in {"true", "false", "yes", "no", "on", "off", "1", "0"}:
+            yield Problem(name, f"must be true or false, and is {value!r}", f"write {name}: {str(option.get('default', False)).lower()}")
+
+
+#: How "nothing" is written.
+_EMPTY = {"list": "[]", "dict": "{}", "str": '""'}
+
+
+def missing(values: Values, spec: Spec) -> Iterator[Problem]:
+    """Required inputs that are absent or empty: an empty string would satisfy Ansible's `required`."""
+    examples = {
+        "app_name": "app_name: blog",
+        "app_domains": "app_domains: [blog.example.com]",
+        "app_wsgi": "app_wsgi: blog:create_app()",
+        "app_source": "app_source: {type: git, repo: https://git.example.com/blog.git, version: v1.0.0}",
+    }
+    for name, option in spec.items():
+        if option.get("required") and not values.get(name):
+            yield Problem(name, "is required and not set", f"write, for example, {examples.get(name, name + ': …')}")
+
+
+def merged(values: Values, spec: Spec) -> dict[str, Any]:
+    """``values`` with every dictionary that has defaults filled up from them: what is said of one key leaves the others alone."""
+    return {
+        name: {**spec[name]["default"], **value} if is_merged(spec.get(name, {})) and isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+
+
+def is_merged(option: Mapping[str, Any]) -> bool:
+    """Whether an option is a dictionary whose defaults hold for each key by itself."""
+    return option.get("type") == "dict" and isinstance(option.get("default"), Mapping) and bool(option["default"]) and "options" in option
+
+
+def unknown_keys(values: Values, spec: Spec) -> Iterator[Problem]:
+    """Keys that a dictionary with known keys does not have."""
+    for name, option in spec.items():
+        if is_merged(option) and isinstance(values.get(name), Mapping):
+            known = sorted(option["options"])
+            for key in sorted(set(map(str, values[name])) - set(known)):
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+                yield Problem(name, f"has no key {key!r}", f"did you mean {near[0]}?" if near else f"use {', '.join(known)}")

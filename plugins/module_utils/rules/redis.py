@@ -1,0 +1,34 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What an operator may say of the app's Redis (role redis)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
+
+_POLICIES = (
+    *("noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"),
+)
+
+
+def bad_redis(values: Values) -> Iterator[Problem]:
+    """One Redis has one policy: what must not be forgotten and what may be do not go together."""
+    use = values.get("redis_use", ["sessions", "queue"])
+    if not isinstance(use, list) or not use or set(map(str, use)) - {"sessions", "queue", "cache"}:
+        yield Problem("redis_use", f"{use!r} is not a list of sessions, queue, cache", "write, for example, redis_use: [sessions, queue]")
+    elif "cache" in use and len(set(use)) > 1:
+        fix = "write redis_use: [sessions, queue] and app_redis_cache: true (a second Redis, REDIS_CACHE_URL)"
+        yield Problem("redis_use", "mixes a cache with what must not be forgotten, and one Redis has one policy for all it holds", fix)
+    if (policy := values.get("redis_maxmemory_policy", _POLICIES[0])) not in _POLICIES:
+        yield Problem("redis_maxmemory_policy", f"{policy!r} is none of Redis's policies", f"use one of {', '.join(_POLICIES)}")
+    if (persistence := values.get("redis_persistence", "aof")) not in ("aof", "none"):
+        yield Problem("redis_persistence", f"{persistence!r} is unknown", "use aof or none")
+    for name in ("redis_maxmemory", "redis_cache_maxmemory"):
+        # Redis takes 0 for "no limit", and a number without a unit for bytes: 128 would be full at once.
+        if not re.fullmatch(r"[1-9]\d*(kb?|mb?|gb?)", str(values.get(name, "1mb")).lower()):
+            yield Problem(name, f"{values[name]!r} is no size with its unit", f"write, for example, {name}: 128mb")
+
+RULES = ((bad_redis, ()),)
