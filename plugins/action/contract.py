@@ -34,8 +34,12 @@ OWN_FACTS = frozenset({"app_secret"})
 #: Inputs besides `app_*` that the model is made of; their defaults are the roles'.
 MODEL_INPUTS = (
     *("postgres_allow", "postgres_readonly_users", "postgres_app_hosts"),
+    *("postgres_max_connections", "postgres_connections_admin", "postgres_connections_backup"),
     *("postgres_limits_app", "postgres_limits_readonly", "postgres_limits_migrate"),
-    *(f"gunicorn_{name}" for name in ("worker_class", "workers", "threads", "timeout", "graceful_timeout", "worker_memory", "memory_share")),
+    *(
+        f"gunicorn_{name}"
+        for name in ("worker_class", "workers", "threads", "timeout", "graceful_timeout", "worker_memory", "memory_share")
+    ),
     *("backup_engine", "backup_hour", "backup_minute"),
 )
 #: Lists of the machine that every app may add to; they are joined instead of compared.
@@ -51,7 +55,9 @@ class Roles:
     defaults: dict[str, Any]
 
     def of(self, role: str) -> dict[str, Any]:
-        return {name: option for name, option in self.options.items() if name.startswith(f"{role}_") or role == "app" and name == "acme_email"}
+        return {
+            name: option for name, option in self.options.items() if name.startswith(f"{role}_") or (role == "app" and name == "acme_email")
+        }
 
     @functools.cached_property
     def prefixes(self) -> list[str]:
@@ -122,7 +128,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             variable for variable in self._roles.options if variable in variables and not _same(variables[variable], defaults.get(variable))
         }
         scope = {**defaults, **variables}
-        first = {variable: scope[variable] for variable in entry.said if variable.startswith("app_") and not isinstance(scope[variable], dict)}
+        first = {
+            variable: scope[variable] for variable in entry.said if variable.startswith("app_") and not isinstance(scope[variable], dict)
+        }
         self._resolve(entry, first, scope, quietly=True)
         if isinstance(entry.values.get("app_name"), str) and isinstance(entry.values.get("app_domains"), list):
             scope = {**scope, **names(entry.values)}
@@ -141,7 +149,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             return
         stated = [url for url in stated_urls(entry.values).values() if url != scope.get("app_database_url")]
         if stated:
-            again = {variable: scope[variable] for variable in ("app_env", "app_secrets") if variable in scope}
+            again: dict[str, Any] = {variable: scope[variable] for variable in ("app_env", "app_secrets") if variable in scope}
             self._resolve(entry, again, {**scope, "app_database_url": stated[0]}, quietly=True)
 
     def _resolve(self, entry: Entry, wanted: Mapping[str, Any], scope: Mapping[str, Any], quietly: bool = False) -> None:
@@ -220,7 +228,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             # One that takes part in this run says itself what is wrong with it.
             if other is not entry and (bad := self._judge(other)):
                 if other.name in variables.get("ansible_play_hosts_all", []):
-                    return [Problem("app_name", f"shares its machine with {other.name}, whose input is refused", "see what is said of that one")]
+                    return [
+                        Problem("app_name", f"shares its machine with {other.name}, whose input is refused", "see what is said of that one")
+                    ]
                 found += [Problem(one.variable, f"of {other.name}, on the same machine: {one.what}", one.fix) for one in bad]
         if found:
             return found
@@ -242,7 +252,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
     def _said_by_others(self, entry: Entry, entries: list[Entry]) -> dict[str, Any]:
         """What only other apps of the machine say of it: it holds for whichever entry the machine's part runs on."""
         return {
-            name: value for other in entries if other is not entry for name, value in self._said_of_machine(other).items() if name not in entry.said
+            name: value
+            for other in entries
+            if other is not entry
+            for name, value in self._said_of_machine(other).items()
+            if name not in entry.said
         }
 
     def _model(self, entry: Entry, name: str, entries: list[Entry], variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.edge import ways, zones
+from ansible_collections.slipway.vps.plugins.module_utils.edge import locations, zones
 
 
 class FilterModule:
     """The collection's filters of the edge."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"nginx_ways": ways, "nginx_zones": zones}
+        return {"nginx_locations": locations, "nginx_zones": zones}

@@ -235,6 +235,7 @@ class Machine:
             "joined": self.joined,
             "archives": self.archives,
             "serves_database": any(app.database.serves for app in self.apps),
+            "allows_hosts": any(app.database.allow for app in self.apps),
             "database_port": next((app.database.port for app in self.apps if app.database.over_socket), POSTGRES_PORT),
             "database_socket_dir": self.apps[0].database.socket_dir,
         }
@@ -307,7 +308,9 @@ def stated_urls(said: Values) -> dict[str, str]:
     """Where the operator states the database's URL: the variable, or ``app_env NAME``, to the URL."""
     found = {"app_database_url": str(said["app_database_url"])} if said.get("app_database_url") else {}
     for variable in ("app_env", "app_secrets"):
-        found.update({f"{variable} {key}": str(value) for key, value in (said.get(variable) or {}).items() if key in DATABASE_NAMES and value})
+        found.update(
+            {f"{variable} {key}": str(value) for key, value in (said.get(variable) or {}).items() if key in DATABASE_NAMES and value}
+        )
     return found
 
 
@@ -368,7 +371,7 @@ def is_own_redis(url: str, socket: str) -> bool:
 def resolve_server(said: Values, apps: int) -> Server:
     """Gunicorn's settings; the app's environment overrules the variables, as it does for the running process."""
     environment = environment_of(said)
-    chosen = {
+    chosen: dict[str, Any] = {
         setting: environment.get(variable) if str(environment.get(variable) or "") else said[f"gunicorn_{setting}"]
         for variable, setting in SERVER_NAMES.items()
     }
@@ -414,7 +417,9 @@ def resolve_secrets(said: Values) -> Secrets:
     password = parse(url).password
     redis = str(environment_of(said).get("REDIS_URL") or said.get("app_redis_url") or "")
     own = said.get("app_env") or {}
-    hidden = {key: str(own[key]) for key in (*DATABASE_NAMES, "REDIS_URL") if own.get(key) and without_password(str(own[key])) != str(own[key])}
+    hidden = {
+        key: str(own[key]) for key in (*DATABASE_NAMES, "REDIS_URL") if own.get(key) and without_password(str(own[key])) != str(own[key])
+    }
     derived = {"DATABASE_URL": url} if password else {}
     if redis and without_password(redis) != redis:
         derived["REDIS_URL"] = redis

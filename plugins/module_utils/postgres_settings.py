@@ -1,13 +1,13 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""PostgreSQL's settings for a host of a size, and how many connections an app can ask for.
+"""PostgreSQL's settings for a host of a size, and how many connections its apps can ask for.
 
 Pure: it is told the host's size and what the app's server does, and reads nothing. Where a formula comes from stands beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -23,10 +23,8 @@ PROCESS = 5
 #: Releases that run at once: while one takes over from the other, both hold their connections.
 RELEASES = 2
 
-#: What Gunicorn is told when nobody says otherwise: the defaults of the role gunicorn (a unit test compares them).
-SERVER: dict[str, Any] = {"workers": "auto", "worker_class": "gthread", "threads": 4, "worker_memory": 128, "memory_share": 0.5}
-#: Variables of the environment that win over those: roles/gunicorn/templates/etc/app/gunicorn.conf.py.j2.
-OVERRIDES = {"WEB_CONCURRENCY": "workers", "GUNICORN_THREADS": "threads", "GUNICORN_WORKER_CLASS": "worker_class"}
+#: `max_connections` to begin with: room for more apps, since a change restarts the server.
+ROOM = 200
 
 
 class Host(NamedTuple):
@@ -59,7 +57,7 @@ def workers(server: Mapping[str, Any], host: Host | None) -> int | None:
         return int(server["workers"])
     if host is None:
         return None
-    # The same as automatic_workers() in Gunicorn's configuration.
+    # The same as in Gunicorn's configuration.
     fitting = int(host.memory / MIB * float(server["memory_share"]) / int(server["worker_memory"]))
     return max(1, min(2 * host.cores + 1, fitting))
 
@@ -75,44 +73,61 @@ def per_worker(server: Mapping[str, Any], pool: int) -> tuple[int, str]:
     return POOL, f"{POOL} connections (SQLAlchemy's pool: {server['worker_class']} has no limit of threads)"
 
 
-def demand(
-    server: Mapping[str, Any],
-    host: Host | None,
-    *,
-    hosts: int = 1,
-    pool: int = 0,
-    processes: Mapping[str, Any] | None = None,
-    environment: Mapping[str, Any] | None = None,
-    administration: int = 5,
-    backup: int = 5,
-) -> list[Share] | None:
-    """Everything that connects at the worst moment, a switch from one release to the next; None when it cannot be known here.
+class Client(NamedTuple):
+    """What one app connects with.
 
-    :arg server: `SERVER`, as far as the operator says otherwise.
-    :arg host: the app's host.
-    :arg hosts: how many hosts the app runs on.
-    :arg pool: most connections of one process of the app; 0: what its threads can use.
-    :arg processes: `app_processes`.
-    :arg environment: of the app; it can overrule ``server``.
+    :ivar server: C(workers), C(worker_class), C(threads), C(worker_memory) and C(memory_share) of Gunicorn.
+    :ivar hosts: how many hosts the app runs on.
+    :ivar pool: most connections of one process; 0: what its threads can use.
+    :ivar processes: `app_processes`.
     """
-    told = {name: value for name, value in server.items() if value is not None}
-    said = {OVERRIDES[name]: value for name, value in (environment or {}).items() if name in OVERRIDES and str(value)}
-    chosen = {**SERVER, **told, **said}
-    count = workers(chosen, host)
+
+    name: str
+    server: Mapping[str, Any]
+    hosts: int = 1
+    pool: int = 0
+    processes: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, app: Mapping[str, Any]) -> Client:
+        """From the model's facts of an app."""
+        database = app["database"]
+        return cls(str(app["name"]), app["server"], int(database["hosts"]), int(database["pool"]), app["processes"])
+
+
+def app_shares(client: Client, host: Host | None, prefix: str = "") -> list[Share] | None:
+    """What one app asks for at the worst moment, a switch from one release to the next; None when the number of workers is not known."""
+    count = workers(client.server, host)
     if count is None:
         return None
-    each, how = per_worker(chosen, pool)
-    several = f"{hosts} hosts x " if hosts > 1 else ""
-    shares = [
-        Share("web", f"{several}{count} worker{'s' if count > 1 else ''} x {how} x {RELEASES} releases", hosts * count * each * RELEASES)
-    ]
-    for name, entry in sorted((processes or {}).items()):
-        most = int(entry.get("connections") or pool or PROCESS)
-        shares.append(Share(f"process {name}", f"{several}{most} connections x {RELEASES} releases", hosts * most * RELEASES))
-    shares.append(Share("administration", "migrations, psql, monitoring", administration))
-    shares.append(Share("backup", "parallel dump, restore test", backup))
-    shares.append(Share("superuser", "superuser_reserved_connections", RESERVED))
+    each, how = per_worker(client.server, client.pool)
+    several = f"{client.hosts} hosts x " if client.hosts > 1 else ""
+    how = f"{several}{count} worker{'s' if count > 1 else ''} x {how} x {RELEASES} releases"
+    shares = [Share(f"{prefix}web", how, client.hosts * count * each * RELEASES)]
+    for name, entry in sorted(client.processes.items()):
+        most = int(entry.get("connections") or client.pool or PROCESS)
+        shares.append(
+            Share(f"{prefix}process {name}", f"{several}{most} connections x {RELEASES} releases", client.hosts * most * RELEASES)
+        )
     return shares
+
+
+def demand(clients: Sequence[Client], host: Host | None, *, administration: int = 5, backup: int = 5) -> list[Share] | None:
+    """Everything that connects at the worst moment, when all apps of a server switch releases; None when it cannot be known here.
+
+    :arg clients: the apps.
+    :arg host: the host that they run on.
+    """
+    found = [app_shares(client, host, f"{client.name}: " if len(clients) > 1 else "") for client in clients]
+    known = [shares for shares in found if shares is not None]
+    if len(known) < len(found):
+        return None
+    return [
+        *(share for shares in known for share in shares),
+        Share("administration", "migrations, psql, monitoring", administration),
+        Share("backup", "parallel dump, restore test", backup),
+        Share("superuser", "superuser_reserved_connections", RESERVED),
+    ]
 
 
 def total(shares: list[Share]) -> int:
@@ -126,12 +141,14 @@ def arithmetic(shares: list[Share]) -> str:
     return "\n".join([*lines, f"{'needed'.ljust(width)}  {total(shares):>4}"])
 
 
-def suggested(shares: list[Share]) -> int:
-    """`max_connections` for these: the next ten, so that a small change of the app does not ask for a restart."""
-    return -(-total(shares) // 10) * 10
+def suggested(shares: list[Share], budget: int) -> int:
+    """`max_connections` for these: `ROOM`, or the next hundred, as far as ``budget`` bytes hold them; what is needed in any case."""
+    needed = -(-total(shares) // 10) * 10
+    roomy = max(ROOM, -(-total(shares) // 100) * 100)
+    return max(needed, min(roomy, budget // CONNECTION // 10 * 10))
 
 
-class Misfit(NamedTuple):
+class Violation(NamedTuple):
     """Why the connections do not fit: what is wrong, and what to do."""
 
     variable: str
@@ -139,18 +156,18 @@ class Misfit(NamedTuple):
     fix: str
 
 
-def misfit(shares: list[Share], most: int) -> Misfit | None:
+def too_few(shares: list[Share], most: int) -> Violation | None:
     """``most`` connections are too few for what the app can ask for."""
     needed = total(shares)
     if needed <= most:
         return None
     indented = "\n".join(f"    {line}" for line in arithmetic(shares).splitlines())
     what = f"{most} is less than the {needed} connections that can be asked for while two releases run side by side:\n{indented}"
-    fix = f"remove it (then it is {suggested(shares)}), or set fewer gunicorn_workers, gunicorn_threads or a smaller app_database_pool"
-    return Misfit("postgres_max_connections", what, fix)
+    fix = "remove it (then it is computed), or set fewer gunicorn_workers, gunicorn_threads or a smaller app_database_pool"
+    return Violation("postgres_max_connections", what, fix)
 
 
-def too_much(most: int, host: Host, share: float) -> Misfit | None:
+def too_much(most: int, host: Host, share: float) -> Violation | None:
     """The memory that PostgreSQL may count on does not hold the processes of ``most`` connections."""
     budget = int(host.memory * share)
     if most * CONNECTION <= budget:
@@ -160,7 +177,7 @@ def too_much(most: int, host: Host, share: float) -> Misfit | None:
         f" and PostgreSQL may count on {budget // MIB} MiB (postgres_memory_share {share:g} of {host.memory // MIB} MiB)"
     )
     fix = "set fewer gunicorn_workers or a smaller app_database_pool, or raise postgres_memory_share, or take a larger host"
-    return Misfit("postgres_max_connections", what, fix)
+    return Violation("postgres_max_connections", what, fix)
 
 
 def _between(least: int, value: float, most: int) -> int:
@@ -175,18 +192,19 @@ def _whole(size: float, unit: int = MIB) -> int:
     return int(size) // unit * unit
 
 
-def settings(host: Host, connections: int, share: float, storage: str = "ssd") -> list[Setting]:
+def settings(host: Host, connections: int, share: float, storage: str = "ssd", busy: int = 0) -> list[Setting]:
     """The settings that depend on the host.
 
     :arg connections: `max_connections`.
     :arg share: how much of the host's memory PostgreSQL may count on: all but a reserve on a host of its own, less beside an app.
     :arg storage: ssd or hdd.
+    :arg busy: how many of the connections the apps can ask for; 0: all.
     """
     budget = host.memory * share
     # The manual ("Resource Consumption"): a quarter of the memory of a host that does nothing else. With a share of 3/4 a third is that.
     buffers = _whole(_between(32 * MIB, budget / 3, 64 * GIB))
     # Half of the connections at work, each with two sorts or hashes: PGTune's formula for the web, which allows three for all of them.
-    work = _whole(_between(MIB, (budget - buffers) / connections, 256 * MIB), 256 * KIB)
+    work = _whole(_between(MIB, (budget - buffers) / (busy or connections), 256 * MIB), 256 * KIB)
     # PGTune: a sixteenth. The manual: autovacuum may take it autovacuum_max_workers times.
     maintenance = _whole(_between(16 * MIB, budget / 16, GIB))
     # A twentieth of the disk; 4 GB at most, as recovery after a crash reads all of it.
@@ -194,7 +212,7 @@ def settings(host: Host, connections: int, share: float, storage: str = "ssd") -
     parallel = min(4, host.cores // 2)
     vacuums = _between(3, host.cores // 4, 8)
     found = [
-        Setting("max_connections", str(connections), "what can be asked for, see above"),
+        Setting("max_connections", str(connections), "what can be asked for, see above, and room for more"),
         Setting("shared_buffers", _size(buffers), "a third of PostgreSQL's memory"),
         Setting("effective_cache_size", _size(_whole(budget)), "PostgreSQL's memory, with the system's cache of its files"),
         Setting("work_mem", _size(work), "the rest, for half of the connections with two sorts each"),
@@ -226,21 +244,21 @@ class Plan(NamedTuple):
 
     settings: list[Setting]
     arithmetic: str
-    misfits: list[Misfit]
+    violations: list[Violation]
 
 
 def plan(host: Host, shares: list[Share], wanted: Any, custom: Mapping[str, Any], share: float, storage: str = "ssd") -> Plan:
-    """The settings for a host and its app.
+    """The settings for a host and its apps.
 
     :arg wanted: `postgres_max_connections`, a number or auto.
     :arg custom: `postgres_settings_custom`; what stands there wins, and is judged like the rest.
     """
     chosen = custom.get("max_connections", wanted)
-    connections = suggested(shares) if str(chosen) == "auto" else int(chosen)
-    found = [reason for reason in (misfit(shares, connections), too_much(connections, host, share)) if reason]
+    connections = suggested(shares, int(host.memory * share)) if str(chosen) == "auto" else int(chosen)
+    found = [reason for reason in (too_few(shares, connections), too_much(connections, host, share)) if reason]
     lines = [
         Setting(line.name, str(custom[line.name]), "yours (postgres_settings_custom)") if line.name in custom else line
-        for line in settings(host, connections, share, storage)
+        for line in settings(host, connections, share, storage, min(total(shares), connections))
     ]
     if str(wanted) != "auto" and "max_connections" not in custom:
         lines[0] = lines[0]._replace(why="yours (postgres_max_connections)")

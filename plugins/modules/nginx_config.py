@@ -80,6 +80,10 @@ options:
     description: File that marks a change which nginx has not loaded yet; whoever reloads nginx removes it.
     type: path
     default: /run/slipway-nginx.pending
+  lock:
+    description: File by which two runs of this module wait for each other.
+    type: path
+    default: /run/lock/slipway-nginx
 attributes:
   check_mode:
     description:
@@ -111,6 +115,8 @@ paths:
   returned: success
 """
 
+import fcntl
+import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -146,6 +152,7 @@ def main() -> None:
                 },
             },
             "pending": {"type": "path", "default": "/run/slipway-nginx.pending"},
+            "lock": {"type": "path", "default": "/run/lock/slipway-nginx"},
         },
         supports_check_mode=True,
     )
@@ -158,6 +165,9 @@ def main() -> None:
         lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"]) for entry in p["lines"]],
     )
     try:
+        # Two apps of one machine may write at once; each is judged with what the other has written. The kernel drops the lock at the end.
+        lock = os.open(p["lock"], os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         changes = differences(root, wanted)
         diff = [
             {

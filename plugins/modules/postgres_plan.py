@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: postgres_plan
-short_description: Compute PostgreSQL's settings from the host's size and the app's server
+short_description: Compute PostgreSQL's settings from the host's size and its apps
 version_added: 0.1.0
 description:
   - Reads the host's memory, cores and disk, and changes nothing.
@@ -37,27 +37,13 @@ options:
     description: Settings that the operator has chosen; they are shown, and C(max_connections) among them is judged.
     type: dict
     default: {}
-  server:
+  apps:
     description:
-      - What Gunicorn is told, as far as it is not its default. C(workers), C(worker_class), C(threads), C(worker_memory), C(memory_share).
-    type: dict
-    default: {}
-  hosts:
-    description: How many hosts the app runs on.
-    type: int
-    default: 1
-  pool:
-    description: Most connections of one process of the app; 0 for what its threads can use.
-    type: int
-    default: 0
-  processes:
-    description: The app's background processes, each with its C(connections) where it has them.
-    type: dict
-    default: {}
-  environment:
-    description: Environment of the app, as C(WEB_CONCURRENCY) in it overrules the number of workers.
-    type: dict
-    default: {}
+      - The apps that use the server, as the model has them (C(app.machine.apps)). C(name), C(server), C(processes), and C(hosts) and
+        C(pool) of C(database) are read.
+    type: list
+    elements: dict
+    required: true
   administration:
     description: Connections kept for migrations, C(psql) and monitoring.
     type: int
@@ -76,9 +62,7 @@ EXAMPLES = r"""
 - name: Compute the settings
   slipway.vps.postgres_plan:
     memory_share: 0.25
-    server:
-      workers: 4
-      threads: 8
+    apps: "{{ app.machine.apps }}"
   register: blog_plan
 """
 
@@ -107,7 +91,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Host, demand, plan
+from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, Host, demand, plan
 
 
 def this_host(folder: Path) -> Host:
@@ -119,16 +103,15 @@ def this_host(folder: Path) -> Host:
 
 def main() -> None:
     text = {"type": "str"}
-    whole, names = {"type": "int"}, {"type": "dict", "default": {}}
+    whole = {"type": "int"}
     module = AnsibleModule(
         argument_spec={
             "max_connections": {**text, "default": "auto"},
             "memory_share": {"type": "float", "required": True},
             "storage": {**text, "default": "ssd", "choices": ["ssd", "hdd"]},
             "data_folder": {"type": "path", "default": "/var/lib/postgresql"},
-            **dict.fromkeys(("custom", "server", "processes", "environment"), names),
-            "hosts": {**whole, "default": 1},
-            "pool": {**whole, "default": 0},
+            "custom": {"type": "dict", "default": {}},
+            "apps": {"type": "list", "elements": "dict", "required": True},
             "administration": {**whole, "default": 5},
             "backup": {**whole, "default": 5},
         },
@@ -136,11 +119,7 @@ def main() -> None:
     )
     p: dict[str, Any] = module.params
     host = this_host(Path(p["data_folder"]))
-    known = ("hosts", "pool", "processes", "environment", "administration", "backup")
-    shares = demand(p["server"], host, **{name: p[name] for name in known})
-    if shares is None:
-        module.fail_json(msg=f"postgres_plan: {p['server']} does not say how many workers there are")
-        return
+    shares = demand([Client.of(app) for app in p["apps"]], host, administration=p["administration"], backup=p["backup"]) or []
     found = plan(host, shares, p["max_connections"], p["custom"], p["memory_share"], p["storage"])
     said = {
         "settings": {line.name: line.value for line in found.settings},
@@ -148,8 +127,8 @@ def main() -> None:
         "arithmetic": found.arithmetic,
         "host": host._asdict(),
     }
-    if found.misfits:
-        reasons = "\n".join(f"- {reason.variable}: {reason.what}\n  fix: {reason.fix}" for reason in found.misfits)
+    if found.violations:
+        reasons = "\n".join(f"- {reason.variable}: {reason.what}\n  fix: {reason.fix}" for reason in found.violations)
         module.fail_json(msg=f"Nothing of PostgreSQL was changed: its connections do not fit.\n{reasons}", **said)
     module.exit_json(changed=False, **said)
 

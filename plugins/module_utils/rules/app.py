@@ -93,6 +93,7 @@ _URL_PREFIX = re.compile(r"/([\w.~+-]+/)+")
 _FILE_NAME = re.compile(r"[\w][\w.-]*")
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(===?\s*[\w.!+-]+|@\s*\S+)")
+_COUNT = re.compile(r"[1-9]\d{0,5}")
 _PROCESS = re.compile(r"[a-z][a-z0-9]{0,30}")
 
 #: What each kind of source needs and may have beside `type`.

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.model import is_own_redis, names
+from ansible_collections.slipway.vps.plugins.module_utils.model import is_own_redis, names, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Names that a release sets for itself.
 OWN_NAMES = ("SLIPWAY_RELEASE", "SLIPWAY_COMMIT", "SLIPWAY_WSGI")
-#: What libpq reads where a URL is silent, and the part of the database that it names.
-LIBPQ_NAMES = {"PGHOST": "host", "PGHOSTADDR": "host", "PGPORT": "port", "PGDATABASE": "database", "PGUSER": "user", "PGPASSWORD": "password"}
+#: What libpq reads where a URL is silent.
+LIBPQ_NAMES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE")
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
 
 
@@ -33,7 +33,7 @@ def reserved_names(values: Values) -> Iterator[Problem]:
         elif key == "GUNICORN_CMD_ARGS":
             fix = "remove it and set gunicorn_workers, gunicorn_timeout and their like (docs/settings.md)"
             yield Problem(variable, "GUNICORN_CMD_ARGS would overrule the socket and every other setting of Gunicorn", fix)
-        elif key in (*LIBPQ_NAMES, "PGSERVICE"):
+        elif key in LIBPQ_NAMES:
             fix = "remove it and write app_database_url, or app_database for another name on this host"
             yield Problem(variable, f"{key} would lead the app to another database than migrations and backups", fix)
 
@@ -65,7 +65,11 @@ def other_redis(values: Values) -> Iterator[Problem]:
     url, stated = str(given), str(values.get("app_redis_url") or "")
     scheme = url.partition("://")[0]
     if "://" not in url or scheme not in REDIS_SCHEMES:
-        yield Problem(variable, "REDIS_URL is no URL of a Redis", f"write {', '.join(f'{name}://…' for name in REDIS_SCHEMES)}, or remove it for this host's own")
+        yield Problem(
+            variable,
+            "REDIS_URL is no URL of a Redis",
+            f"write {', '.join(f'{name}://…' for name in REDIS_SCHEMES)}, or remove it for this host's own",
+        )
     elif stated and stated != url:
         yield Problem(variable, "REDIS_URL and app_redis_url name two Redis", "keep one of them")
 
@@ -74,7 +78,8 @@ def other_cache(values: Values) -> Iterator[Problem]:
     """With `app_redis_cache` the cache's URL is derived."""
     variable, url = said(values).get("REDIS_CACHE_URL", ("", None))
     known = names(values)
-    if variable and values.get("app_redis_cache") and str(url) != known["app_redis_cache_url"] and not is_own_redis(str(url), known["app_redis_cache_socket"]):
+    same = str(url) == known["app_redis_cache_url"] or is_own_redis(str(url), known["app_redis_cache_socket"])
+    if variable and truthy(values.get("app_redis_cache")) and not same:
         yield Problem(variable, "REDIS_CACHE_URL and app_redis_cache name two caches", "remove one of them")
 
 

@@ -19,7 +19,9 @@ def stray_names(names: Sequence[str], known: Sequence[str], role: str) -> Iterat
     for name in sorted(set(names) - set(known)):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         what = "is not a variable of the contract" if role == "app" else f"is not a variable of the role {role}"
-        yield Problem(name, what, f"did you mean {near[0]}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name")
+        yield Problem(
+            name, what, f"did you mean {near[0]}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
+        )
 
 
 def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:

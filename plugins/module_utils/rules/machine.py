@@ -50,7 +50,9 @@ def _shared_claims(apps: Mapping[str, App]) -> Iterator[Conflict]:
             if owner != entry:
                 variable = "app_domains" if claim.startswith("domain:") else "app_name"
                 what = f"{app.name}: {words} would belong to {owner} ({apps[owner].name}) and to {entry} alike"
-                fix = "name each domain in one app" if variable == "app_domains" else "give one of the two apps, or its process, another name"
+                fix = (
+                    "name each domain in one app" if variable == "app_domains" else "give one of the two apps, or its process, another name"
+                )
                 yield Conflict(variable, (owner, entry), what, fix)
                 break
 

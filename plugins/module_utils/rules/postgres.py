@@ -7,10 +7,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
-from ansible_collections.slipway.vps.plugins.module_utils.model import names, stated_urls
-from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import demand, misfit
+from ansible_collections.slipway.vps.plugins.module_utils.model import environment_of, names, resolve_server, stated_urls
+from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, demand, too_few
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import bad_processes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
@@ -32,10 +33,9 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         **{name: limit for name in ("postgres_max_connections",) if str(limit) != "auto"},
         **{name: values[name] for name in _COUNTS if name in values and str(values[name]) != "auto"},
     }
-    environment = values.get("app_env", {})
     # Gunicorn takes an empty one for none.
-    said = {name: environment.get(name) for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS")}
-    numbers |= {f"app_env {name}": value for name, value in said.items() if value not in (None, "")}
+    given = {name: environment_of(values).get(name) for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS")}
+    numbers |= {f"app_env {name}": value for name, value in given.items() if value not in (None, "")}
     # Nothing need be kept for others.
     wrong = [
         name for name, value in numbers.items() if not _COUNT.fullmatch(str(value)) and not ("_connections_" in name and str(value) == "0")
@@ -52,19 +52,17 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
     processes = values.get("app_processes", {})
     if wrong or str(limit) == "auto" or any(bad_processes(values)):
         return
-    server = {name: values.get(f"gunicorn_{name}") for name in ("workers", "worker_class", "threads")}
-    shares = demand(
-        server,
-        None,
-        hosts=int(values.get("postgres_app_hosts", 1)),
-        pool=int(values.get("app_database_pool", 0)),
-        processes=processes,
-        environment=environment,
-        administration=int(values.get("postgres_connections_admin", 5)),
-        backup=int(values.get("postgres_connections_backup", 5)),
+    client = Client(
+        str(values.get("app_name", "")),
+        asdict(resolve_server(values, 1)),
+        int(values.get("postgres_app_hosts") or 1),
+        int(values.get("app_database_pool", 0)),
+        processes,
     )
-    if shares and (reason := misfit(shares, int(limit))):
-        yield Problem(*reason)
+    kept = {part: int(values.get(f"postgres_connections_{name}", 5)) for part, name in (("administration", "admin"), ("backup", "backup"))}
+    shares = demand([client], None, **kept)
+    if shares and (violation := too_few(shares, int(limit))):
+        yield Problem(*violation)
 
 
 def bad_database(values: Values) -> Iterator[Problem]:
@@ -74,7 +72,9 @@ def bad_database(values: Values) -> Iterator[Problem]:
     for place, url in stated.items():
         variable, _, key = place.partition(" ")
         if url.startswith("sqlite"):
-            yield Problem(variable, f"{key or 'it'} is SQLite, which a release would not share with the next", "remove it, or use PostgreSQL")
+            yield Problem(
+                variable, f"{key or 'it'} is SQLite, which a release would not share with the next", "remove it, or use PostgreSQL"
+            )
             continue
         try:
             known[place] = parse(url)
@@ -94,7 +94,9 @@ def bad_database(values: Values) -> Iterator[Problem]:
 
 #: What to write instead of a URL that is none.
 _URL_FIX = "write postgresql://<role>:<password>@<host>/<database>?sslmode=verify-full&sslrootcert=…"
-_NAME_FIX = "{key} is the app's database for backups and migrations too, and they are PostgreSQL's: write postgresql://…, or give it another name"
+_NAME_FIX = (
+    "{key} is the app's database for backups and migrations too, and they are PostgreSQL's: write postgresql://…, or give it another name"
+)
 
 
 def _other_name(values: Values, place: str, parts: DatabaseUrl) -> Iterator[Problem]:
@@ -109,7 +111,9 @@ def _bad_url(variable: str, key: str, parts: DatabaseUrl) -> Iterator[Problem]:
     if not parts.database:
         yield Problem(variable, f"{subject}names no database", "write it after the host: postgresql://…/blog")
     if parts.port and not (parts.port.isdigit() and 0 < int(parts.port) < 65536):
-        yield Problem(variable, f"{subject}has port {parts.port!r}, which is none", "write a number from 1 to 65535, or leave it out for 5432")
+        yield Problem(
+            variable, f"{subject}has port {parts.port!r}, which is none", "write a number from 1 to 65535, or leave it out for 5432"
+        )
     if not parts.local and not parts.verified:
         what = f"sends data and password to whoever answers as {parts.host}: sslmode is {parts.query.get('sslmode') or 'not set'}"
         yield Problem(variable, subject + what, "add ?sslmode=verify-full&sslrootcert=… (see docs/data.md, Another host)")
@@ -159,6 +163,7 @@ def gone(values: Values) -> Iterator[Problem]:
     if "postgres_shared_buffers" in values:
         fix = f"write postgres_settings_custom: {{shared_buffers: {values['postgres_shared_buffers']}}}, or nothing"
         yield Problem("postgres_shared_buffers", "is no variable any more: the host's memory decides", fix)
+
 
 RULES = (
     (bad_database, ("app_name", "app_domains", "app_database", "app_database_url", "app_env", "app_secrets")),

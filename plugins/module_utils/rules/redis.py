@@ -31,4 +31,5 @@ def bad_redis(values: Values) -> Iterator[Problem]:
         if not re.fullmatch(r"[1-9]\d*(kb?|mb?|gb?)", str(values.get(name, "1mb")).lower()):
             yield Problem(name, f"{values[name]!r} is no size with its unit", f"write, for example, {name}: 128mb")
 
+
 RULES = ((bad_redis, ()),)

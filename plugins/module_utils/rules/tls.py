@@ -94,6 +94,7 @@ def no_authority(values: Values) -> Iterator[Problem]:
     if not values.get("acme_email") and not values.get("tls_certificate_file"):
         yield Problem("acme_email", "is required and not set", "write acme_email: you@example.com, or give tls_certificate_file")
 
+
 RULES = (
     (no_authority, ("acme_email",)),
     (bad_wildcards, ("app_domains",)),
