@@ -235,7 +235,7 @@ class Machine:
             "joined": self.joined,
             "archives": self.archives,
             "serves_database": any(app.database.serves for app in self.apps),
-            "allows_hosts": any(app.database.allow for app in self.apps),
+            "database_clients": _union(app.database.allow for app in self.apps),
             "database_port": next((app.database.port for app in self.apps if app.database.over_socket), POSTGRES_PORT),
             "database_socket_dir": self.apps[0].database.socket_dir,
         }
@@ -248,7 +248,8 @@ class Secrets:
     #: The secret part of the environment.
     environment: dict[str, Any]
     database_password: str
-    deploy_key: str
+    #: ``app_source`` as the operator says it: its key, and URLs with their tokens.
+    source: dict[str, Any]
     #: ``app_files``.
     files: dict[str, Any]
 
@@ -423,11 +424,10 @@ def resolve_secrets(said: Values) -> Secrets:
     derived = {"DATABASE_URL": url} if password else {}
     if redis and without_password(redis) != redis:
         derived["REDIS_URL"] = redis
-    source = said["app_source"]
     return Secrets(
         environment={**derived, **hidden, **(said.get("app_secrets") or {})},
         database_password=password,
-        deploy_key=str(source.get("deploy_key") or ""),
+        source=dict(said["app_source"]),
         files=dict(said.get("app_files") or {}),
     )
 
