@@ -14,7 +14,6 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
 from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, is_active, tail
 
-RUN = Path("/run")
 UNTOUCHED = "nothing was switched"
 #: Seconds to wait for a command that an interrupted run left: a long migration, mostly.
 LEFT_OVER = 600
@@ -41,18 +40,14 @@ class Context:
         self.name: str = parameters["name"]
         self.store = Store(Path(parameters["root"]))
         self.config_dir = Path(parameters["config_dir"])
+        #: Gunicorn's socket, that of a rehearsal, and the folder below which each running release has one of its own.
+        self.socket = Path(parameters["socket"])
+        self.rehearsal_socket = Path(parameters["rehearsal_socket"])
+        self.runtime_dir = Path(parameters["runtime_dir"])
 
     @property
     def account(self) -> Account:
         return Account.of(self.p["user"], self.p["group"])
-
-    @property
-    def runtime(self) -> Path:
-        return RUN / self.name
-
-    @property
-    def socket(self) -> Path:
-        return self.runtime / "gunicorn.sock"
 
     def unit(self, release_id: str, process: str = "") -> str:
         return f"{self.name}{'-' if process else ''}{process}@{release_id}.service"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST, Tally, tally, verdict
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import RUN, Context, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, by_service, now
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     CommandError,
@@ -94,7 +94,7 @@ class Switching(Context):
         return instances(f"{self.name}-rehearsal")
 
     def await_ready(self, unit: str) -> None:
-        path = RUN / f"{self.name}-rehearsal" / "gunicorn.sock"
+        path = self.rehearsal_socket
         deadline = time.monotonic() + self.p["ready_timeout"]
         while (answer := get(path, self.p["ready"], self.p["host"])).status != 200:
             if time.monotonic() > deadline or not is_active(unit):
@@ -205,7 +205,7 @@ class Switching(Context):
         systemd calls Gunicorn started before it has workers. The file is gunicorn.conf.py's.
         """
         deadline = time.monotonic() + WARM_WITHIN
-        while (self.runtime / release.id / "cold").exists() and time.monotonic() < deadline:
+        while (self.runtime_dir / release.id / "cold").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def launch(self, unit: str) -> None:

@@ -46,6 +46,18 @@ options:
     description: Folder of the environment and of Gunicorn's configuration.
     type: path
     required: true
+  socket:
+    description: Socket on which nginx reaches the live release; C(<name>.socket) holds it.
+    type: path
+    required: true
+  rehearsal_socket:
+    description: Socket of C(<name>-rehearsal@.service), which only this module asks.
+    type: path
+    required: true
+  runtime_dir:
+    description: Folder in which C(<name>@.service) has a folder for each release that runs.
+    type: path
+    required: true
   user:
     description: User that builds and runs the app.
     type: str
@@ -199,6 +211,9 @@ EXAMPLES = r"""
     name: blog
     root: /srv/blog
     config_dir: /etc/blog
+    socket: /run/blog/gunicorn.sock
+    rehearsal_socket: /run/blog-rehearsal/gunicorn.sock
+    runtime_dir: /run/blog
     user: blog
     group: blog
     wsgi: blog:create_app()
@@ -487,7 +502,7 @@ def main() -> None:
         argument_spec={
             "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
             **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
-            **{name: {"type": "path", "required": True} for name in ("root", "config_dir")},
+            **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir")},
             "ready": {"type": "str", "default": "/healthz/ready"},
             "ready_timeout": {"type": "float", "default": 30},
             "identity": {"type": "str", "default": ""},

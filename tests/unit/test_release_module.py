@@ -354,6 +354,7 @@ def deploy(root: Path, host: Host) -> Make:
     def make(check_mode: bool = False, **changes: Any) -> Deploy:
         parameters: dict[str, Any] = {
             **{"name": "blog", "root": str(root / "srv"), "config_dir": str(root / "etc"), "user": "blog", "group": "blog"},
+            **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
             **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0},
             **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "requirement": None},
             **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": []},
@@ -1340,6 +1341,16 @@ def test_a_schema_that_the_live_release_cannot_live_with_goes_back(
     refused(root, NEW, "compatibility", "The migration was undone")
     untouched(root, host)
     assert set(host.asked) == {("/run/blog/gunicorn.sock", "/healthz/ready", "blog.example.com")}
+
+
+def test_a_socket_elsewhere_is_asked_there(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
+    """[A5] Who follows our own advice and shortens app_socket can still migrate: the module builds no path of a socket."""
+    existing(NEW, READY)
+    migrations(root, host, True)
+    short = deploy(release=NEW, migrate_command=UP, socket="/run/b", rehearsal_socket="/run/r")
+    short.migrate()
+    short.rehearse()
+    assert {place for place, _, _ in host.asked} == {"nginx", "/run/b", "/run/r"}
 
 
 def test_one_probe_that_fails_is_no_verdict(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
@@ -2766,7 +2777,6 @@ def test_the_old_release_serves_until_the_new_one_is_warm(
     deploy: Make, existing: Existing, host: Host, serving: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """[S1 P2] A worker's first request, which is slow, is ours; and an app that never gets warm is waited for only so long."""
-    monkeypatch.setattr(deploy_steps, "RUN", tmp_path)
     existing(NEW, READY)
     cold = tmp_path / "blog" / NEW / "cold"
     cold.parent.mkdir(parents=True)
@@ -2780,7 +2790,7 @@ def test_the_old_release_serves_until_the_new_one_is_warm(
             cold.unlink()
 
     monkeypatch.setattr("time.sleep", sleep)
-    deploy(release=NEW).activate()
+    deploy(release=NEW, runtime_dir=str(tmp_path / "blog")).activate()
     assert waited == [True, True, True]
     waited.clear()
     (tmp_path / "blog" / OLD).mkdir()
@@ -2788,7 +2798,7 @@ def test_the_old_release_serves_until_the_new_one_is_warm(
     # What is taken away this time is another file.
     cold = tmp_path / "other"
     cold.touch()
-    deploy(release=OLD).activate()
+    deploy(release=OLD, runtime_dir=str(tmp_path / "blog")).activate()
     assert len(waited) == deploy_switch.WARM_WITHIN
 
 
