@@ -27,6 +27,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     write_atomically,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
+from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, stop_units
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
@@ -55,7 +56,12 @@ class Building(Context):
         release = Release(
             id=new_id(self.p["commit"] or self.p["identity"], now(), (r.id for r in releases)),
             fingerprint=wanted,
-            source={"identity": self.p["identity"], "commit": self.p["commit"], "requirement": self.p["requirement"]},
+            source={
+                "identity": without_secrets(self.p["identity"]),
+                "commit": self.p["commit"],
+                "requirement": without_secrets(self.p["requirement"] or "") or None,
+            },
+            asked=asked_for(self.p["asked"]),
             created_at=now().isoformat(timespec="seconds"),
             created_by=self.p["owner"] or os.environ.get("SUDO_USER") or "root",
             processes=sorted(self.p["processes"]),

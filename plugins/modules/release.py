@@ -90,6 +90,12 @@ options:
     description: Commit to show as C(SLIPWAY_COMMIT), where the source knows one.
     type: str
     default: ''
+  asked:
+    description:
+      - What the operator asked for, for the manifest (C(prepare)). C(type), and C(repo) with C(version), C(url), C(file), C(path) or
+        C(requirement); the filter P(slipway.vps.asked_for#filter) makes it of C(app_source). Secrets in URLs are masked.
+    type: dict
+    default: {}
   tree:
     description: Folder whose content becomes the release (C(prepare)).
     type: path
@@ -302,6 +308,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     prunable,
     reusable,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, is_active
 
 ACTIONS = (
@@ -335,7 +342,10 @@ class Deploy(Building, Migrating, Switching):
             )
             return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id, "warnings": [warning]}
         waiting = reusable(self.store.all(), wanted)
-        diff = {"before": f"{live.id} {live.commit}\n" if live else "", "after": f"{self.p['commit'] or self.p['identity']}\n"}
+        diff = {
+            "before": f"{live.id} {live.commit}\n" if live else "",
+            "after": f"{self.p['commit'] or without_secrets(self.p['identity'])}\n",
+        }
         return {
             **{"changed": self.check_mode, "needed": True, "repair": False, "release": waiting.id if waiting else ""},
             "diff": {**diff, "before_header": f"{self.name} live", "after_header": f"{self.name} wanted"},
@@ -507,6 +517,7 @@ def main() -> None:
             "ready_timeout": {"type": "float", "default": 30},
             "identity": {"type": "str", "default": ""},
             "commit": {"type": "str", "default": ""},
+            "asked": {"type": "dict", "default": {}},
             "tree": {"type": "path"},
             "archive": {"type": "path"},
             "requirement": {"type": "str"},

@@ -357,6 +357,7 @@ def deploy(root: Path, host: Host) -> Make:
             **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
             **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0},
             **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "requirement": None},
+            **{"asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}},
             **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": []},
             **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
             **{"retry": "run it again", "force": False, "token": ""},
@@ -778,6 +779,22 @@ def test_what_the_app_brings_itself_is_left_alone(deploy: Make, host: Host, brin
     deploy(requirements=["gunicorn==27.0.1", "gevent==26.9.0"]).prepare()
     installs = [line for line in host.did if line.startswith(PIP) and "--requirement" not in line]
     assert installs == ([asked] if asked else [])
+
+
+def test_the_manifest_remembers_what_was_asked_for(deploy: Make, root: Path) -> None:
+    """[K8] The version as the operator calls it; and no secret, wherever in an address it stands."""
+    deploy().prepare()
+    store = Store(root / "srv")
+    kept = store.load(NEW)
+    assert kept and kept.asked == {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}
+    secret = "blog @ git+https://ada:s3cret@git.example.com/blog.git@v1.4.0"
+    asked = {"type": "package", "requirement": secret, "deploy_key": "s3cret"}
+    built = deploy(identity=secret, commit="", tree=None, requirement=secret, asked=asked)
+    assert "s3cret" not in json.dumps(built.plan()["diff"])
+    name = built.prepare()["release"]
+    assert "s3cret" not in (store.folder(name) / "release.json").read_text()
+    kept = store.load(name)
+    assert kept and kept.asked == {"type": "package", "requirement": "blog @ git+https://***@git.example.com/blog.git@v1.4.0"}
 
 
 def test_an_interrupted_build_is_cleaned_up(deploy: Make, existing: Existing, root: Path, serving: Release) -> None:
