@@ -69,7 +69,7 @@ class Settings:
 
     # One run at a time.
     token: str
-    lease_ttl: int
+    lock_ttl: int
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], check_mode: bool) -> Settings:

@@ -149,11 +149,11 @@ options:
     type: bool
     default: false
   token:
-    description: Token of the lease (M(slipway.vps.lease)), renewed while a step runs. Empty means that there is none.
+    description: Token of the lock (M(slipway.vps.lock)), renewed while a step runs. Empty means that there is none.
     type: str
     default: ''
-  lease_ttl:
-    description: Seconds after which the lease of a run that died is free.
+  lock_ttl:
+    description: Seconds after which the lock of a run that died is free.
     type: int
     default: 120
   migrate_command:
@@ -293,7 +293,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy import ACTIONS,
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import LEAVE_AS
-from ansible_collections.slipway.vps.plugins.module_utils.lease import Lease, LeaseError
+from ansible_collections.slipway.vps.plugins.module_utils.lock import Lock, LockError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import RETIRED
 from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
 
@@ -326,7 +326,7 @@ PARAMETERS: dict[str, Any] = {
     "retry": {"type": "str", "default": "run the same command again"},
     "force": {"type": "bool", "default": False},
     "token": {"type": "str", "default": "", "no_log": True},
-    "lease_ttl": {"type": "int", "default": 120},
+    "lock_ttl": {"type": "int", "default": 120},
     "migrate_command": {"type": "str", "default": "auto"},
     "lock_timeout": {"type": "int", "default": 5},
     "restore_point_command": {"type": "str", "default": ""},
@@ -370,7 +370,7 @@ def work(deploy: Deploy) -> dict[str, Any]:
     settings = deploy.settings
     with (
         nullcontext() if settings.action in READING else exclusive(settings.root),
-        Lease(settings.root).renewing(settings.token, settings.lease_ttl) if settings.token else nullcontext(),
+        Lock(settings.root).renewing(settings.token, settings.lock_ttl) if settings.token else nullcontext(),
     ):
         return deploy.do(settings.action)
 
@@ -389,8 +389,8 @@ def main() -> None:
         os.nice(10)
     try:
         result = work(deploy)
-    except (StepError, LeaseError, CommandError, OSError) as error:
-        step = "lock" if isinstance(error, LeaseError) else deploy.app.action
+    except (StepError, LockError, CommandError, OSError) as error:
+        step = "lock" if isinstance(error, LockError) else deploy.app.action
         failure = error if isinstance(error, StepError) else StepError(step, str(error), "see who serves")
         live = deploy.store.live_id() or ""
         module.fail_json(msg=message(failure, live, settings.retry), step=failure.step, release=settings.release, live=live)

@@ -40,7 +40,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy import ACTIONS,
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
-from ansible_collections.slipway.vps.plugins.module_utils.lease import Holder, Lease
+from ansible_collections.slipway.vps.plugins.module_utils.lock import Holder, Lock
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     BUILDING,
     FAILED,
@@ -366,7 +366,7 @@ def deploy(root: Path, host: Host) -> Make:
             **{"retry": "run it again", "force": False, "token": ""},
             **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},
             **{"downgrade": False, "schema": "", "leave_as": RETIRED, "memory_margin": 1.2},
-            **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lease_ttl": 120},
+            **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lock_ttl": 120},
         }
         assert set(changes) <= set(parameters)
         return Deploy(Settings.of({**parameters, **changes}, check_mode))
@@ -3375,19 +3375,19 @@ def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], d
     assert host.did == []
 
 
-def test_a_lease_that_is_lost_during_a_step_is_a_failure(
+def test_a_lock_that_is_lost_during_a_step_is_a_failure(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release, existing: Existing
 ) -> None:
     """[S6] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
     existing(NEW, READY)
-    lease = Lease(root / "srv")
-    lease.acquire(Holder("mine", "ada"))
+    lock = Lock(root / "srv")
+    lock.acquire(Holder("mine", "ada"))
     renewed: list[str] = []
 
     def steal() -> None:
-        renewed.append(json.loads(lease.file.read_text())["token"])
-        lease.release("mine")
-        Lease(root / "srv").acquire(Holder("theirs", "bob", "ci"))
+        renewed.append(json.loads(lock.file.read_text())["token"])
+        lock.release("mine")
+        Lock(root / "srv").acquire(Holder("theirs", "bob", "ci"))
 
     plain = host.start_unit
 
@@ -3407,32 +3407,32 @@ def test_a_lease_that_is_lost_during_a_step_is_a_failure(
     assert "was lost" in answer["msg"] and "bob@ci" in answer["msg"]
 
 
-def test_a_lease_that_is_not_ones_own_stops_the_step(
+def test_a_lock_that_is_not_ones_own_stops_the_step(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release
 ) -> None:
     """[S6] Before it does anything."""
-    Lease(root / "srv").acquire(Holder("theirs", "bob"))
+    Lock(root / "srv").acquire(Holder("theirs", "bob"))
     answer = run(deploy(token="mine", action="prepare"))
     assert (answer["failed"], answer["step"]) == (True, "lock") and "bob" in answer["msg"]
     assert host.did == []
     untouched(root, host)
 
 
-def test_a_step_renews_its_lease(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
+def test_a_step_renews_its_lock(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
     """[S6] And leaves it to the next step."""
-    lease = Lease(root / "srv")
-    lease.acquire(Holder("mine", "ada"), ttl=1)
-    before = json.loads(lease.file.read_text())["expires_at"]
+    lock = Lock(root / "srv")
+    lock.acquire(Holder("mine", "ada"), ttl=1)
+    before = json.loads(lock.file.read_text())["expires_at"]
     assert run(deploy(token="mine", action="prepare"))["changed"] is True
-    assert json.loads(lease.file.read_text())["expires_at"] > before
-    lease.check("mine")
+    assert json.loads(lock.file.read_text())["expires_at"] > before
+    lock.check("mine")
 
 
 @pytest.mark.parametrize("act", ["plan", "list", "plan_rollback"])
 def test_looking_needs_no_lock(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, history: Release, act: str
 ) -> None:
-    """[S6] [K7] During a long build of another run, too: only then can a second run get as far as the lease, and wait for that."""
+    """[S6] [K7] During a long build of another run, too: only then can a second run get as far as the lock, and wait for that."""
     with module.exclusive(root / "srv"):
         answer = run(deploy(action=act))
     assert "failed" not in answer, answer["msg"]
