@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
 from ansible_collections.slipway.vps.plugins.module_utils.precompress import precompress
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
@@ -27,6 +27,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     write_atomically,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
+from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, stop_units
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
@@ -36,34 +37,50 @@ BUILD = "build"
 BEHIND = ("Nice=10", "CPUWeight=20", "IOWeight=20")
 
 
-class Building(Context):
+class Builder:
     """The step `prepare`."""
+
+    def __init__(self, app: HostedApp) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.store = app.store
 
     def fingerprint(self) -> str:
         """Of all that decides how the release behaves."""
-        parts = [self.p["identity"], self.p["wsgi"], self.p["python"], platform.python_version(), *sorted(self.p["requirements"])]
-        parts += [*sorted(self.p["processes"]), *(f"{prefix}={folder}" for prefix, folder in sorted(self.p["static"].items()))]
-        return fingerprint(parts, map(Path, self.p["runtime_files"]))
+        parts = [
+            self.settings.identity,
+            self.settings.wsgi,
+            self.settings.python,
+            platform.python_version(),
+            *sorted(self.settings.requirements),
+        ]
+        parts += [*sorted(self.settings.processes), *(f"{prefix}={folder}" for prefix, folder in sorted(self.settings.static.items()))]
+        return fingerprint(parts, self.settings.runtime_files)
 
     def build(self, wanted: str) -> Release:
         """A new release with the fingerprint ``wanted``, in state ready."""
-        stop_units(self.step_unit(BUILD))
+        stop_units(self.app.step_unit(BUILD))
         for interrupted in self.store.unfinished():
             self.store.remove(interrupted)
         self.require_space()
         releases = self.store.all()
         release = Release(
-            id=new_id(self.p["commit"] or self.p["identity"], now(), (r.id for r in releases)),
+            id=new_id(self.settings.commit or self.settings.identity, now(), (r.id for r in releases)),
             fingerprint=wanted,
-            source={"identity": self.p["identity"], "commit": self.p["commit"], "requirement": self.p["requirement"]},
+            source={
+                "identity": without_secrets(self.settings.identity),
+                "commit": self.settings.commit,
+                "requirement": without_secrets(self.settings.requirement),
+            },
+            asked=asked_for(self.settings.asked),
             created_at=now().isoformat(timespec="seconds"),
-            created_by=self.p["owner"] or os.environ.get("SUDO_USER") or "root",
-            processes=sorted(self.p["processes"]),
+            created_by=self.settings.owner or os.environ.get("SUDO_USER") or "root",
+            processes=sorted(self.settings.processes),
         )
         folder = self.store.folder(release.id)
         folder.mkdir(parents=True)
         self.store.save(release)
-        with self.failing(release):
+        with self.app.failing(release):
             self.place_source(folder)
             release.migrations = digest(folder)
             # Once more: the source may bring a file of that name.
@@ -86,18 +103,18 @@ class Building(Context):
             raise StepError("space", f"{free // 2**20} MiB are free, {needed // 2**20} MiB are wanted. {fix}")
 
     def place_source(self, folder: Path) -> None:
-        with self.step("source"):
-            if self.p["tree"]:
-                shutil.copytree(self.p["tree"], folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
-            elif self.p["archive"]:
-                self.unpack(Path(self.p["archive"]), folder)
-                Path(self.p["archive"]).unlink()
+        with self.app.step("source"):
+            if self.settings.tree:
+                shutil.copytree(self.settings.tree, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
+            elif self.settings.archive:
+                self.unpack(self.settings.archive, folder)
+                self.settings.archive.unlink()
             # A link of that name in the source would lead what root writes here elsewhere.
             remove(folder / ".static")
-            for prefix, static in sorted(self.p["static"].items()):
+            for prefix, static in sorted(self.settings.static.items()):
                 self.link_static(folder, prefix.strip("/"), static.strip("/"))
             # The app's user builds: a build may run code of the app and of its dependencies.
-            self.give(folder, self.account)
+            self.give(folder, self.app.account)
 
     def unpack(self, archive: Path, folder: Path) -> None:
         names = command("tar", "--list", "--file", str(archive)).splitlines()
@@ -138,14 +155,14 @@ class Building(Context):
     def build_environment(self, folder: Path, release: Release) -> None:
         """A virtual environment of the release's own, from what the app says it needs, in this order:
         uv.lock, requirements.txt, pyproject.toml."""
-        with self.step("virtual environment"):
-            self.uv(folder, "venv", "--python", self.p["python"], ".venv")
-            release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.account).split()[-1]
-        with self.step("dependencies"):
+        with self.app.step("virtual environment"):
+            self.uv(folder, "venv", "--python", self.settings.python, ".venv")
+            release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.app.account).split()[-1]
+        with self.app.step("dependencies"):
             pip = ("pip", "install", "--python", ".venv/bin/python")
             lock = next((folder / name for name in ("uv.lock", "requirements.txt", "pyproject.toml") if (folder / name).exists()), None)
-            if self.p["requirement"]:
-                self.uv(folder, *pip, self.p["requirement"])
+            if self.settings.requirement:
+                self.uv(folder, *pip, self.settings.requirement)
             elif lock is None:
                 raise CommandError(
                     "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
@@ -156,11 +173,11 @@ class Building(Context):
                 self.uv(folder, *pip, "--requirement", "requirements.txt")
             else:
                 self.uv(folder, *pip, ".")
-            release.lock = fingerprint([self.p["requirement"] or "", lock.read_text() if lock else ""], [])[:16]
-            absent = [r for r in self.p["requirements"] if project(r) not in self.installed(folder)]
+            release.lock = fingerprint([self.settings.requirement, lock.read_text() if lock else ""], [])[:16]
+            absent = [r for r in self.settings.requirements if project(r) not in self.installed(folder)]
             if absent:
                 self.uv(folder, *pip, *absent)
-        with self.step("bytecode"):
+        with self.app.step("bytecode"):
             self.inherit_bytecode(folder)
             compile_all = (".venv/bin/python", "-m", "compileall", "-j", "0", "-q")
             self.as_builder(folder, *compile_all, "-x", r"/\.venv/", ".")
@@ -184,24 +201,24 @@ class Building(Context):
                 link = source.parent / "__pycache__" / bytecode.name
                 if not link.parent.exists():
                     link.parent.mkdir()
-                    os.chown(link.parent, self.account.uid, self.account.gid)
+                    os.chown(link.parent, self.app.account.uid, self.app.account.gid)
                 if not link.exists():
                     link.hardlink_to(bytecode)
 
     def precompress_static(self, folder: Path) -> None:
         """Static files as nginx sends them. Those of a package stay as they are: they lie in the builder's virtual environment."""
-        if not (self.p["precompress"] and self.p["static"]):
+        if not (self.settings.precompress and self.settings.static):
             return
-        with self.step("static files"):
+        with self.app.step("static files"):
             live = self.store.live()
-            for static in self.p["static"].values():
+            for static in self.settings.static.values():
                 place = (folder / static.strip("/")).resolve()
                 # A link of the source may lead out of the release, where root must not write.
                 if place.is_dir() and place.is_relative_to(folder.resolve()) and ".venv" not in place.relative_to(folder.resolve()).parts:
                     precompress(place, self.store.folder(live.id) / static.strip("/") if live else None)
 
     def uv(self, folder: Path, *words: str) -> None:
-        self.as_builder(folder, self.p["uv"], *words)
+        self.as_builder(folder, self.settings.uv, *words)
 
     def as_builder(self, folder: Path, *words: str) -> None:
         """Run a command of the build: behind the app when both want the processor, and ended with the build when that is cut off."""
@@ -216,23 +233,23 @@ class Building(Context):
         }
         # One path: uv cannot link from its cache into another mount.
         properties = (*(f"Environment={name}={value}" for name, value in settings.items()), f"ReadWritePaths={self.store.root}", *BEHIND)
-        self.run_as_app(self.step_unit(BUILD), folder, words, properties)
+        self.app.run_as_app(self.app.step_unit(BUILD), folder, words, properties)
 
     def installed(self, folder: Path) -> set[str]:
         return {project(path.name) for path in folder.glob(".venv/lib/python*/site-packages/*.dist-info")}
 
     def snapshot_configuration(self, folder: Path, release: Release) -> None:
         """The configuration without secrets, as it is now: going back to this release brings it back."""
-        with self.step("environment"):
+        with self.app.step("environment"):
             # Not read_text(): it would change the line ends within values.
-            text = (self.config_dir / "environment").read_bytes().decode()
-            own: dict[str, Any] = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.p["wsgi"]}
-            write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.account.gid))
+            text = (self.settings.config_dir / "environment").read_bytes().decode()
+            own: dict[str, Any] = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.settings.wsgi}
+            write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.app.account.gid))
 
     def check_unchanged(self, wanted: str) -> None:
         """What was built is what was asked for: another run, refused by the lock, may have written its configuration meanwhile."""
         if self.fingerprint() != wanted:
-            raise StepError("configuration", f"another run changed {self.config_dir} while this one was building")
+            raise StepError("configuration", f"another run changed {self.settings.config_dir} while this one was building")
 
 
 def project(text: str) -> str:

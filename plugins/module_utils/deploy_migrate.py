@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Context, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, Release
 from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISIONS, Step, has_migrations, steps
@@ -23,36 +23,41 @@ UPGRADE = "flask db upgrade"
 STILL_READY_WITHIN = 5
 
 
-class Migrating(Context):
+class Migrator:
     """The steps `migrate`, `downgrade` and `upgrade`."""
 
+    def __init__(self, app: HostedApp) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.store = app.store
+
     def migrate(self) -> dict[str, Any]:
-        release = self.wanted()
+        release = self.app.wanted()
         words = self.migration(release)
         done: dict[str, Any] = {"changed": False, "release": release.id, "output": "", "restore_point": None}
         if not words or release.state != READY or release.schema_after:
             return done
         # A run that was interrupted has noted where the schema began; by now it may be elsewhere.
-        with self.step("schema"):
+        with self.app.step("schema"):
             release.schema_before = release.schema_before or self.schema(release)
-        if self.check_mode:
+        if self.settings.check_mode:
             return {**done, "changed": not self.nothing_to_migrate(release)}
         if self.nothing_to_migrate(release):
             release.schema_after = release.schema_before
             self.store.save(release)
             return {**done, "output": "no new migrations"}
-        with self.failing(release):
+        with self.app.failing(release):
             # An app that cannot even be imported must not change the schema. Where nothing is migrated the rehearsal finds out.
-            self.check_entry_point(release)
+            self.app.check_entry_point(release)
             why = ""
             if not release.restore_point:
                 release.restore_point, why = self.restore_point(release)
             self.store.save(release)
-            with self.step("migration"):
+            with self.app.step("migration"):
                 output = self.change_schema("migrate", release, *words)
             self.check_compatibility(release)
         # Outside: the migration has run, and a release that brought the schema where it is must not be given up for this.
-        with self.step("schema"):
+        with self.app.step("schema"):
             release.schema_after = self.schema(release)
         self.store.save(release)
         changed = release.schema_before != release.schema_after
@@ -60,7 +65,7 @@ class Migrating(Context):
 
     def migration(self, release: Release) -> list[str]:
         folder = self.store.folder(release.id)
-        wanted = self.p["migrate_command"]
+        wanted = self.settings.migrate_command
         if wanted == "auto":
             wanted = UPGRADE if has_migrations(folder) else ""
         words = shlex.split(wanted)
@@ -73,9 +78,9 @@ class Migrating(Context):
 
         And may work as long as it must: the limits of the app's role are for visitors' statements.
         """
-        limits = f"-clock_timeout={self.p['lock_timeout'] * 1000} -cstatement_timeout=0 -cidle_in_transaction_session_timeout=0"
+        limits = f"-clock_timeout={self.settings.lock_timeout * 1000} -cstatement_timeout=0 -cidle_in_transaction_session_timeout=0"
         options = f'Environment="PGOPTIONS={limits}"'
-        return self.transient(what, release, *words, settings=(options,))
+        return self.app.transient(what, release, *words, settings=(options,))
 
     def nothing_to_migrate(self, release: Release) -> bool:
         """The live release has the same scripts, and the database is where those, or a newer release's, brought it.
@@ -85,7 +90,7 @@ class Migrating(Context):
         """
         live = self.store.live()
         if (
-            self.p["migrate_command"] not in ("auto", UPGRADE)
+            self.settings.migrate_command not in ("auto", UPGRADE)
             or not live
             or not release.migrations
             or live.migrations != release.migrations
@@ -97,7 +102,7 @@ class Migrating(Context):
     def database(self, release: Release) -> dict[str, str]:
         """libpq's variables for the app's database; empty when it is no PostgreSQL, or there is no psql to ask."""
         texts = []
-        for path in (self.store.folder(release.id) / "environment", self.config_dir / "secrets"):
+        for path in (self.store.folder(release.id) / "environment", self.settings.config_dir / "secrets"):
             texts.append(path.read_bytes().decode() if path.exists() else "")
         url = parse_environment("".join(texts)).get("DATABASE_URL", "")
         return libpq(url) if url.startswith("postgres") and shutil.which("psql") else {}
@@ -106,8 +111,8 @@ class Migrating(Context):
         environment = self.database(release)
         if not environment:
             return None
-        waiting = {"PGOPTIONS": f"-clock_timeout={self.p['lock_timeout'] * 1000}"}
-        return command("psql", "-XAtqc", sql, account=self.account, environment={**environment, **waiting}).strip() or None
+        waiting = {"PGOPTIONS": f"-clock_timeout={self.settings.lock_timeout * 1000}"}
+        return command("psql", "-XAtqc", sql, account=self.app.account, environment={**environment, **waiting}).strip() or None
 
     def schema(self, release: Release) -> str | None:
         """The revision Alembic noted in the database; None where there is none."""
@@ -124,17 +129,17 @@ class Migrating(Context):
 
     def restore_point(self, release: Release) -> tuple[str | None, str]:
         """A backup of the database before it is migrated: its name, or why there is none."""
-        if not self.p["restore_point_command"] or release.schema_before is None:
+        if not self.settings.restore_point_command or release.schema_before is None:
             return None, "none: the database is empty, or keeps no revision"
-        with self.step("restore point"):
+        with self.app.step("restore point"):
             size = int(self.query(release, "SELECT pg_database_size(current_database())") or 0)
-        if size > self.p["restore_point_max"]:
-            most = self.p["restore_point_max"] // 2**20
+        if size > self.settings.restore_point_max:
+            most = self.settings.restore_point_max // 2**20
             return None, f"none: the database has {size // 2**20} MiB, over deploy_restore_point_max ({most} MiB)"
-        words = shlex.split(self.p["restore_point_command"])
+        words = shlex.split(self.settings.restore_point_command)
         if not shutil.which(words[0]):
             return None, f"none: {words[0]} is not there yet (ansible-playbook site.yml --tags keep)"
-        with self.step("restore point"):
+        with self.app.step("restore point"):
             said = command(*words, "--label", f"before-{release.id.lower()}")
             try:
                 return str(json.loads(said[said.index("{") :])["name"]), ""
@@ -144,10 +149,10 @@ class Migrating(Context):
     def check_compatibility(self, release: Release) -> None:
         """The release that serves must still be ready on the new schema; otherwise the schema goes back at once."""
         live = self.store.live()
-        if not live or live.id == release.id or not is_active(self.unit(live.id)):
+        if not live or live.id == release.id or not is_active(self.app.unit(live.id)):
             return
         deadline = time.monotonic() + STILL_READY_WITHIN
-        while (answer := get(self.socket, self.p["ready"], self.p["host"])).status != 200:
+        while (answer := get(self.settings.socket, self.settings.ready, self.settings.host)).status != 200:
             if time.monotonic() > deadline:
                 evidence = (
                     f"The live release {live.id} is not ready on the new schema: {answer.status or 'nothing'} {answer.body.strip()[:500]}"
@@ -172,7 +177,7 @@ class Migrating(Context):
 
         Both ends must be known: the way down from an unknown place, or to one, would lead to an empty database.
         """
-        with self.step("schema"):
+        with self.app.step("schema"):
             current = self.schema(release)
         if not current:
             raise StepError("downgrade", "the revision of the schema cannot be read, so it is not changed")
@@ -182,23 +187,23 @@ class Migrating(Context):
             )
         if current == target:
             return []
-        with self.step("migration path"):
-            return steps(self.transient("revisions", release, ".venv/bin/python", "-c", REVISIONS, current, target))
+        with self.app.step("migration path"):
+            return steps(self.app.transient("revisions", release, ".venv/bin/python", "-c", REVISIONS, current, target))
 
     def downgrade_to(self, release: Release, target: str) -> str:
         """Bring the schema to ``target`` with the scripts of ``release``; refused where a migration cannot be undone."""
         stuck = [f"{s.revision} ({s.doc})" for s in self.path_down(release, target) if not s.undone]
         if stuck:
             raise StepError("downgrade", f"these migrations have no downgrade: {', '.join(stuck)}. Nothing of the schema was changed.")
-        with self.step("downgrade"):
+        with self.app.step("downgrade"):
             return self.change_schema("downgrade", release, ".venv/bin/flask", "db", "downgrade", target)
 
     def downgrade(self) -> dict[str, Any]:
         """Bring the schema to where the target of a rollback left it, with the newer release's scripts, after a restore point."""
-        newer = self.wanted()
-        target = self.p["schema"]
+        newer = self.app.wanted()
+        target = self.settings.schema
         way = self.path_down(newer, target)
-        if self.check_mode or not way:
+        if self.settings.check_mode or not way:
             return {"changed": bool(way), "release": newer.id, "output": "", "restore_point": None}
         newer.schema_before = self.schema_if_known(newer)
         point, why = self.restore_point(newer)
@@ -207,10 +212,10 @@ class Migrating(Context):
 
     def upgrade(self) -> dict[str, Any]:
         """Bring the schema forward again to where the newer release had it: the way back did not help."""
-        newer = self.wanted()
+        newer = self.app.wanted()
         words = self.migration(newer)
-        if self.check_mode or not words:
+        if self.settings.check_mode or not words:
             return {"changed": bool(words), "release": newer.id, "output": ""}
-        with self.step("migration"):
+        with self.app.step("migration"):
             output = self.change_schema("upgrade", newer, *words)
         return {"changed": True, "release": newer.id, "output": tail(output)}

@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
 from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, is_active, tail
 
-RUN = Path("/run")
 UNTOUCHED = "nothing was switched"
 #: Seconds to wait for a command that an interrupted run left: a long migration, mostly.
 LEFT_OVER = 600
@@ -30,48 +29,37 @@ class StepError(Exception):
         self.outcome = outcome
 
 
-class Context:
-    """One app on one host, and the parameters of this call."""
+class HostedApp:
+    """The app on this host: its releases, its account, its units, and how its commands are run."""
 
-    def __init__(self, parameters: dict[str, Any], check_mode: bool) -> None:
-        self.p = parameters
-        self.check_mode = check_mode
-        #: The step that is being done, as the journal names it.
-        self.action: str = parameters["action"]
-        self.name: str = parameters["name"]
-        self.store = Store(Path(parameters["root"]))
-        self.config_dir = Path(parameters["config_dir"])
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.root)
+        #: What is being done, as the journal names it. `go_live` does one action after the other.
+        self.action = settings.action
 
     @property
     def account(self) -> Account:
-        return Account.of(self.p["user"], self.p["group"])
-
-    @property
-    def runtime(self) -> Path:
-        return RUN / self.name
-
-    @property
-    def socket(self) -> Path:
-        return self.runtime / "gunicorn.sock"
+        return Account.of(self.settings.user, self.settings.group)
 
     def unit(self, release_id: str, process: str = "") -> str:
-        return f"{self.name}{'-' if process else ''}{process}@{release_id}.service"
+        return f"{self.settings.name}{'-' if process else ''}{process}@{release_id}.service"
 
     def units(self, release: Release) -> list[str]:
         """Gunicorn of a release, and its background processes."""
         return [self.unit(release.id), *(self.unit(release.id, process) for process in release.processes)]
 
     def wanted(self) -> Release:
-        release = self.store.load(self.p["release"] or "")
+        release = self.store.load(self.settings.release)
         if release is None:
-            raise StepError("manifest", f"there is no release {self.p['release']!r} below {self.store.releases}")
+            raise StepError("manifest", f"there is no release {self.settings.release!r} below {self.store.releases}")
         return release
 
     @contextmanager
     def step(self, name: str, outcome: str = UNTOUCHED) -> Iterator[None]:
         """Whatever goes wrong inside is a failure of the step ``name``. The journal gets a line: `journalctl -t slipway`."""
         syslog.openlog("slipway", 0, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_INFO, f"{self.name}: {self.action}: {name}")
+        syslog.syslog(syslog.LOG_INFO, f"{self.settings.name}: {self.action}: {name}")
         try:
             yield
         except (CommandError, OSError) as error:
@@ -97,7 +85,7 @@ class Context:
 
     def capsule(self, failure: StepError) -> dict[str, str]:
         """What is kept of a failure, with the release it belongs to."""
-        return {"step": failure.step, "reason": failure.evidence, "at": now().isoformat(timespec="seconds"), "retry": self.p["retry"]}
+        return {"step": failure.step, "reason": failure.evidence, "at": now().isoformat(timespec="seconds"), "retry": self.settings.retry}
 
     def transient(self, what: str, release: Release, *words: str, settings: tuple[str, ...] = ()) -> str:
         """Run a command of the release with the environment its service will have. One that an interrupted run left is waited for."""
@@ -110,7 +98,7 @@ class Context:
         folder = self.store.folder(release.id)
         environment = (
             f"EnvironmentFile={folder}/environment",
-            f"EnvironmentFile=-{self.config_dir}/secrets",
+            f"EnvironmentFile=-{self.settings.config_dir}/secrets",
             f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
             f"ReadWritePaths={self.store.root / 'shared'}",
         )
@@ -119,18 +107,20 @@ class Context:
     def check_entry_point(self, release: Release) -> None:
         """Import the app as Gunicorn will."""
         with self.step("import"):
-            self.transient("check", release, ".venv/bin/gunicorn", "--config", f"{self.config_dir}/gunicorn.conf.py", "--check-config")
+            self.transient(
+                "check", release, ".venv/bin/gunicorn", "--config", f"{self.settings.config_dir}/gunicorn.conf.py", "--check-config"
+            )
 
     def step_unit(self, what: str) -> str:
         """A unit for a step's command: it is found again, and only one can run, when the run that began it is gone."""
-        return f"{self.name}-{what}-step.service"
+        return f"{self.settings.name}-{what}-step.service"
 
     def run_as_app(self, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str]) -> str:
         """Run a command as the app's user in a unit of its own, which may write only where ``settings`` say."""
         confined = ("ProtectSystem=strict", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027")
         return command(
             *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
-            *(f"--uid={self.p['user']}", f"--gid={self.p['group']}", f"--working-directory={folder}"),
+            *(f"--uid={self.settings.user}", f"--gid={self.settings.group}", f"--working-directory={folder}"),
             *(f"--property={value}" for value in (*confined, *settings)),
             *(f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:]),
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST, Tally, tally, verdict
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import RUN, Context, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, by_service, now
 from ansible_collections.slipway.vps.plugins.module_utils.system import (
     CommandError,
@@ -42,33 +42,38 @@ LINGER = 3.5
 WARM_WITHIN = 15
 
 
-class Switching(Context):
+class Switcher:
     """The steps `rehearse`, `activate` and `watch`."""
+
+    def __init__(self, app: HostedApp) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.store = app.store
 
     # --- rehearse -----------------------------------------------------------------------------------------------------
 
     def rehearse(self) -> dict[str, Any]:
         """Start the release on a private socket and ask it, before any visitor does."""
-        release = self.wanted()
-        if release.id == self.store.live_id() or self.check_mode:
+        release = self.app.wanted()
+        if release.id == self.store.live_id() or self.settings.check_mode:
             return {"changed": False, "release": release.id}
         # A switch that was interrupted may have started it already; it drains, and serves again when it has been rehearsed.
-        if running := [serving for serving in self.units(release) if is_active(serving)]:
+        if running := [serving for serving in self.app.units(release) if is_active(serving)]:
             stop_units(*running)
             self.revive()
         # Asked now, while nobody is about to end: what nginx keeps open for us would be kept open to the old one.
         if not release.on_trial:
             release.served_before = self.front_door() is None
             self.store.save(release)
-        with self.failing(release):
+        with self.app.failing(release):
             self.try_out(release)
         return {"changed": False, "release": release.id}
 
     def revive(self) -> None:
         """Without memory for two an interrupted switch leaves the live one stopped: until the new release can serve, it does."""
         live = self.store.live()
-        serve = [unit for unit in instances(self.name) if not is_ending(unit)]
-        if live and not self.check_mode and self.unit(live.id) not in serve:
+        serve = [unit for unit in instances(self.settings.name) if not is_ending(unit)]
+        if live and not self.settings.check_mode and self.app.unit(live.id) not in serve:
             with contextlib.suppress(StepError):
                 self.restart_into(live, self.strays(live))
 
@@ -76,32 +81,32 @@ class Switching(Context):
         """StepError unless the release, on a private socket, is ready and answers the front page."""
         # One that an interrupted run left holds the private socket.
         stop_units(*self.rehearsals())
-        unit = f"{self.name}-rehearsal@{release.id}.service"
+        unit = f"{self.settings.name}-rehearsal@{release.id}.service"
         try:
             try:
-                with self.step("start"):
+                with self.app.step("start"):
                     start_unit(unit)
             except StepError:
                 # Gunicorn says in a line that it cannot import the app; where it cannot, a traceback says more.
-                self.check_entry_point(release)
+                self.app.check_entry_point(release)
                 raise
-            with self.step("readiness"):
+            with self.app.step("readiness"):
                 self.await_ready(unit)
         finally:
             stop_units(unit)
 
     def rehearsals(self) -> list[str]:
-        return instances(f"{self.name}-rehearsal")
+        return instances(f"{self.settings.name}-rehearsal")
 
     def await_ready(self, unit: str) -> None:
-        path = RUN / f"{self.name}-rehearsal" / "gunicorn.sock"
-        deadline = time.monotonic() + self.p["ready_timeout"]
-        while (answer := get(path, self.p["ready"], self.p["host"])).status != 200:
+        path = self.settings.rehearsal_socket
+        deadline = time.monotonic() + self.settings.ready_timeout
+        while (answer := get(path, self.settings.ready, self.settings.host)).status != 200:
             if time.monotonic() > deadline or not is_active(unit):
-                said = f"GET {self.p['ready']} answered {answer.status or 'nothing'}: {answer.body.strip()[:500]}"
+                said = f"GET {self.settings.ready} answered {answer.status or 'nothing'}: {answer.body.strip()[:500]}"
                 raise StepError("readiness", f"{said}\n{journal(unit)}")
             time.sleep(0.25)
-        front = get(path, "/", self.p["host"], timeout=30)
+        front = get(path, "/", self.settings.host, timeout=30)
         if front.status == 0 or front.status >= 500:
             said = f"It says it is ready, but GET / answered {front.status or 'nothing'}: {front.body.strip()[:500]}"
             raise StepError("readiness", f"{said}\n{journal(unit)}")
@@ -110,19 +115,19 @@ class Switching(Context):
 
     def activate(self) -> dict[str, Any]:
         """Start the release on the shared socket and make it the live one; the one before finishes its requests and ends."""
-        release = self.wanted()
+        release = self.app.wanted()
         live = self.store.live()
         switched = live is None or live.id != release.id
-        stopped = [unit for unit in self.units(release) if not is_active(unit)]
+        stopped = [unit for unit in self.app.units(release) if not is_active(unit)]
         strays, rehearsals = self.strays(release), self.rehearsals()
         changed = bool(switched or stopped or release.state != LIVE or self.left_over(release))
         result: dict[str, Any] = {"changed": changed, "release": release.id, "overlap": True, "output": ""}
-        if not changed or self.check_mode:
+        if not changed or self.settings.check_mode:
             return result
         stop_units(*rehearsals)
         if switched:
             release.replaces = live.id if live else None
-            release.rolled_back_from = live.id if live and self.p["leave_as"] == ROLLED_BACK else None
+            release.rolled_back_from = live.id if live and self.settings.leave_as == ROLLED_BACK else None
             # Noted before anything starts: wherever this run is cut off, the next one knows what it has to finish.
             release.on_trial = True
             if release.state == LIVE:
@@ -132,7 +137,7 @@ class Switching(Context):
         result["overlap"] = not result["output"]
         self.store.point_next_at(release.id)
         try:
-            with self.failing(release):
+            with self.app.failing(release):
                 if result["overlap"]:
                     self.start(release)
                 else:
@@ -184,10 +189,10 @@ class Switching(Context):
         return [r for r in others if r.state == LIVE or (r.state == READY and r.id == live.rolled_back_from)]
 
     def start(self, release: Release) -> None:
-        with self.step("start"):
+        with self.app.step("start"):
             self.open_socket()
             # What runs already serves: a repair that fails must not stop it.
-            stopped = [unit for unit in self.units(release) if not is_active(unit)]
+            stopped = [unit for unit in self.app.units(release) if not is_active(unit)]
             try:
                 for unit in stopped:
                     self.launch(unit)
@@ -205,7 +210,7 @@ class Switching(Context):
         systemd calls Gunicorn started before it has workers. The file is gunicorn.conf.py's.
         """
         deadline = time.monotonic() + WARM_WITHIN
-        while (self.runtime / release.id / "cold").exists() and time.monotonic() < deadline:
+        while (self.settings.runtime_dir / release.id / "cold").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def launch(self, unit: str) -> None:
@@ -216,23 +221,23 @@ class Switching(Context):
             start_unit(unit)
 
     def is_worker(self, unit: str) -> bool:
-        return not unit.startswith(f"{self.name}@")
+        return not unit.startswith(f"{self.settings.name}@")
 
     def open_socket(self) -> None:
         """The socket first, then the app as a whole: while that is active systemd leaves the socket's connections to the instances.
 
         The other way round systemd refuses to open a socket whose service is active already.
         """
-        if not is_active(f"{self.name}.socket"):
-            stop_units(f"{self.name}.service")
-            start_unit(f"{self.name}.socket")
-        start_unit(f"{self.name}.service")
+        if not is_active(f"{self.settings.name}.socket"):
+            stop_units(f"{self.settings.name}.service")
+            start_unit(f"{self.settings.name}.socket")
+        start_unit(f"{self.settings.name}.service")
 
     def crowded(self, previous: Release | None) -> str:
         """Why two instances do not fit into memory, measured by what the live one uses; empty when they do."""
-        used = sum(memory_used(unit) for unit in (self.units(previous) if previous else []) if is_active(unit))
+        used = sum(memory_used(unit) for unit in (self.app.units(previous) if previous else []) if is_active(unit))
         available = memory_available()
-        if used * self.p["memory_margin"] <= available:
+        if used * self.settings.memory_margin <= available:
             return ""
         return (
             f"Too little memory for two instances: the live one uses {used // 2**20} MiB, {available // 2**20} MiB are available."
@@ -266,27 +271,29 @@ class Switching(Context):
 
     def others(self, live: Release) -> list[str]:
         names = {process for known in [live, *self.store.all()] for process in known.processes}
-        running = [unit for template in (self.name, *(f"{self.name}-{n}" for n in sorted(names))) for unit in instances(template)]
+        running = [
+            unit for template in (self.settings.name, *(f"{self.settings.name}-{n}" for n in sorted(names))) for unit in instances(template)
+        ]
         return [unit for unit in running if not unit.endswith(f"@{live.id}.service")]
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
     def front_door(self) -> str | None:
         """Why a visitor is not served, or None. The readiness path and, unless maintenance is on, the front page, through nginx."""
-        for path in (self.p["ready"],) if self.store.closed else (self.p["ready"], "/"):
-            answer = visit(self.p["host"], path)
+        for path in (self.settings.ready,) if self.store.closed else (self.settings.ready, "/"):
+            answer = visit(self.settings.host, path)
             if answer.status == 0 or answer.status >= 500:
-                return f"GET https://{self.p['host']}{path} answered {answer.status or 'nothing'}: {answer.body.strip()[:300]}"
+                return f"GET https://{self.settings.host}{path} answered {answer.status or 'nothing'}: {answer.body.strip()[:300]}"
         return None
 
     def watch(self) -> dict[str, Any]:
         """Look at the new release while it serves. If it is no good, the one before takes over again."""
-        release = self.wanted()
+        release = self.app.wanted()
         result: dict[str, Any] = {"changed": False, "release": release.id, "output": ""}
-        if self.check_mode or release.id != self.store.live_id():
+        if self.settings.check_mode or release.id != self.store.live_id():
             return result
         serves = f"release {release.id} serves"
-        with self.step("front door", outcome=serves):
+        with self.app.step("front door", outcome=serves):
             self.await_end(release)
             problem = self.front_door()
         if not release.on_trial:
@@ -297,11 +304,11 @@ class Switching(Context):
             result["output"] = f"Not served through nginx, neither before the switch nor after it: {problem}."
         elif problem:
             self.switch_back(release, StepError("front door", problem))
-        elif self.p["burn_in"] and release.replaces and not release.rolled_back_from:
-            with self.step("burn-in", outcome=serves):
+        elif self.settings.burn_in and release.replaces and not release.rolled_back_from:
+            with self.app.step("burn-in", outcome=serves):
                 result["output"], problem = self.burn_in(release)
             if problem:
-                self.switch_back(release, StepError("burn-in", f"{problem}\n{journal(self.unit(release.id))}"))
+                self.switch_back(release, StepError("burn-in", f"{problem}\n{journal(self.app.unit(release.id))}"))
         release.on_trial = False
         self.store.save(release)
         return result
@@ -317,11 +324,11 @@ class Switching(Context):
 
         It is measured against what the release before answered just before the switch.
         """
-        unit, before = self.unit(release.id), self.unit(release.replaces or "")
+        unit, before = self.app.unit(release.id), self.app.unit(release.replaces or "")
         since = datetime.fromisoformat(str(release.live_at)).timestamp()
-        old = tally(journal_between(before, since - self.p["burn_in"], since))
+        old = tally(journal_between(before, since - self.settings.burn_in, since))
         new, closed_doors = Tally(), 0
-        deadline = time.monotonic() + self.p["burn_in"]
+        deadline = time.monotonic() + self.settings.burn_in
         with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
             cursor = Path(folder) / "cursor"
             while True:
@@ -329,7 +336,7 @@ class Switching(Context):
                 problem = self.front_door()
                 closed_doors = closed_doors + 1 if problem else 0
                 new = new.plus(tally(journal_since(unit, cursor, since)))
-                if worse := verdict(new, old, self.p["burn_in_tolerance"]):
+                if worse := verdict(new, old, self.settings.burn_in_tolerance):
                     problem = worse
                 elif not is_active(unit):
                     problem = f"{unit} has stopped"
@@ -341,7 +348,7 @@ class Switching(Context):
 
     def switch_back(self, release: Release, failure: StepError) -> None:
         """The release before takes over again; this one is marked, kept for a look, and never chosen again by default."""
-        release.failure = self.capsule(failure)
+        release.failure = self.app.capsule(failure)
         self.store.save(release)
         previous = self.store.load(release.replaces or "")
         stays = f"release {release.id} stays live"
@@ -369,7 +376,7 @@ class Switching(Context):
         """Start the release before again, if it is any better: what troubles both, a database that is down, is not the new one's fault."""
         self.try_out(previous)
         if self.crowded(release):
-            self.restart_into(previous, self.units(release))
+            self.restart_into(previous, self.app.units(release))
         else:
             self.start(previous)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ansible_collections.slipway.vps.plugins.module_utils.workers import automatic_workers
+
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 #: What an idle connection takes of its own: 1.3 to 2 MiB (A. Freund, "Measuring the Memory Overhead of a Postgres Connection", 2020).
@@ -57,9 +59,8 @@ def workers(server: Mapping[str, Any], host: Host | None) -> int | None:
         return int(server["workers"])
     if host is None:
         return None
-    # The same as in Gunicorn's configuration.
-    fitting = int(host.memory / MIB * float(server["memory_share"]) / int(server["worker_memory"]))
-    return max(1, min(2 * host.cores + 1, fitting))
+    share, worker_memory = float(server["memory_share"]), int(server["worker_memory"])
+    return automatic_workers(host.cores, host.memory, share=share, worker_memory=worker_memory)
 
 
 def per_worker(server: Mapping[str, Any], pool: int) -> tuple[int, str]:

@@ -41,6 +41,8 @@ class Release:
     id: str
     fingerprint: str
     source: dict[str, Any]
+    #: What the operator asked for: `type`, and `repo` with `version`, `url`, `file`, `path` or `requirement`; without secrets.
+    asked: dict[str, str] = field(default_factory=dict)
     state: str = BUILDING
     created_at: str = ""
     created_by: str = ""

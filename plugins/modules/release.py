@@ -46,6 +46,18 @@ options:
     description: Folder of the environment and of Gunicorn's configuration.
     type: path
     required: true
+  socket:
+    description: Socket on which nginx reaches the live release; C(<name>.socket) holds it.
+    type: path
+    required: true
+  rehearsal_socket:
+    description: Socket of C(<name>-rehearsal@.service), which only this module asks.
+    type: path
+    required: true
+  runtime_dir:
+    description: Folder in which C(<name>@.service) has a folder for each release that runs.
+    type: path
+    required: true
   user:
     description: User that builds and runs the app.
     type: str
@@ -78,6 +90,12 @@ options:
     description: Commit to show as C(SLIPWAY_COMMIT), where the source knows one.
     type: str
     default: ''
+  asked:
+    description:
+      - What the operator asked for, for the manifest (C(prepare)). C(type), and C(repo) with C(version), C(url), C(file), C(path) or
+        C(requirement); the filter P(slipway.vps.asked_for#filter) makes it of C(app_source). Secrets in URLs are masked.
+    type: dict
+    default: {}
   tree:
     description: Folder whose content becomes the release (C(prepare)).
     type: path
@@ -131,11 +149,11 @@ options:
     type: bool
     default: false
   token:
-    description: Token of the lease (M(slipway.vps.lease)), renewed while a step runs. Empty means that there is none.
+    description: Token of the lock (M(slipway.vps.lock)), renewed while a step runs. Empty means that there is none.
     type: str
     default: ''
-  lease_ttl:
-    description: Seconds after which the lease of a run that died is free.
+  lock_ttl:
+    description: Seconds after which the lock of a run that died is free.
     type: int
     default: 120
   migrate_command:
@@ -199,6 +217,9 @@ EXAMPLES = r"""
     name: blog
     root: /srv/blog
     config_dir: /etc/blog
+    socket: /run/blog/gunicorn.sock
+    rehearsal_socket: /run/blog-rehearsal/gunicorn.sock
+    runtime_dir: /run/blog
     user: blog
     group: blog
     wsgi: blog:create_app()
@@ -262,201 +283,63 @@ output:
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_build import Building
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_migrate import Migrating
+from ansible_collections.slipway.vps.plugins.module_utils.deploy import ACTIONS, Deploy
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
-from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import LEAVE_AS, Switching
-from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
-from ansible_collections.slipway.vps.plugins.module_utils.lease import Lease, LeaseError
-from ansible_collections.slipway.vps.plugins.module_utils.releases import (
-    BUILDING,
-    LIVE,
-    READY,
-    RETIRED,
-    ROLLED_BACK,
-    Release,
-    held_back,
-    last_good,
-    prunable,
-    reusable,
-)
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, is_active
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import LEAVE_AS
+from ansible_collections.slipway.vps.plugins.module_utils.lock import Lock, LockError
+from ansible_collections.slipway.vps.plugins.module_utils.releases import RETIRED
+from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
 
-ACTIONS = (
-    *("plan", "prepare", "migrate", "rehearse", "activate", "watch", "go_live"),
-    *("plan_rollback", "downgrade", "upgrade", "prune", "list"),
-)
 #: Steps that only look, and need not wait for anyone.
 READING = ("plan", "plan_rollback", "list")
 #: Steps that work on one release.
 ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "go_live", "downgrade", "upgrade")
-#: What `go_live` does, one after the other.
-GO_LIVE = ("rehearse", "activate", "watch", "prune")
 
 
-class Deploy(Building, Migrating, Switching):
-    """All steps, over one app on one host."""
-
-    # --- plan, prepare ------------------------------------------------------------------------------------------------
-
-    def plan(self) -> dict[str, Any]:
-        """Compare what is wanted with what is live."""
-        live = self.store.live()
-        wanted = self.fingerprint()
-        if live and live.fingerprint == wanted:
-            return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id}
-        held = held_back(self.store.all(), wanted, live)
-        if live and held and not self.p["force"]:
-            warning = (
-                f"What is asked for is release {held.id}, which was rolled away from ({(held.failure or {}).get('step', 'by hand')}); "
-                f"{live.id} stays live. Deploy another version, or this one all the same with -e release_force=true."
-            )
-            return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id, "warnings": [warning]}
-        waiting = reusable(self.store.all(), wanted)
-        diff = {"before": f"{live.id} {live.commit}\n" if live else "", "after": f"{self.p['commit'] or self.p['identity']}\n"}
-        return {
-            **{"changed": self.check_mode, "needed": True, "repair": False, "release": waiting.id if waiting else ""},
-            "diff": {**diff, "before_header": f"{self.name} live", "after_header": f"{self.name} wanted"},
-        }
-
-    def needs_repair(self, live: Release) -> bool:
-        """An earlier run was cut off: something of the live release does not run, or is not settled, or another one is not done with."""
-        settled = live.state == LIVE and not live.on_trial and all(map(is_active, self.units(live)))
-        waiting = any(r.state in (BUILDING, READY) for r in self.store.all() if r.id != live.id)
-        return not settled or waiting or self.left_over(live)
-
-    def prepare(self) -> dict[str, Any]:
-        """Build what is wanted, unless an interrupted deploy has built it already."""
-        wanted = self.fingerprint()
-        live = self.store.live()
-        self.revive()
-        held = None if self.p["force"] else held_back(self.store.all(), wanted, live)
-        # Another deploy may have brought it while this one waited for the lock.
-        there = live if live and (held or live.fingerprint == wanted) else reusable(self.store.all(), wanted)
-        needed = not (there and live and there.id == live.id)
-        if there or self.check_mode:
-            return {"changed": needed and self.check_mode, "needed": needed, "release": there.id if there else ""}
-        return {"changed": True, "needed": True, "release": self.build(wanted).id}
-
-    # --- go_live ------------------------------------------------------------------------------------------------------
-
-    def go_live(self) -> dict[str, Any]:
-        """From a release that is built to one that serves alone, in one call."""
-        done: dict[str, Any] = {}
-        for action in GO_LIVE:
-            self.action = action
-            done[action] = getattr(self, action)()
-        return {
-            "changed": any(result["changed"] for result in done.values()),
-            "release": done["activate"]["release"],
-            "overlap": done["activate"]["overlap"],
-            "output": "\n".join(filter(None, (result.get("output") for result in done.values()))),
-            "removed": done["prune"]["removed"],
-        }
-
-    # --- plan_rollback ------------------------------------------------------------------------------------------------
-
-    def plan_rollback(self) -> dict[str, Any]:
-        """Choose the release to go back to, and say what that reverts."""
-        live = self.store.live()
-        if live is None:
-            raise StepError("rollback", "no release is live, so there is nothing to go back from")
-        target = self.target(live)
-        newer = live if target.id != live.id else self.store.load(live.rolled_back_from or "") or live
-        lines = [
-            f"from     {newer.id}",
-            f"to       {target.id}, which went live on {target.live_at}",
-            f"code     {newer.commit[:12]} -> {target.commit[:12]}",
-            "packages " + ("the same" if newer.lock == target.lock else f"reverted with the environment of {target.id}"),
-            f"python   {newer.python} -> {target.python}" if newer.python != target.python else f"python   {newer.python}",
-            *self.environment_lines(newer, target),
-            "secrets  today's; they are not reverted",
-            *self.schema_lines(newer, self.schema_if_known(newer), target),
-            "data     not reverted",
-        ]
-        result = {"changed": False, "release": target.id, "newer": newer.id, "plan": lines, "schema": target.schema_after or ""}
-        return {**result, "needed": target.id != newer.id or self.needs_repair(live)}
-
-    def target(self, live: Release) -> Release:
-        """The release named, or the last good one before the live one."""
-        if not self.p["release"] and self.half_way(live):
-            return live
-        everything = self.store.all()
-        known = ", ".join(f"{r.id} ({r.state})" for r in everything if r.id != live.id) or "none"
-        if not self.p["release"]:
-            target = last_good(everything, live)
-            if target is None:
-                raise StepError("rollback", f"no good release served before {live.id}. Others: {known}. Name one: -e release=<id>")
-            return target
-        target = self.store.load(self.p["release"])
-        if target is None or target.state not in (LIVE, RETIRED, ROLLED_BACK):
-            raise StepError("rollback", f"{self.p['release']} is no release that has served. There are: {known}")
-        return target
-
-    def half_way(self, live: Release) -> bool:
-        """The rollback that led here was cut off, or left the schema that is now to go back as well: it is finished, not repeated."""
-        newer = self.store.load(live.rolled_back_from or "")
-        if newer is None:
-            return False
-        if live.on_trial or live.state != LIVE or newer.state != ROLLED_BACK:
-            return True
-        now_at = self.schema_if_known(live) if self.p["downgrade"] else None
-        return bool(now_at and live.schema_after and now_at != live.schema_after)
-
-    def environment_lines(self, live: Release, target: Release) -> Iterator[str]:
-        """Which variables differ; names only, since a value may be meant for few eyes."""
-        new, old = (
-            parse_environment((self.store.folder(r.id) / "environment").read_bytes().decode()) if self.store.folder(r.id).is_dir() else {}
-            for r in (live, target)
-        )
-        names = sorted(n for n in {*new, *old} if new.get(n) != old.get(n) and not n.startswith("SLIPWAY_"))
-        yield f"config   {'reverted: ' + ', '.join(names) if names else 'the same'}"
-
-    def schema_lines(self, live: Release, now_at: str | None, target: Release) -> Iterator[str]:
-        """What happens to the schema, and what would have to."""
-        if now_at == target.schema_after:
-            yield f"schema   {now_at or 'none'}, the same"
-        elif not self.p["downgrade"]:
-            hint = f"; {target.id} left it at {target.schema_after} (-e schema=true goes back to that)" if target.schema_after else ""
-            yield f"schema   stays at {now_at}{hint}"
-        elif not (now_at and target.schema_after):
-            evidence = f"the schema stays: its revision now ({now_at}) or under {target.id} ({target.schema_after}) is not known"
-            raise StepError("downgrade", evidence)
-        else:
-            steps = self.path_down(live, target.schema_after)
-            stuck = [f"{s.revision} ({s.doc})" for s in steps if not s.undone]
-            if stuck:
-                raise StepError(
-                    "downgrade", f"these migrations have no downgrade: {', '.join(stuck)}. Go back without -e schema=true, or restore."
-                )
-            yield f"schema   {now_at} -> {target.schema_after or 'base'}: undoes {', '.join(f'{s.revision} ({s.doc})' for s in steps)}"
-
-    # --- prune, list --------------------------------------------------------------------------------------------------
-
-    def prune(self) -> dict[str, Any]:
-        """Remove what is no longer needed."""
-        live = self.store.live()
-        # A worker may take hours to finish its task.
-        busy = {unit.split("@")[1].removesuffix(".service") for unit in (self.others(live) if live else [])}
-        ids = [name for name in prunable(self.store.all(), self.store.live_id(), max(1, self.p["keep"])) if name not in busy]
-        if not self.check_mode:
-            for release_id in ids:
-                self.store.remove(release_id)
-            for archive in (self.store.root / "incoming").glob("*"):
-                archive.unlink()
-        return {"changed": bool(ids), "removed": ids, "release": self.store.live_id() or ""}
-
-    def list(self) -> dict[str, Any]:
-        """All manifests."""
-        releases = [{**asdict(r), "size_bytes": self.store.size(r.id)} for r in self.store.all()]
-        return {"changed": False, "releases": releases, "release": self.store.live_id() or ""}
+PARAMETERS: dict[str, Any] = {
+    "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
+    **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
+    **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir")},
+    "ready": {"type": "str", "default": "/healthz/ready"},
+    "ready_timeout": {"type": "float", "default": 30},
+    "identity": {"type": "str", "default": ""},
+    "commit": {"type": "str", "default": ""},
+    "asked": {"type": "dict", "default": {}},
+    "tree": {"type": "path"},
+    "archive": {"type": "path"},
+    "requirement": {"type": "str"},
+    "requirements": {"type": "list", "elements": "str", "default": []},
+    "runtime_files": {"type": "list", "elements": "path", "default": []},
+    "processes": {"type": "list", "elements": "str", "default": []},
+    "static": {"type": "dict", "default": {}},
+    "precompress": {"type": "bool", "default": True},
+    "python": {"type": "str", "default": "python3"},
+    "uv": {"type": "path", "default": "uv"},
+    "owner": {"type": "str", "default": ""},
+    "retry": {"type": "str", "default": "run the same command again"},
+    "force": {"type": "bool", "default": False},
+    "token": {"type": "str", "default": "", "no_log": True},
+    "lock_ttl": {"type": "int", "default": 120},
+    "migrate_command": {"type": "str", "default": "auto"},
+    "lock_timeout": {"type": "int", "default": 5},
+    "restore_point_command": {"type": "str", "default": ""},
+    "restore_point_max": {"type": "int", "default": 2**30},
+    "schema": {"type": "str", "default": ""},
+    "downgrade": {"type": "bool", "default": False},
+    "leave_as": {"type": "str", "default": RETIRED, "choices": list(LEAVE_AS)},
+    "memory_margin": {"type": "float", "default": 1.2},
+    "burn_in": {"type": "float", "default": 0},
+    "burn_in_tolerance": {"type": "float", "default": 0.05},
+    "release": {"type": "str"},
+    "keep": {"type": "int", "default": 5},
+}
 
 
 @contextmanager
@@ -482,67 +365,35 @@ def message(failure: StepError, live: str | None, retry: str) -> str:
     return f"The step '{failure.step}' failed; {failure.outcome}. {serving}\n{failure.evidence}\nNext: correct the cause, then {retry}."
 
 
+def work(deploy: Deploy) -> dict[str, Any]:
+    """Do what is asked, alone where it changes something, and renew the run's lock meanwhile."""
+    settings = deploy.settings
+    with (
+        nullcontext() if settings.action in READING else exclusive(settings.root),
+        Lock(settings.root).renewing(settings.token, settings.lock_ttl) if settings.token else nullcontext(),
+    ):
+        return deploy.do(settings.action)
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
-            **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
-            **{name: {"type": "path", "required": True} for name in ("root", "config_dir")},
-            "ready": {"type": "str", "default": "/healthz/ready"},
-            "ready_timeout": {"type": "float", "default": 30},
-            "identity": {"type": "str", "default": ""},
-            "commit": {"type": "str", "default": ""},
-            "tree": {"type": "path"},
-            "archive": {"type": "path"},
-            "requirement": {"type": "str"},
-            "requirements": {"type": "list", "elements": "str", "default": []},
-            "runtime_files": {"type": "list", "elements": "path", "default": []},
-            "processes": {"type": "list", "elements": "str", "default": []},
-            "static": {"type": "dict", "default": {}},
-            "precompress": {"type": "bool", "default": True},
-            "python": {"type": "str", "default": "python3"},
-            "uv": {"type": "path", "default": "uv"},
-            "owner": {"type": "str", "default": ""},
-            "retry": {"type": "str", "default": "run the same command again"},
-            "force": {"type": "bool", "default": False},
-            "token": {"type": "str", "default": "", "no_log": True},
-            "lease_ttl": {"type": "int", "default": 120},
-            "migrate_command": {"type": "str", "default": "auto"},
-            "lock_timeout": {"type": "int", "default": 5},
-            "restore_point_command": {"type": "str", "default": ""},
-            "restore_point_max": {"type": "int", "default": 2**30},
-            "schema": {"type": "str", "default": ""},
-            "downgrade": {"type": "bool", "default": False},
-            "leave_as": {"type": "str", "default": RETIRED, "choices": list(LEAVE_AS)},
-            "memory_margin": {"type": "float", "default": 1.2},
-            "burn_in": {"type": "float", "default": 0},
-            "burn_in_tolerance": {"type": "float", "default": 0.05},
-            "release": {"type": "str"},
-            "keep": {"type": "int", "default": 5},
-        },
+        argument_spec=PARAMETERS,
         mutually_exclusive=[("tree", "archive", "requirement")],
         required_if=[("action", name, ("release",)) for name in ON_A_RELEASE],
         supports_check_mode=True,
     )
-    deploy = Deploy(module.params, module.check_mode)
-    actions: dict[str, Callable[[], dict[str, Any]]] = {name: getattr(deploy, name) for name in ACTIONS}
-    action, root, token = module.params["action"], deploy.store.root, module.params["token"]
-    if action == "prepare":
+    settings = Settings.of(module.params, module.check_mode)
+    deploy = Deploy(settings)
+    if settings.action == "prepare":
         # What is copied, compressed and compared here takes no time from visitors.
         os.nice(10)
     try:
-        with (
-            nullcontext() if action in READING else exclusive(root),
-            Lease(root).renewing(token, module.params["lease_ttl"]) if token else nullcontext(),
-        ):
-            result = actions[action]()
-    except (StepError, LeaseError, CommandError, OSError) as error:
-        step = "lock" if isinstance(error, LeaseError) else deploy.action
+        result = work(deploy)
+    except (StepError, LockError, CommandError, OSError) as error:
+        step = "lock" if isinstance(error, LockError) else deploy.app.action
         failure = error if isinstance(error, StepError) else StepError(step, str(error), "see who serves")
         live = deploy.store.live_id() or ""
-        module.fail_json(
-            msg=message(failure, live, module.params["retry"]), step=failure.step, release=module.params["release"] or "", live=live
-        )
+        module.fail_json(msg=message(failure, live, settings.retry), step=failure.step, release=settings.release, live=live)
     for warning in result.pop("warnings", []):
         module.warn(warning)
     module.exit_json(live=deploy.store.live_id() or "", **result)

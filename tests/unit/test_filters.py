@@ -127,19 +127,34 @@ def test_the_table_of_releases() -> None:
             **{"id": "20261118T072201-deadbeef", "state": "retired", "created_at": "2026-11-18T07:22:01+00:00", "created_by": "ada"},
             **{"source": {"commit": "deadbeef" + "0" * 32}, "schema_before": "0001", "schema_after": "0002", "size_bytes": 23_400_000},
             "restore_point": "/var/backups/blog/20261118T072201-restore-point",
+            "asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"},
         },
         {"id": "20261120T072201-4f2a9c10", "state": "failed", "created_at": "2026-11-20T07:19:01+00:00", "source": {"commit": ""}},
         {"id": "20261119T072201-0ddba110", "state": "live", "schema_before": "0002", "schema_after": None, "restore_point": None},
     ]
     rows = release_rows(manifests, "20261119T072201-0ddba110", datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc))
     assert table(rows, list(rows[0])).splitlines() == [
-        "release                   state    age  commit    who  schema  size   restore point",
+        "release                   state    age  version  commit    who  schema  size   restore point",
         "20261120T072201-4f2a9c10  failed   3m",
-        "20261119T072201-0ddba110  live *                       0002",
-        "20261118T072201-deadbeef  retired  2d   deadbeef  ada  0002    23 MB  20261118T072201-restore-point",
+        "20261119T072201-0ddba110  live *                                0002",
+        "20261118T072201-deadbeef  retired  2d   v1.4.0   deadbeef  ada  0002    23 MB  20261118T072201-restore-point",
     ]
     assert release_rows([], "") == []
     assert [row["state"] for row in release_rows(manifests)] == ["failed", "live", "retired"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "version"),
+    [
+        *(({}, ""), (None, ""), ({"type": "path", "path": "/home/ada/blog"}, ""), ({"version": "v1.4.0", "repo": "r"}, "v1.4.0")),
+        *(({"requirement": "blog==1.4"}, "blog==1.4"), ({"file": "/tmp/blog-1.4.tar.gz"}, "blog-1.4.tar.gz")),
+        ({"url": "https://example.com/dl/blog-1.4.tar.gz?***"}, "blog-1.4.tar.gz"),
+    ],
+)
+def test_the_version_is_what_the_operator_calls_it(asked: Any, version: str) -> None:
+    """[K8] A manifest that was kept before there was such a field has none."""
+    (row,) = release_rows([{"id": "20261118T072201-deadbeef", "state": "live", "asked": asked}])
+    assert row["version"] == version
 
 
 def test_the_filters_have_their_names() -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import stat
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     Release,
     Store,
     by_service,
-    fingerprint,
     held_back,
     last_good,
     new_id,
@@ -323,63 +321,6 @@ def test_strip_leaves_the_manifest_only(store: Store, tmp_path: Path) -> None:
     store.remove(made.id)
     assert not folder.exists()
     store.remove(made.id)
-
-
-# --- Fingerprint --------------------------------------------------------------------------------
-
-
-def test_the_fingerprint_sees_each_part_and_each_file(tmp_path: Path) -> None:
-    """[S1] Whatever decides how a release behaves changes it; nothing else does."""
-    file, folder = tmp_path / "gunicorn.conf.py", tmp_path / "files"
-    (folder / "deep").mkdir(parents=True)
-    file.write_text("workers = 2")
-    (folder / "b.ini").write_text("b")
-    (folder / "deep/a.ini").write_bytes(b"\xff")
-    seen = {}
-
-    def look(what: str, *parts: str) -> None:
-        seen[what] = fingerprint(parts or ("commit", "wsgi"), [file, folder])
-
-    look("first")
-    look("again")
-    os.utime(file, (0, 0))
-    look("touched")
-    assert len(set(seen.values())) == 1, "time alone changed it"
-
-    look("other part", "commit", "other")
-    look("parts shifted", "commitwsgi", "")
-    look("part more", "commit", "wsgi", "")
-    file.write_text("workers = 3")
-    look("file changed")
-    file.write_text("")
-    look("file empty")
-    file.unlink()
-    look("file absent")
-    (folder / "deep/a.ini").write_bytes(b"\xfe")
-    look("nested file changed")
-    (folder / "deep/a.ini").rename(folder / "deep/c.ini")
-    look("nested file renamed")
-    (folder / "deep/c.ini").unlink()
-    look("nested file absent")
-    (folder / "b.ini").unlink()
-    look("folder empty")
-    assert len(set(seen.values())) == len(seen) - 2, seen
-    # No content can pass for two parts.
-    assert fingerprint(["a", "b"], []) != fingerprint(["apart\0b"], [])
-
-
-def test_the_fingerprint_does_not_depend_on_the_order_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S1] Another file system lists the same files in another order."""
-    for name in "cab":
-        (tmp_path / name).write_text(name)
-    before = fingerprint([], [tmp_path])
-    listed = Path.rglob
-
-    def backwards(self: Path, pattern: str) -> Iterator[Path]:
-        return iter(sorted(listed(self, pattern), reverse=True))
-
-    monkeypatch.setattr(Path, "rglob", backwards)
-    assert fingerprint([], [tmp_path]) == before
 
 
 # --- Which one, which may go --------------------------------------------------------------------

@@ -102,8 +102,8 @@ def must_be_settled(host: Any, app: App) -> str:
     assert must(host, f"ls -A /run/{app.name}").split() == sorted([live, "gunicorn.sock"])
     assert host.run(f"ls -d /run/{app.name}-rehearsal").rc != 0
     # That of a run that was killed after all else was done: in nobody's way once it has expired.
-    lease = host.run(f"cat {app.root}/.lease.json")
-    assert lease.rc != 0 or datetime.fromisoformat(json.loads(lease.stdout)["expires_at"]) < datetime.now(timezone.utc), lease.stdout
+    lock = host.run(f"cat {app.root}/.lease.json")
+    assert lock.rc != 0 or datetime.fromisoformat(json.loads(lock.stdout)["expires_at"]) < datetime.now(timezone.utc), lock.stdout
     left = must(
         host, f"find {app.root} -maxdepth 1 -name '.*-*'; ls -A {app.root}/incoming; find {app.root}/releases -name '.release.json-*'"
     )

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: lease
+module: lock
 short_description: Take, give back and show the lock of an app's releases, or freeze them
 version_added: 0.1.0
 description:
-  - The lock is a lease, a file in the app's folder that is valid for O(ttl) seconds after its last renewal. A run that dies keeps the
-    others waiting for that long, and no longer.
+  - The lock is a file in the app's folder that is valid for O(ttl) seconds after its last renewal. A run that dies keeps the others
+    waiting for that long, and no longer.
   - Taking the lock and giving it back is no change of the host, and is not reported as one.
   - A freeze stays until it is lifted. It refuses whoever does not hold the lock yet; the run that works when it comes may finish.
 author:
@@ -73,7 +73,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Take the lock
-  slipway.vps.lease:
+  slipway.vps.lock:
     action: acquire
     root: /srv/blog
     token: "{{ blog_run_token }}"
@@ -82,13 +82,13 @@ EXAMPLES = r"""
     wait: 120
 
 - name: Give it back
-  slipway.vps.lease:
+  slipway.vps.lock:
     action: release
     root: /srv/blog
     token: "{{ blog_run_token }}"
 
 - name: No deploys over the weekend
-  slipway.vps.lease:
+  slipway.vps.lock:
     action: freeze
     root: /srv/blog
     owner: ada
@@ -96,7 +96,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lease:
+lock:
   description:
     - The lock after the action, without its secret; null when nobody has it.
     - C(owner), C(host), C(purpose), C(job_url), C(commit), C(app), C(acquired_at), C(heartbeat_at), C(expires_at) and C(expired).
@@ -120,27 +120,27 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.vps.plugins.module_utils.lease import TTL, Holder, Lease, LeaseError
+from ansible_collections.slipway.vps.plugins.module_utils.lock import TTL, Holder, Lock, LockError
 
 
-def act(lease: Lease, p: dict[str, Any], check_mode: bool) -> tuple[bool, str]:
+def act(lock: Lock, p: dict[str, Any], check_mode: bool) -> tuple[bool, str]:
     """Do what is asked; whether that changed the host, and a note."""
     action = p["action"]
     if action == "acquire":
         if check_mode:
-            obstacle = lease.obstacle(p["token"])
+            obstacle = lock.obstacle(p["token"])
             return False, str(obstacle) if obstacle else ""
         holder = Holder(p["token"], p["owner"], p["host"], p["purpose"], p["job_url"], p["commit"])
-        return False, lease.acquire(holder, p["ttl"], p["wait"])
+        return False, lock.acquire(holder, p["ttl"], p["wait"])
     if action == "release" and not check_mode:
-        lease.release(p["token"])
+        lock.release(p["token"])
     if action == "freeze":
         if check_mode:
-            found = lease.frozen()
+            found = lock.frozen()
             return not (found and found.reason == p["reason"]), ""
-        return lease.freeze(p["reason"], p["owner"], p["host"]), ""
+        return lock.freeze(p["reason"], p["owner"], p["host"]), ""
     if action == "unfreeze":
-        return lease.frozen() is not None if check_mode else lease.unfreeze(), ""
+        return lock.frozen() is not None if check_mode else lock.unfreeze(), ""
     return False, ""
 
 
@@ -170,14 +170,14 @@ def main() -> None:
             module.fail_json(msg=f"{name} is empty")
     if p["ttl"] < 1:
         module.fail_json(msg=f"ttl is {p['ttl']}: a lock that is valid for less than a second locks nothing")
-    lease = Lease(Path(p["root"]))
+    lock = Lock(Path(p["root"]))
     try:
-        changed, note = act(lease, p, module.check_mode)
-    except (LeaseError, OSError) as error:
-        module.fail_json(msg=str(error), **lease.show())
+        changed, note = act(lock, p, module.check_mode)
+    except (LockError, OSError) as error:
+        module.fail_json(msg=str(error), **lock.show())
     if note:
         module.warn(note)
-    module.exit_json(changed=changed, note=note, **lease.show())
+    module.exit_json(changed=changed, note=note, **lock.show())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The module `lease`, as a task of Ansible calls it."""
+"""The module `lock`, as a task of Ansible calls it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.slipway.vps.plugins.module_utils.lease import Holder, Lease
-from ansible_collections.slipway.vps.plugins.modules import lease as module
+from ansible_collections.slipway.vps.plugins.module_utils.lock import Holder, Lock
+from ansible_collections.slipway.vps.plugins.modules import lock as module
 
 Run = Callable[..., dict[str, Any]]
 ADA: dict[str, Any] = {"token": "ada-secret-token", "owner": "ada", "host": "laptop"}
@@ -51,15 +51,15 @@ def test_taking_and_giving_back_is_no_change(run: Run, root: Path) -> None:
     """[S1] A run that deploys nothing reports changed=0; the secret is in no answer."""
     taken = run("acquire", **ADA, purpose="rollback", commit="abc", job_url="https://ci.example.com/7", ttl=60)
     assert taken["changed"] is False and taken["note"] == "" and taken["warnings"] == [] and taken["frozen"] is None
-    shown = {key: taken["lease"][key] for key in ("owner", "host", "purpose", "commit", "job_url", "app", "expired")}
+    shown = {key: taken["lock"][key] for key in ("owner", "host", "purpose", "commit", "job_url", "app", "expired")}
     assert shown == {
         **{"owner": "ada", "host": "laptop", "purpose": "rollback", "commit": "abc", "job_url": "https://ci.example.com/7"},
         **{"app": "blog", "expired": False},
     }
-    assert "token" not in taken["lease"] and "secret" not in json.dumps({k: v for k, v in taken.items() if k != "invocation"})
+    assert "token" not in taken["lock"] and "secret" not in json.dumps({k: v for k, v in taken.items() if k != "invocation"})
     assert "ada-secret-token" not in json.dumps(taken)
     given = run("release", token=ADA["token"])
-    assert (given["changed"], given["lease"], given["summary"]) == (False, None, "lock: free\nfreeze: none")
+    assert (given["changed"], given["lock"], given["summary"]) == (False, None, "lock: free\nfreeze: none")
     assert run("release", token=ADA["token"])["changed"] is False
 
 
@@ -68,19 +68,19 @@ def test_the_second_run_fails(run: Run, root: Path) -> None:
     run("acquire", **ADA)
     refused = run("acquire", **BOB)
     assert refused["failed"] is True and "deploy by ada@laptop" in refused["msg"] and "lock_wait" in refused["msg"]
-    assert refused["lease"]["owner"] == "ada"
+    assert refused["lock"]["owner"] == "ada"
     run("release", token=BOB["token"])
-    assert run("show")["lease"]["owner"] == "ada"
+    assert run("show")["lock"]["owner"] == "ada"
 
 
 def test_the_time_to_wait_is_passed_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Holder, float, int]] = []
 
-    def acquire(self: Lease, holder: Holder, ttl: float, wait: int) -> str:
+    def acquire(self: Lock, holder: Holder, ttl: float, wait: int) -> str:
         seen.append((holder, ttl, wait))
         return ""
 
-    monkeypatch.setattr(Lease, "acquire", acquire)
+    monkeypatch.setattr(Lock, "acquire", acquire)
     run("acquire", **ADA, ttl=60, wait=7)
     run("acquire", **ADA)
     assert [entry[1:] for entry in seen] == [(60, 7), (120, 0)]
@@ -108,7 +108,7 @@ def test_freezing_is_a_change_once(run: Run, root: Path) -> None:
 
 def test_show_changes_nothing(run: Run, root: Path) -> None:
     shown = run("show")
-    assert (shown["changed"], shown["lease"], shown["frozen"], tree(root)) == (False, None, None, {})
+    assert (shown["changed"], shown["lock"], shown["frozen"], tree(root)) == (False, None, None, {})
 
 
 def test_check_mode_writes_nothing(run: Run, root: Path) -> None:

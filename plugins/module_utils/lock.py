@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""Who may change an app's releases right now: a lease that expires by itself, and a freeze that does not.
+"""Who may change an app's releases right now: a lock that expires by itself, and a freeze that does not.
 
 A run of Ansible is many processes on the host, with the controller's work between them: a lock of the kernel would be gone after
-the first one, and a lock file would stay for ever after a run that was cancelled. A lease is a file that is valid for a time, and
+the first one, and a file alone would stay for ever after a run that was cancelled. This lock is a file that is valid for a time, and
 is renewed as long as somebody works.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.releases import now as utc_now
 from ansible_collections.slipway.vps.plugins.module_utils.releases import write_atomically
 
-#: Seconds a lease is valid after its last renewal: how long a run that died keeps the others waiting.
+#: Seconds a lock is valid after its last renewal: how long a run that died keeps the others waiting.
 TTL = 120
 #: A heartbeat further in the future than this was written by a clock that has gone back since.
 SKEW = timedelta(seconds=5)
@@ -32,25 +32,25 @@ SKEW = timedelta(seconds=5)
 BUSY = 10
 
 
-class LeaseError(Exception):
-    """The lease or the freeze stands in the way; the text is for the operator."""
+class LockError(Exception):
+    """The lock or the freeze stands in the way; the text is for the operator."""
 
 
-class HeldError(LeaseError):
-    """Another run holds the lease."""
+class HeldError(LockError):
+    """Another run holds the lock."""
 
 
-class FrozenError(LeaseError):
+class FrozenError(LockError):
     """Somebody froze the app."""
 
 
-class LostError(LeaseError):
-    """The lease one held is gone, or another's."""
+class LostError(LockError):
+    """The lock one held is gone, or another's."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A run that wants the lease. ``token`` is known to this run alone."""
+    """A run that wants the lock. ``token`` is known to this run alone."""
 
     token: str
     owner: str
@@ -62,7 +62,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class Record(Holder):
-    """The lease as it stands in its file. Times are ISO 8601 in UTC."""
+    """The lock as it stands in its file. Times are ISO 8601 in UTC."""
 
     app: str = ""
     acquired_at: str = ""
@@ -71,7 +71,7 @@ class Record(Holder):
 
     @classmethod
     def parse(cls, text: str) -> Record:
-        """ValueError when ``text`` is not a whole lease."""
+        """ValueError when ``text`` is not a whole lock."""
         data = json.loads(text)
         if not isinstance(data, dict):
             raise ValueError("not an object")
@@ -85,7 +85,7 @@ class Record(Holder):
         return record
 
     def over(self, at: datetime) -> str:
-        """Why this lease no longer counts at that time; empty while it does."""
+        """Why this lock no longer counts at that time; empty while it does."""
         if datetime.fromisoformat(self.expires_at) <= at:
             return f"expired at {_clock(self.expires_at)}"
         if datetime.fromisoformat(self.heartbeat_at) > at + SKEW:
@@ -117,11 +117,12 @@ class Freeze:
         return f"frozen {since}by {_who(self.owner, self.host)}: {self.reason}"
 
 
-class Lease:
-    """The lease of the app in ``root``, `/srv/<app>`. ``now`` and ``sleep`` are there for tests."""
+class Lock:
+    """The lock of the app in ``root``, `/srv/<app>`. ``now`` and ``sleep`` are there for tests."""
 
     def __init__(self, root: Path, *, now: Callable[[], datetime] = utc_now, sleep: Callable[[float], object] = time.sleep) -> None:
         self.root = root
+        # The names that earlier versions gave them: a run of one may be at work.
         self.file = root / ".lease.json"
         self.freeze_file = root / ".freeze.json"
         self.now = now
@@ -130,7 +131,7 @@ class Lease:
     # --- Holding it ---------------------------------------------------------------------------------------------------
 
     def acquire(self, holder: Holder, ttl: float = TTL, wait: int = 0) -> str:
-        """Take the lease for ``ttl`` seconds, waiting up to ``wait`` for another run.
+        """Take the lock for ``ttl`` seconds, waiting up to ``wait`` for another run.
 
         Returns what there is to note of the one before, mostly nothing. Who holds it already takes it again, also while frozen:
         a freeze lets the run that works finish.
@@ -177,7 +178,7 @@ class Lease:
             self._write(replace(self._own(token), heartbeat_at=_iso(at), expires_at=_iso(at + timedelta(seconds=ttl))))
 
     def check(self, token: str) -> None:
-        """LostError unless the lease is one's own. Reads only."""
+        """LostError unless the lock is one's own. Reads only."""
         self._own(token)
 
     def release(self, token: str) -> bool:
@@ -194,7 +195,7 @@ class Lease:
 
     @contextmanager
     def renewing(self, token: str, ttl: float = TTL) -> Iterator[None]:
-        """Hold the lease during a long step; LostError at the end, or at once, when another has it.
+        """Hold the lock during a long step; LostError at the end, or at once, when another has it.
 
         An error of the step itself comes first. A write that fails (a full disk) is tried again: what counts is who holds the file.
         """
@@ -208,10 +209,10 @@ class Lease:
                     self.renew(token, ttl)
                 except LostError:
                     return
-                except (OSError, LeaseError):
+                except (OSError, LockError):
                     continue
 
-        thread = threading.Thread(target=beat, name="lease", daemon=True)
+        thread = threading.Thread(target=beat, name="lock", daemon=True)
         thread.start()
         try:
             yield
@@ -254,7 +255,7 @@ class Lease:
     # --- Showing ------------------------------------------------------------------------------------------------------
 
     def show(self) -> dict[str, Any]:
-        """The lease without its secret, the freeze, and both in words."""
+        """The lock without its secret, the freeze, and both in words."""
         at = self.now()
         record, note = self._read()
         frozen = self.frozen()
@@ -265,7 +266,7 @@ class Lease:
         else:
             words = f"{record.describe()} since {_clock(record.acquired_at)}, expires at {_clock(record.expires_at)} unless renewed"
         return {
-            "lease": record.public(at) if record else None,
+            "lock": record.public(at) if record else None,
             "frozen": asdict(frozen) if frozen else None,
             "summary": f"lock: {words}\nfreeze: {frozen.describe() if frozen else 'none'}",
         }
@@ -278,7 +279,7 @@ class Lease:
         try:
             handle = os.open(self.root / ".lease.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise LeaseError(f"There is no folder {self.root}: ansible-playbook site.yml makes it.") from error
+            raise LockError(f"There is no folder {self.root}: ansible-playbook site.yml makes it.") from error
         try:
             deadline = time.monotonic() + BUSY
             while True:
@@ -287,14 +288,14 @@ class Lease:
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:
-                        raise LeaseError(f"A process has locked {self.root}/.lease.lock for {BUSY} s: look at `lslocks`.") from error
+                        raise LockError(f"A process has locked {self.root}/.lease.lock for {BUSY} s: look at `lslocks`.") from error
                     time.sleep(0.01)
             yield
         finally:
             os.close(handle)
 
     def _read(self) -> tuple[Record | None, str]:
-        """The lease, if there is one that can be read, and a note when there is one that cannot: it counts as expired."""
+        """The lock, if there is one that can be read, and a note when there is one that cannot: it counts as expired."""
         try:
             return Record.parse(self.file.read_text()), ""
         except FileNotFoundError:
