@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
+from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
 
 class FilterModule:
     """What the release role hands to its module, and what it says of a source."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"asked_for": asked_for, "without_secrets": without_secrets}
+        return {"without_secrets": without_secrets}

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse, without_password
+from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
 
 #: PostgreSQL's port where nobody names another.
 POSTGRES_PORT = 5432
@@ -182,7 +182,7 @@ class App:
     uploads: dict[str, str]
     proxy_hops: int
     migrate_command: str
-    #: ``app_source`` without its key, with every URL's password masked.
+    #: ``app_source`` as a manifest keeps it, without secrets.
     source: dict[str, str]
 
     def unit_stems(self) -> Iterator[str]:
@@ -463,7 +463,7 @@ def resolve_app(said: Values, entry: str, place: int = 0, apps: int = 1) -> App:
         uploads={str(prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
         proxy_hops=int(said["app_proxy_hops"]),
         migrate_command=str(said["app_migrate_command"]),
-        source={str(key): masked(str(value)) for key, value in said["app_source"].items() if key != "deploy_key"},
+        source=asked_for(said["app_source"]),
     )
 
 
@@ -487,11 +487,6 @@ def _union(lists: Iterable[Sequence[Any]]) -> list[Any]:
 
 def _texts(settings: Values) -> dict[str, str]:
     return {str(name): ("on" if value else "off") if isinstance(value, bool) else str(value) for name, value in settings.items()}
-
-
-def masked(text: str) -> str:
-    """``text`` without the user and the password of a URL in it: a token may stand in either place."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
 def truthy(value: Any) -> bool:

@@ -93,7 +93,7 @@ options:
   asked:
     description:
       - What the operator asked for, for the manifest (C(prepare)). C(type), and C(repo) with C(version), C(url), C(file), C(path) or
-        C(requirement); the filter P(slipway.vps.asked_for#filter) makes it of C(app_source). Secrets in URLs are masked.
+        C(requirement). Secrets in URLs are masked.
     type: dict
     default: {}
   tree:
