@@ -513,7 +513,7 @@ def test_an_unfinished_manifest_asks_for_a_repair(deploy: Make, existing: Existi
 
 
 def test_what_was_rolled_away_from_is_not_deployed_again_unasked(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
-    """[S4] The same run again, in CI for example: the live release stays, the reason and two ways on are said."""
+    """[S1] The same run again, in CI for example: the live release stays, the reason and two ways on are said."""
     failure = {"step": "burn-in", "reason": "x"}
     existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint(), failure=failure)
     planned = deploy().plan()
@@ -527,7 +527,7 @@ def test_what_was_rolled_away_from_is_not_deployed_again_unasked(deploy: Make, e
 
 
 def test_what_somebody_rolled_away_from_is_said_so(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
-    """[S4] And a release that is down is started even then."""
+    """[S1] And a release that is down is started even then."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
     host.active.remove(f"blog@{OLD}.service")
     planned = deploy().plan()
@@ -535,7 +535,7 @@ def test_what_somebody_rolled_away_from_is_said_so(deploy: Make, existing: Exist
 
 
 def test_without_a_live_release_nothing_is_held_back(deploy: Make, existing: Existing) -> None:
-    """[S4] Something that may be bad is better than nothing at all."""
+    """[S1] Something that may be bad is better than nothing at all."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
     assert deploy().plan()["needed"] is True
 
@@ -826,7 +826,7 @@ def test_what_another_run_brought_meanwhile_is_not_built_again(deploy: Make, exi
 
 
 def test_what_was_rolled_away_from_is_not_built_again(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S4] Also when there is something to repair, so that the run goes on after its plan; asked for, it is."""
+    """[S1] Also when there is something to repair, so that the run goes on after its plan; asked for, it is."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
     assert deploy().prepare() == {"changed": False, "needed": False, "release": OLD}
     assert host.did == []
@@ -871,7 +871,7 @@ def test_an_interrupted_build_makes_room_first(
 
 
 def test_static_folders_are_linked_at_their_prefix(deploy: Make, root: Path) -> None:
-    """[S9] `.static/<prefix>` in every release, relative: nginx looks for one path in several releases, also in a moved copy."""
+    """[E6] `.static/<prefix>` in every release, relative: nginx looks for one path in several releases, also in a moved copy."""
     (root / "tree/blog/static/app").mkdir(parents=True)
     (root / "tree/blog/static/app/a.css").write_text("a")
     (root / "tree/docs").mkdir()
@@ -909,7 +909,7 @@ def test_static_files_may_be_left_as_they_are(deploy: Make, root: Path) -> None:
 
 @pytest.mark.parametrize("first", ["/static/", "/static/admin/"])
 def test_a_prefix_within_another_is_linked_or_refused(deploy: Make, root: Path, first: str) -> None:
-    """[S9] Whichever comes first in the inventory; never a link in the app's own folders, which nothing would lead to."""
+    """[E6] Whichever comes first in the inventory; never a link in the app's own folders, which nothing would lead to."""
     for name in ("static", "pkg/admin/static"):
         (root / "tree" / name).mkdir(parents=True)
         (root / "tree" / name / "x.css").write_text(name)
@@ -1203,7 +1203,7 @@ def test_the_entry_point_is_imported_with_the_releases_own_environment(deploy: M
 def test_an_app_that_cannot_be_imported_leaves_the_schema(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[A6] [S5] Found before the restore point and the migration: there is nothing to undo."""
+    """[A6 A13] Found before the restore point and the migration: there is nothing to undo."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.fails = {"--check-config": "line\n" * 50 + "ModuleNotFoundError: No module named 'blog'"}
@@ -1322,7 +1322,7 @@ def test_a_restore_point_without_a_name_stops_the_deploy(
 def test_a_schema_that_the_live_release_cannot_live_with_goes_back(
     deploy: Make, existing: Existing, serving: Release, host: Host, root: Path
 ) -> None:
-    """[S5] Expand and contract in one step: the old release breaks, so the migration is undone while it still serves."""
+    """[A13] Expand and contract in one step: the old release breaks, so the migration is undone while it still serves."""
     existing(NEW, READY)
     migrations(root, host, True, True, True)
     host.answers = [(200, "")]
@@ -1343,7 +1343,7 @@ def test_a_schema_that_the_live_release_cannot_live_with_goes_back(
 
 
 def test_one_probe_that_fails_is_no_verdict(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
-    """[S5] The release that serves is asked for a few seconds."""
+    """[A13] The release that serves is asked for a few seconds."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.answers = [(503, "busy"), (0, "timed out"), (200, "ok")]
@@ -1353,7 +1353,7 @@ def test_one_probe_that_fails_is_no_verdict(deploy: Make, existing: Existing, se
 
 @pytest.mark.parametrize("why", ["first", "down"])
 def test_nobody_is_asked_where_nobody_serves(deploy: Make, existing: Existing, host: Host, root: Path, why: str) -> None:
-    """[S5] A first deploy, and a live release that was down before."""
+    """[A13] A first deploy, and a live release that was down before."""
     if why == "down":
         existing(OLD, LIVE, current=True)
     existing(NEW, READY)
@@ -1367,7 +1367,7 @@ def test_nobody_is_asked_where_nobody_serves(deploy: Make, existing: Existing, h
 def test_a_migration_that_cannot_be_undone_is_said_so(
     deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, point: str | None
 ) -> None:
-    """[S5] With the way back: the restore point, where there is one."""
+    """[A13] With the way back: the restore point, where there is one."""
     existing(NEW, READY)
     migrations(root, host, True, True, False)
     host.answers = [(500, "")]
@@ -1380,7 +1380,7 @@ def test_a_migration_that_cannot_be_undone_is_said_so(
 
 
 def test_a_downgrade_that_fails_is_said_so(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
-    """[S5] It waits for locks no longer than the migration did."""
+    """[A13] It waits for locks no longer than the migration did."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.answers, host.fails = [(500, "")], {"downgrade-step": "canceling statement due to lock timeout"}
@@ -1393,7 +1393,7 @@ def test_a_downgrade_that_fails_is_said_so(deploy: Make, existing: Existing, ser
 def test_a_schema_of_unknown_revision_is_never_brought_to_its_beginning(
     deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """[S5] `flask db downgrade base` drops every table. What could not be read before the migration is no empty database."""
+    """[A13] `flask db downgrade base` drops every table. What could not be read before the migration is no empty database."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.answers = [(500, "")]
@@ -1441,7 +1441,7 @@ def test_a_command_that_an_interrupted_run_left_does_not_stop_the_next(
 
 
 def test_the_schema_goes_back_with_the_newer_releases_scripts(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] Only they know the way; after a restore point."""
+    """[A13] Only they know the way; after a restore point."""
     existing(NEW, LIVE, current=True, schema_after="0003")
     migrations(root, host, True, True, True)
     host.revision = "0003"
@@ -1454,7 +1454,7 @@ def test_the_schema_goes_back_with_the_newer_releases_scripts(deploy: Make, exis
 
 
 def test_a_migration_without_downgrade_stops_the_way_back(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] Before any step of it, not halfway; with the names of those that stand in the way."""
+    """[A13] Before any step of it, not halfway; with the names of those that stand in the way."""
     existing(NEW, LIVE, current=True, running=True)
     migrations(root, host, True, True, False, True)
     host.revision = "0004"
@@ -1468,7 +1468,7 @@ def test_a_migration_without_downgrade_stops_the_way_back(deploy: Make, existing
 
 
 def test_the_schema_never_goes_back_to_before_its_beginning(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] That would drop every table, and an empty target may as well mean that nobody knows."""
+    """[A13] That would drop every table, and an empty target may as well mean that nobody knows."""
     existing(NEW, LIVE, current=True)
     migrations(root, host, True, True)
     host.revision = "0002"
@@ -1479,7 +1479,7 @@ def test_the_schema_never_goes_back_to_before_its_beginning(deploy: Make, existi
 
 
 def test_a_schema_that_cannot_be_read_is_not_changed(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] Neither the way nor what stands in it is known, and there would be no restore point."""
+    """[A13] Neither the way nor what stands in it is known, and there would be no restore point."""
     existing(NEW, LIVE, current=True)
     host.revision = "0002"
     host.fails = {"psql": "connection timed out"}
@@ -1489,7 +1489,7 @@ def test_a_schema_that_cannot_be_read_is_not_changed(deploy: Make, existing: Exi
 
 
 def test_a_downgrade_in_check_mode_changes_nothing(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] And says whether it would."""
+    """[A13] And says whether it would."""
     existing(NEW, LIVE, current=True)
     migrations(root, host, True, True)
     host.revision = "0002"
@@ -1499,7 +1499,7 @@ def test_a_downgrade_in_check_mode_changes_nothing(deploy: Make, existing: Exist
 
 
 def test_a_way_back_that_did_not_help_is_gone_forward_again(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] With the scripts of the release that serves, waiting for locks no longer than the way back did."""
+    """[A13] With the scripts of the release that serves, waiting for locks no longer than the way back did."""
     existing(NEW, LIVE, current=True, running=True, schema_after="0003")
     migrations(root, host, True, True, True)
     result = deploy(release=NEW, migrate_command=UP).upgrade()
@@ -1510,7 +1510,7 @@ def test_a_way_back_that_did_not_help_is_gone_forward_again(deploy: Make, existi
 
 
 def test_going_forward_again_without_migrations_does_nothing(deploy: Make, existing: Existing, host: Host) -> None:
-    """[S5] Check mode only says so."""
+    """[A13] Check mode only says so."""
     existing(NEW, LIVE, current=True)
     assert deploy(release=NEW).upgrade()["changed"] is False
     assert deploy(check_mode=True, release=NEW, migrate_command=UP).upgrade()["changed"] is True
@@ -1518,7 +1518,7 @@ def test_going_forward_again_without_migrations_does_nothing(deploy: Make, exist
 
 
 def test_going_forward_again_may_fail(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] With what the command said; what serves is no worse than it was."""
+    """[A13] With what the command said; what serves is no worse than it was."""
     existing(NEW, LIVE, current=True, running=True)
     host.fails = {"upgrade-step": "canceling statement due to lock timeout"}
     with pytest.raises(StepError, match="lock timeout") as failure:
@@ -1546,7 +1546,7 @@ def test_a_release_is_rehearsed_until_it_is_ready(deploy: Make, existing: Existi
 def test_the_front_door_is_asked_before_the_switch(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:
-    """[S3] While the old one serves and nobody is about to end: what nginx keeps open for us would lead to the old one afterwards."""
+    """[S1] While the old one serves and nobody is about to end: what nginx keeps open for us would lead to the old one afterwards."""
     existing(NEW, READY)
     host.visits = [(200, "ok") if served else (502, "Bad Gateway")]
     seen: list[tuple[set[str], list[str]]] = []
@@ -1567,7 +1567,7 @@ def test_the_front_door_is_asked_before_the_switch(
 def test_what_the_front_door_answered_is_kept_when_a_run_was_cut_off(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, on_trial: bool
 ) -> None:
-    """[S3] What it answers now may be the work of that switch. One that failed is over, and the next one asks again."""
+    """[S1] What it answers now may be the work of that switch. One that failed is over, and the next one asks again."""
     existing(NEW, READY, on_trial=on_trial, served_before=True, replaces=OLD)
     host.visits = [(504, "Gateway Time-out")]
     deploy(release=NEW).rehearse()
@@ -1661,7 +1661,7 @@ def test_the_front_page_is_asked_too(
 
 
 def test_a_release_to_go_back_to_survives_its_rehearsal(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S4] It may not be able to live with today's schema; with the schema back it may."""
+    """[S1] It may not be able to live with today's schema; with the schema back it may."""
     existing(OLDER, RETIRED)
     host.answers = [(500, "column does not exist")]
     with pytest.raises(StepError, match="answered 500"):
@@ -1754,7 +1754,7 @@ def test_background_processes_move_with_the_release(deploy: Make, existing: Exis
 
 
 def test_a_worker_that_still_drains_starts_again_by_itself(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] [A15] Back to a release that was just left: its worker's task may take hours, its Gunicorn is waited for."""
+    """[S1 A15] Back to a release that was just left: its worker's task may take hours, its Gunicorn is waited for."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, RETIRED, processes=["beat", "worker"])
     existing(NEW, LIVE, current=True, running=True)
@@ -1904,7 +1904,7 @@ def test_a_repair_that_fails_leaves_what_still_serves(deploy: Make, existing: Ex
 
 
 def test_the_releases_before_keep_their_assets_reachable(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S9] The two that served last, by the times in their manifests; never what only was built, or failed."""
+    """[E6] The two that served last, by the times in their manifests; never what only was built, or failed."""
     host.active |= {"blog.socket", "blog.service"}
     srv = root / "srv"
 
@@ -1930,7 +1930,7 @@ def test_the_releases_before_keep_their_assets_reachable(deploy: Make, existing:
 
 
 def test_assets_are_found_at_every_moment_of_a_switch(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S9] Whenever a release runs, nginx has a link to it: pages of the new one ask for its files before `current` has moved."""
+    """[E6] Whenever a release runs, nginx has a link to it: pages of the new one ask for its files before `current` has moved."""
     existing(NEW, READY)
     srv = root / "srv"
     seen: list[str] = []
@@ -1949,7 +1949,7 @@ def test_assets_are_found_at_every_moment_of_a_switch(deploy: Make, existing: Ex
 
 @pytest.mark.parametrize("mark", [RETIRED, ROLLED_BACK])
 def test_what_is_let_go_is_marked_as_asked(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, mark: str) -> None:
-    """[S4] Retired by a deploy; rolled-back by a rollback, so that neither deploy nor rollback chooses it unasked."""
+    """[S1] Retired by a deploy; rolled-back by a rollback, so that neither deploy nor rollback chooses it unasked."""
     existing(NEW, READY)
     deploy(release=NEW, leave_as=mark).activate()
     assert state(root, OLD) == mark
@@ -1961,7 +1961,7 @@ def test_what_is_let_go_is_marked_as_asked(deploy: Make, existing: Existing, roo
 
 
 def test_without_memory_for_two_the_old_one_stops_first(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S10] Behind the held socket, and it is said with the numbers."""
+    """[S1] Behind the held socket, and it is said with the numbers."""
     existing(NEW, READY)
     host.used, host.available = 300 * MIB, 359 * MIB
     result = deploy(release=NEW).activate()
@@ -1977,14 +1977,14 @@ def test_without_memory_for_two_the_old_one_stops_first(deploy: Make, existing: 
 def test_the_margin_decides(
     deploy: Make, existing: Existing, host: Host, serving: Release, available: int, margin: float, overlap: bool
 ) -> None:
-    """[S10] From what the live instance really uses."""
+    """[S1] From what the live instance really uses."""
     existing(NEW, READY)
     host.used, host.available = 300 * MIB, available * MIB
     assert deploy(release=NEW, memory_margin=margin).activate()["overlap"] is overlap
 
 
 def test_without_memory_what_is_still_ending_is_waited_for(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S10] The release before the last one holds its memory until it is gone."""
+    """[S1] The release before the last one holds its memory until it is gone."""
     host.ending = {f"blog@{OLDER}.service"}
     existing(NEW, READY)
     host.available = 0
@@ -1993,7 +1993,7 @@ def test_without_memory_what_is_still_ending_is_waited_for(deploy: Make, existin
 
 
 def test_without_memory_nobody_waits_for_a_worker(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S10] [S8] Told to end like Gunicorn, and left to its task: visitors wait in the socket until the new one is up."""
+    """[S1 A15] Told to end like Gunicorn, and left to its task: visitors wait in the socket until the new one is up."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLDER, RETIRED, processes=["worker"])
     existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
@@ -2010,7 +2010,7 @@ def test_without_memory_nobody_waits_for_a_worker(deploy: Make, existing: Existi
 
 
 def test_without_memory_a_worker_that_still_drains_comes_back_afterwards(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S10] [S8] The new release does not start: the old one serves at once, its worker goes on when its task is done."""
+    """[S1 A15] The new release does not start: the old one serves at once, its worker goes on when its task is done."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["worker"])
     before = set(host.active)
@@ -2027,7 +2027,7 @@ def test_without_memory_a_worker_that_still_drains_comes_back_afterwards(deploy:
 
 
 def test_memory_does_not_matter_where_nothing_runs(deploy: Make, existing: Existing, host: Host) -> None:
-    """[S10] The first release, and one after a live release that is down; a repair starts what belongs there."""
+    """[S1] The first release, and one after a live release that is down; a repair starts what belongs there."""
     host.available = 0
     existing(OLDER, READY)
     assert deploy(release=OLDER).activate()["overlap"] is True
@@ -2039,7 +2039,7 @@ def test_memory_does_not_matter_where_nothing_runs(deploy: Make, existing: Exist
 
 
 def test_without_memory_a_failed_start_brings_the_old_one_back(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S10] With its workers; nothing else has changed."""
+    """[S1] With its workers; nothing else has changed."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["worker"])
     before = set(host.active)
@@ -2058,7 +2058,7 @@ def test_without_memory_a_failed_start_brings_the_old_one_back(deploy: Make, exi
 def test_an_old_release_that_does_not_come_back_is_said_so(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[S10] The first failure stays the reason, and nobody is told that nothing happened."""
+    """[S1] The first failure stays the reason, and nobody is told that nothing happened."""
     existing(NEW, READY)
     host.available = 0
     host.fails = {f"start blog@{NEW}": "MemoryError", f"start blog@{OLD}": "database is down"}
@@ -2098,7 +2098,7 @@ def back(root: Path, host: Host, step: str, reason: str) -> None:
 
 
 def test_a_release_that_serves_well_stays(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] For as long as asked; with what was seen beside what the release before did in as long, since a quiet burn-in says little."""
+    """[S1] For as long as asked; with what was seen beside what the release before did in as long, since a quiet burn-in says little."""
     host.serve(OLD, 200, 500, ago=30)
     host.serve(OLD, *[500] * 50, ago=31)
     host.later = [(5, lambda: host.serve(NEW, *[200] * 8, 404, 500))]
@@ -2118,7 +2118,7 @@ def test_a_release_that_serves_well_stays(deploy: Make, root: Path, host: Host, 
 
 
 def test_visitors_are_asked_for_when_the_old_release_is_gone(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S3] Until then nginx may reach it by a connection that it keeps open, and what it answers is not the new one's."""
+    """[S1] Until then nginx may reach it by a connection that it keeps open, and what it answers is not the new one's."""
     existing(NEW, READY)
     host.lingers = OLD
     deploy(release=NEW).activate()
@@ -2133,7 +2133,7 @@ def test_visitors_are_asked_for_when_the_old_release_is_gone(deploy: Make, exist
 def test_nobody_waits_longer_than_such_a_connection_lives(
     deploy: Make, existing: Existing, host: Host, serving: Release, unit: str, seconds: float
 ) -> None:
-    """[S3] For the last request of a Gunicorn, or for a worker at all."""
+    """[S1] For the last request of a Gunicorn, or for a worker at all."""
     existing(NEW, READY, processes=["worker"])
     deploy(release=NEW).activate()
     host.ending = {f"{unit}@{OLD}.service"}
@@ -2148,7 +2148,7 @@ def test_nobody_waits_longer_than_such_a_connection_lives(
 def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
     deploy: Make, root: Path, host: Host, switched: None, visits: list[tuple[int, str]], path: str
 ) -> None:
-    """[S3] By itself and at once, without the burn-in."""
+    """[S1] By itself and at once, without the burn-in."""
     host.visits = list(visits)
     host.clock += 1
     with pytest.raises(StepError) as failure:
@@ -2161,7 +2161,7 @@ def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
 
 @pytest.mark.parametrize("status", [301, 401, 404, 429])
 def test_a_front_door_that_refuses_is_not_broken(deploy: Make, host: Host, switched: None, status: int) -> None:
-    """[S3] A login, a redirect, a maintenance page behind a password."""
+    """[S1] A login, a redirect, a maintenance page behind a password."""
     host.visits = [(status, "")]
     assert deploy(release=NEW).watch()["release"] == NEW
 
@@ -2169,7 +2169,7 @@ def test_a_front_door_that_refuses_is_not_broken(deploy: Make, host: Host, switc
 def test_a_front_door_that_was_broken_before_is_not_blamed(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[S3] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing, and it is said."""
+    """[S1] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing, and it is said."""
     existing(NEW, READY)
     host.visits = [(502, "Bad Gateway")]
     deploy(release=NEW).rehearse()
@@ -2183,7 +2183,7 @@ def test_a_front_door_that_was_broken_before_is_not_blamed(
 
 
 def test_what_was_found_good_is_not_switched_away_from_later(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] A run that repairs something finds the front door broken: that is said, and has another cause than the switch."""
+    """[S1] A run that repairs something finds the front door broken: that is said, and has another cause than the switch."""
     deploy(release=NEW).watch()
     host.did.clear()
     host.visits = [(502, "Bad Gateway")]
@@ -2195,7 +2195,7 @@ def test_what_was_found_good_is_not_switched_away_from_later(deploy: Make, root:
 
 @pytest.mark.parametrize("maintenance", [True, False])
 def test_during_maintenance_the_front_page_is_not_asked(deploy: Make, root: Path, host: Host, switched: None, maintenance: bool) -> None:
-    """[S3] It answers 503, which is what it is for."""
+    """[S1] It answers 503, which is what it is for."""
     (root / "srv/maintenance").mkdir()
     if maintenance:
         (root / "srv/maintenance/index.html").touch()
@@ -2204,7 +2204,7 @@ def test_during_maintenance_the_front_page_is_not_asked(deploy: Make, root: Path
 
 
 def test_a_release_that_does_worse_is_switched_away_from(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] As soon as the verdict is in, not at the end of the burn-in."""
+    """[S1] As soon as the verdict is in, not at the end of the burn-in."""
     host.later = [(3, lambda: host.serve(NEW, *[500] * 4, 200))]
     host.serve(OLD, *[200] * 20, ago=10)
     with pytest.raises(StepError, match=r"the new release answered 5xx in 80% of 5 requests, the release before in 0% of 20") as failure:
@@ -2216,7 +2216,7 @@ def test_a_release_that_does_worse_is_switched_away_from(deploy: Make, root: Pat
 
 @pytest.mark.parametrize(("times", "worse"), [(FEWEST, True), (FEWEST - 1, False)])
 def test_a_front_door_that_closes_during_the_burn_in(deploy: Make, root: Path, host: Host, switched: None, times: int, worse: bool) -> None:
-    """[S3] Nobody else may have come: what we ask for counts. Once or twice is no verdict."""
+    """[S1] Nobody else may have come: what we ask for counts. Once or twice is no verdict."""
     # The readiness path and the front page in turn, until the readiness path fails.
     host.visits = [*[(200, "")] * 6, *[(502, "Bad Gateway")] * times, (200, "")]
     with pytest.raises(StepError, match="answered 502") if worse else contextlib.nullcontext():
@@ -2228,7 +2228,7 @@ def test_a_front_door_that_closes_during_the_burn_in(deploy: Make, root: Path, h
 
 
 def test_doors_that_open_again_are_counted_anew(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] Now and then one request is lost somewhere."""
+    """[S1] Now and then one request is lost somewhere."""
     host.visits = [(200, ""), (200, ""), *[(502, ""), (200, ""), (200, "")] * 5, (200, "")]
     deploy(release=NEW, burn_in=30.0).watch()
     assert Store(root / "srv").live_id() == NEW
@@ -2237,7 +2237,7 @@ def test_doors_that_open_again_are_counted_anew(deploy: Make, root: Path, host: 
 def test_a_journal_that_cannot_be_read_is_said_so(
     deploy: Make, root: Path, host: Host, switched: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[S3] There is no verdict then, and who serves is said; the next run looks again."""
+    """[S1] There is no verdict then, and who serves is said; the next run looks again."""
 
     def gone(*words: Any) -> NoReturn:
         raise CommandError("No journal files were found")
@@ -2251,7 +2251,7 @@ def test_a_journal_that_cannot_be_read_is_said_so(
 
 
 def test_tracebacks_count_too(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] An app that hides its errors behind a 200."""
+    """[S1] An app that hides its errors behind a 200."""
     host.clock += 1
     host.serve(NEW, *[200] * 10, tracebacks=5)
     with pytest.raises(StepError, match="raised in 50% of 10 requests"):
@@ -2260,7 +2260,7 @@ def test_tracebacks_count_too(deploy: Make, root: Path, host: Host, switched: No
 
 
 def test_what_troubles_both_is_no_ones_fault(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] The release before answered as badly, and it does now: the database is down, and going back would not help."""
+    """[S1] The release before answered as badly, and it does now: the database is down, and going back would not help."""
     host.serve(OLD, *[500] * 20, ago=1)
     host.later = [(2, lambda: host.serve(NEW, *[500] * 20))]
     assert "20 requests, 20 answered 5xx" in deploy(release=NEW, burn_in=5.0).watch()["output"]
@@ -2269,7 +2269,7 @@ def test_what_troubles_both_is_no_ones_fault(deploy: Make, root: Path, host: Hos
 
 @pytest.mark.parametrize("front", [False, True])
 def test_a_release_before_that_is_no_better_does_not_take_over(deploy: Make, root: Path, host: Host, switched: None, front: bool) -> None:
-    """[S3] The database went down with the switch or after it: the old one is rehearsed, is not ready either, and nothing is switched."""
+    """[S1] The database went down with the switch or after it: the old one is rehearsed, is not ready either, and nothing is switched."""
     host.visits = [(500, "database is down")]
     if front:
         host.front = (500, "database is down")
@@ -2287,7 +2287,7 @@ def test_a_release_before_that_is_no_better_does_not_take_over(deploy: Make, roo
 
 
 def test_what_was_answered_between_switch_and_watch_counts(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] Ansible is slow: seconds of the new release's service may have passed. What a unit of that name said long ago does not."""
+    """[S1] Ansible is slow: seconds of the new release's service may have passed. What a unit of that name said long ago does not."""
     host.serve(NEW, *[200] * 1000, ago=1)
     host.serve(NEW, *[500] * 5)
     host.clock += 4
@@ -2298,14 +2298,14 @@ def test_what_was_answered_between_switch_and_watch_counts(deploy: Make, root: P
 
 @pytest.mark.parametrize("tolerance", [0.05, 0.6])
 def test_the_tolerance_decides(deploy: Make, host: Host, switched: None, tolerance: float) -> None:
-    """[S3] How much worse is worse."""
+    """[S1] How much worse is worse."""
     host.serve(NEW, *[500] * 5, *[200] * 5)
     with contextlib.nullcontext() if tolerance > 0.5 else pytest.raises(StepError, match="50%"):
         deploy(release=NEW, burn_in=2.0, burn_in_tolerance=tolerance).watch()
 
 
 def test_a_new_release_that_dies_is_noticed(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] It answers nothing any more, so there is nothing to count."""
+    """[S1] It answers nothing any more, so there is nothing to count."""
     host.later = [(2, lambda: host.active.discard(f"blog@{NEW}.service"))]
     with pytest.raises(StepError, match=rf"blog@{NEW}\.service has stopped"):
         deploy(release=NEW, burn_in=30.0).watch()
@@ -2315,7 +2315,7 @@ def test_a_new_release_that_dies_is_noticed(deploy: Make, root: Path, host: Host
 
 
 def test_the_way_back_takes_the_workers_along(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S8] The old ones start again, also those that the new release no longer had."""
+    """[A15] The old ones start again, also those that the new release no longer had."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
     before = set(host.active)
@@ -2330,7 +2330,7 @@ def test_the_way_back_takes_the_workers_along(deploy: Make, existing: Existing, 
 
 @pytest.mark.parametrize("gone", ["never", "pruned", "stripped"])
 def test_without_a_release_before_the_new_one_stays(deploy: Make, existing: Existing, root: Path, host: Host, gone: str) -> None:
-    """[S3] Bad is better than nothing, and it is said."""
+    """[S1] Bad is better than nothing, and it is said."""
     host.active |= {"blog.socket", "blog.service"}
     if gone != "never":
         existing(OLD, LIVE, current=True, running=True)
@@ -2351,7 +2351,7 @@ def test_without_a_release_before_the_new_one_stays(deploy: Make, existing: Exis
 
 
 def test_a_way_back_that_fails_is_said_so(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] Both reasons; the new one stays, since it is what there is."""
+    """[S1] Both reasons; the new one stays, since it is what there is."""
     host.visits, host.fails = [(502, "Bad Gateway")], {f"start blog@{OLD}": "Address already in use"}
     with pytest.raises(StepError) as failure:
         deploy(release=NEW).watch()
@@ -2362,7 +2362,7 @@ def test_a_way_back_that_fails_is_said_so(deploy: Make, root: Path, host: Host, 
 
 
 def test_the_way_back_without_memory_for_two(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S10] The new one stops first, behind the held socket; rehearsed was the old one all the same."""
+    """[S1] The new one stops first, behind the held socket; rehearsed was the old one all the same."""
     host.clock += 1
     host.available, host.visits = 0, [(502, "Bad Gateway")]
     with pytest.raises(StepError, match="502") as failure:
@@ -2374,7 +2374,7 @@ def test_the_way_back_without_memory_for_two(deploy: Make, root: Path, host: Hos
 
 
 def test_the_way_back_without_memory_may_fail(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S10] The new one comes back: bad is better than nothing."""
+    """[S1] The new one comes back: bad is better than nothing."""
     host.available, host.visits, host.fails = 0, [(502, "Bad Gateway")], {f"start blog@{OLD}": "MemoryError"}
     with pytest.raises(StepError, match="MemoryError") as failure:
         deploy(release=NEW).watch()
@@ -2383,7 +2383,7 @@ def test_the_way_back_without_memory_may_fail(deploy: Make, root: Path, host: Ho
 
 
 def test_a_first_release_is_not_burnt_in(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S3] There is nothing to go back to, so nothing is decided."""
+    """[S1] There is nothing to go back to, so nothing is decided."""
     existing(NEW, READY)
     host.visits = [(502, ""), (200, "")]
     deploy(release=NEW).rehearse()
@@ -2394,7 +2394,7 @@ def test_a_first_release_is_not_burnt_in(deploy: Make, existing: Existing, root:
 
 
 def test_a_burn_in_of_zero_is_off(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S3] A release that is gone back to has served before, and badly perhaps, while the database was down: that is history."""
+    """[S1] A release that is gone back to has served before, and badly perhaps, while the database was down: that is history."""
     host.serve(OLDER, *[500] * 50, *[200] * 50, tracebacks=50)
     existing(OLDER, RETIRED)
     deploy(release=OLDER, leave_as=ROLLED_BACK).activate()
@@ -2404,7 +2404,7 @@ def test_a_burn_in_of_zero_is_off(deploy: Make, existing: Existing, root: Path, 
 
 
 def test_what_is_not_live_is_not_watched(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S3] Another run was faster."""
+    """[S1] Another run was faster."""
     existing(NEW, READY)
     assert deploy(release=NEW, burn_in=30.0).watch() == {"changed": False, "release": NEW, "output": ""}
     assert host.asked == [] and host.clock == 0
@@ -2479,13 +2479,13 @@ def change(root: Path, name: str, **fields: Any) -> None:
 
 
 def test_the_last_good_release_is_chosen(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] The one that served last before the live one."""
+    """[S1] The one that served last before the live one."""
     planned = deploy().plan_rollback()
     assert (planned["changed"], planned["needed"], planned["release"]) == (False, True, OLD)
 
 
 def test_the_order_of_service_counts_not_that_of_files_or_ids(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] After a rollback to an old one and a deploy, the old one is the last good; a copied or touched folder changes nothing."""
+    """[S1] After a rollback to an old one and a deploy, the old one is the last good; a copied or touched folder changes nothing."""
     change(root, OLDER, live_at="2026-11-19T23:00:00+00:00")
     for name, at in ((OLD, 2**31), (OLDER, 0), (NEW, 5)):
         for path in (root / "srv/releases" / name, root / "srv/releases" / name / "release.json"):
@@ -2495,7 +2495,7 @@ def test_the_order_of_service_counts_not_that_of_files_or_ids(deploy: Make, root
 
 @pytest.mark.parametrize("bad", [ROLLED_BACK, FAILED, READY, BUILDING])
 def test_a_release_rolled_away_from_is_never_chosen(deploy: Make, root: Path, history: Release, bad: str) -> None:
-    """[S4] Nor one that failed, or never served."""
+    """[S1] Nor one that failed, or never served."""
     change(root, OLD, state=bad)
     assert deploy().plan_rollback()["release"] == OLDER
 
@@ -2503,13 +2503,13 @@ def test_a_release_rolled_away_from_is_never_chosen(deploy: Make, root: Path, hi
 def test_a_release_that_served_after_the_live_one_is_not_gone_back_to(
     deploy: Make, existing: Existing, root: Path, history: Release
 ) -> None:
-    """[S4] A killed switch leaves such a manifest: it never took the link."""
+    """[S1] A killed switch leaves such a manifest: it never took the link."""
     existing("20261121T072201-abcdef", LIVE)
     assert deploy().plan_rollback()["release"] == OLD
 
 
 def test_a_burn_in_that_was_cancelled_leaves_its_last_good_release(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] Ctrl-C while the new one is on trial, since it is bad; then rollback: the one before."""
+    """[S1] Ctrl-C while the new one is on trial, since it is bad; then rollback: the one before."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLDER, RETIRED)
     existing(OLD, LIVE, current=True, running=True)
@@ -2520,7 +2520,7 @@ def test_a_burn_in_that_was_cancelled_leaves_its_last_good_release(deploy: Make,
 
 
 def test_two_rollbacks_go_back_twice(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] What was rolled away from is marked, and not returned to by the next rollback."""
+    """[S1] What was rolled away from is marked, and not returned to by the next rollback."""
     newer = NEW
     for expected in (OLD, OLDER):
         host.clock += 60
@@ -2534,7 +2534,7 @@ def test_two_rollbacks_go_back_twice(deploy: Make, root: Path, host: Host, histo
 
 
 def test_nothing_to_go_back_to_is_said_with_what_there_is(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] Name one of them."""
+    """[S1] Name one of them."""
     for name in (OLD, OLDER):
         change(root, name, state=ROLLED_BACK)
     with pytest.raises(StepError) as failure:
@@ -2555,13 +2555,13 @@ def test_the_first_release_has_none_before(deploy: Make, serving: Release) -> No
 
 @pytest.mark.parametrize("mark", [RETIRED, ROLLED_BACK])
 def test_a_release_that_is_named_is_chosen(deploy: Make, root: Path, history: Release, mark: str) -> None:
-    """[S4] Also one that was rolled away from: whoever names it wants it."""
+    """[S1] Also one that was rolled away from: whoever names it wants it."""
     change(root, OLDER, state=mark)
     assert deploy(release=OLDER).plan_rollback()["release"] == OLDER
 
 
 def test_a_release_that_is_named_is_chosen_also_half_way(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] The rollback before was cut off; now the operator wants to go further back."""
+    """[S1] The rollback before was cut off; now the operator wants to go further back."""
     deploy(release=OLD, leave_as=ROLLED_BACK).activate()
     assert deploy().plan_rollback()["release"] == OLD
     planned = deploy(release=OLDER).plan_rollback()
@@ -2569,7 +2569,7 @@ def test_a_release_that_is_named_is_chosen_also_half_way(deploy: Make, root: Pat
 
 
 def test_the_live_release_needs_nothing(deploy: Make, history: Release) -> None:
-    """[S4] Idempotent."""
+    """[S1] Idempotent."""
     assert deploy(release=NEW).plan_rollback()["needed"] is False
 
 
@@ -2578,7 +2578,7 @@ def test_the_live_release_needs_nothing(deploy: Make, history: Release) -> None:
 def test_a_release_that_never_served_is_refused(
     deploy: Make, existing: Existing, root: Path, history: Release, name: str, bad: str
 ) -> None:
-    """[S4] Or does not exist; with those that there are."""
+    """[S1] Or does not exist; with those that there are."""
     existing(OLDEST, bad)
     with pytest.raises(StepError) as failure:
         deploy(release=name).plan_rollback()
@@ -2592,7 +2592,7 @@ def line(planned: dict[str, Any], word: str) -> str:
 
 
 def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Code, packages, interpreter, configuration, secrets, schema, data."""
+    """[S1] Code, packages, interpreter, configuration, secrets, schema, data."""
     change(root, NEW, source={"commit": COMMIT}, lock="l2", python="3.13.5", schema_after="0002")
     change(root, OLD, source={"commit": "0ddba110" * 5}, lock="l1", python="3.13.5", schema_after="0001")
     host.revision = "0002"
@@ -2613,7 +2613,7 @@ def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path
 
 
 def test_the_plan_names_variables_and_never_their_values(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] [A11] Changed, new and gone ones; not those that each release has of its own."""
+    """[S1 A11] Changed, new and gone ones; not those that each release has of its own."""
     common = 'SAME="1"\nSLIPWAY_RELEASE="{}"\n'
     (root / "srv/releases" / NEW / "environment").write_text(common.format(NEW) + 'MAIL="hidden-one"\nADDED="hidden-two"\n')
     (root / "srv/releases" / OLD / "environment").write_text(common.format(OLD) + 'MAIL="hidden-three"\nGONE="hidden-four"\n')
@@ -2635,7 +2635,7 @@ def test_the_plan_names_variables_and_never_their_values(deploy: Make, root: Pat
 def test_the_plan_says_what_happens_to_the_schema(
     deploy: Make, root: Path, host: Host, history: Release, now_at: str | None, target_at: str | None, downgrade: bool, words: str
 ) -> None:
-    """[S5] It stays unless asked; then each migration that is undone is named."""
+    """[A13] It stays unless asked; then each migration that is undone is named."""
     migrations(root, host, True, True, True)
     host.revision = now_at
     change(root, OLD, schema_after=target_at)
@@ -2644,7 +2644,7 @@ def test_the_plan_says_what_happens_to_the_schema(
 
 
 def test_code_goes_back_while_the_database_is_down(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] [S5] That may be why; only the schema cannot then."""
+    """[S1 A13] That may be why; only the schema cannot then."""
     change(root, OLD, schema_after="0001")
     host.fails = {"psql": "connection refused"}
     planned = deploy().plan_rollback()
@@ -2658,7 +2658,7 @@ def test_code_goes_back_while_the_database_is_down(deploy: Make, root: Path, hos
 def test_a_release_that_does_not_know_its_schema_is_not_gone_back_to_with_it(
     deploy: Make, root: Path, host: Host, history: Release, known: str | None
 ) -> None:
-    """[S5] psql did not answer when it went live, or it had no migrations yet: neither is an empty database."""
+    """[A13] psql did not answer when it went live, or it had no migrations yet: neither is an empty database."""
     migrations(root, host, True, True)
     host.revision = "0002"
     change(root, OLD, schema_after=None, migrations=known)
@@ -2670,7 +2670,7 @@ def test_a_release_that_does_not_know_its_schema_is_not_gone_back_to_with_it(
 
 
 def test_a_way_back_that_is_stuck_is_refused_by_the_plan(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] Before anything is switched; with what stands in the way and two ways on."""
+    """[A13] Before anything is switched; with what stands in the way and two ways on."""
     migrations(root, host, True, False, True)
     host.revision = "0003"
     change(root, OLD, schema_after="0001")
@@ -2681,7 +2681,7 @@ def test_a_way_back_that_is_stuck_is_refused_by_the_plan(deploy: Make, root: Pat
 
 
 def test_the_path_is_asked_of_the_newer_release(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] As the app, with its environment; only it has the scripts."""
+    """[A13] As the app, with its environment; only it has the scripts."""
     migrations(root, host, True, True)
     host.revision = "0002"
     change(root, OLD, schema_after="0001")
@@ -2692,7 +2692,7 @@ def test_the_path_is_asked_of_the_newer_release(deploy: Make, root: Path, host: 
 
 
 def test_a_path_that_cannot_be_found_is_a_failure_of_its_step(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] With what Alembic says."""
+    """[A13] With what Alembic says."""
     host.revision = "0002"
     host.fails = {"revisions-step": "Can't locate revision identified by '0002'"}
     change(root, OLD, schema_after="0001")
@@ -2702,7 +2702,7 @@ def test_a_path_that_cannot_be_found_is_a_failure_of_its_step(deploy: Make, root
 
 
 def test_planning_changes_nothing(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] In either mode."""
+    """[S1] In either mode."""
     before, active = files(root), set(host.active)
     host.did.clear()
     assert deploy().plan_rollback() == deploy(check_mode=True).plan_rollback()
@@ -2710,7 +2710,7 @@ def test_planning_changes_nothing(deploy: Make, root: Path, host: Host, history:
 
 
 def test_a_rollback_serves_without_a_gap(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S2] [S4] The same switch as a deploy; the environment of then, from the release itself."""
+    """[S2 S1] The same switch as a deploy; the environment of then, from the release itself."""
     host.clock += 60
     host.did.clear()
     assert deploy(release=OLD, leave_as=ROLLED_BACK).activate() == {"changed": True, "release": OLD, "overlap": True, "output": ""}
@@ -2735,7 +2735,7 @@ def test_a_rollback_serves_without_a_gap(deploy: Make, root: Path, host: Host, h
 
 
 def test_going_live_is_one_call(deploy: Make, existing: Existing, host: Host, root: Path, serving: Release) -> None:
-    """[S1 S4] All steps in their order; what each has to say, and what prune removed."""
+    """[S1] All steps in their order; what each has to say, and what prune removed."""
     existing(OLDER, BUILDING)
     existing(NEW, READY)
     result = deploy(release=NEW, memory_margin=1e9).go_live()
@@ -2765,7 +2765,7 @@ def test_the_step_that_failed_is_named(
 def test_the_old_release_serves_until_the_new_one_is_warm(
     deploy: Make, existing: Existing, host: Host, serving: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[S1 P2] A worker's first request, which is slow, is ours; and an app that never gets warm is waited for only so long."""
+    """[S1] A worker's first request, which is slow, is ours; and an app that never gets warm is waited for only so long."""
     monkeypatch.setattr(deploy_steps, "RUN", tmp_path)
     existing(NEW, READY)
     cold = tmp_path / "blog" / NEW / "cold"
@@ -2910,7 +2910,7 @@ def test_a_migration_that_is_killed_anywhere_is_finished_by_the_next(deploy: Mak
 def test_a_switch_between_workers_that_is_killed_anywhere_waits_for_none(
     deploy: Make, existing: Existing, root: Path, host: Host, available: int
 ) -> None:
-    """[S1] [S8] Back to a release whose own worker still finishes what it began when it served before; the other one has a task, too."""
+    """[S1 A15] Back to a release whose own worker still finishes what it began when it served before; the other one has a task, too."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, RETIRED, processes=["worker"])
     existing(NEW, LIVE, current=True, running=True, processes=["worker"])
@@ -2926,7 +2926,7 @@ def test_a_switch_between_workers_that_is_killed_anywhere_waits_for_none(
 
 
 def test_a_deploy_that_is_killed_anywhere_can_be_rolled_back(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] To the release before the live one, whichever that is by then; never to the one that was cut off."""
+    """[S1] To the release before the live one, whichever that is by then; never to the one that was cut off."""
     for where in cuts(root, host, lambda: deployed(deploy)):
         expected = OLDER if whole(root, host).id == OLD else OLD
         rolled_back(deploy)
@@ -2943,7 +2943,7 @@ def test_a_deploy_that_is_killed_anywhere_can_be_thought_better_of(deploy: Make,
 
 
 def test_a_rollback_that_is_killed_anywhere_is_finished_by_the_next(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Not repeated: one release back, not two, and the plan says so. What its last step noted is where it ends."""
+    """[S1] Not repeated: one release back, not two, and the plan says so. What its last step noted is where it ends."""
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         live = whole(root, host)
         if live.id == OLD and not live.on_trial:
@@ -2956,7 +2956,7 @@ def test_a_rollback_that_is_killed_anywhere_is_finished_by_the_next(deploy: Make
 
 
 def test_a_rollback_that_is_killed_anywhere_is_not_undone_by_a_deploy(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] CI deploys what is just being rolled away from: as soon as the old release is the live one that is finished instead."""
+    """[S1] CI deploys what is just being rolled away from: as soon as the old release is the live one that is finished instead."""
     change(root, NEW, fingerprint=deploy().fingerprint())
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         before = whole(root, host).id
@@ -2966,7 +2966,7 @@ def test_a_rollback_that_is_killed_anywhere_is_not_undone_by_a_deploy(deploy: Ma
 
 
 def test_a_rollback_with_the_schema_that_is_killed_anywhere_is_finished(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] Code first, then the schema: cut off in between, the next run brings the schema back and goes no release further."""
+    """[A13] Code first, then the schema: cut off in between, the next run brings the schema back and goes no release further."""
     migrations(root, host, True, True)
     host.revision = "0002"
     for name, at in ((NEW, "0002"), (OLD, "0001"), (OLDER, "0001")):
@@ -2979,7 +2979,7 @@ def test_a_rollback_with_the_schema_that_is_killed_anywhere_is_finished(deploy: 
 
 
 def test_a_way_back_that_is_killed_anywhere_is_finished_by_the_next_deploy(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S3] Somebody serves all the time; in the end it is the old one, and the bad one is not deployed again by the same run."""
+    """[S1] Somebody serves all the time; in the end it is the old one, and the bad one is not deployed again by the same run."""
     deploy(release=NEW).activate()
     host.visits = [(502, "Bad Gateway")]
     for where in cuts(root, host, lambda: deploy(release=NEW).watch()):
@@ -2993,7 +2993,7 @@ def test_a_way_back_that_is_killed_anywhere_is_finished_by_the_next_deploy(deplo
 
 
 def test_a_trial_that_was_cut_off_goes_on(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] The next run of the same deploy judges by all that was answered since the switch."""
+    """[S1] The next run of the same deploy judges by all that was answered since the switch."""
     host.serve(NEW, *[500] * 5)
     host.clock += 3600
     with pytest.raises(StepError, match="100% of 5"):
@@ -3002,14 +3002,14 @@ def test_a_trial_that_was_cut_off_goes_on(deploy: Make, root: Path, host: Host, 
 
 
 def test_marks_that_a_killed_deploy_left_are_made_by_the_next(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] Only one manifest says live."""
+    """[S1] Only one manifest says live."""
     for where in cuts(root, host, lambda: deployed(deploy)):
         deployed(deploy)
         assert (state(root, OLD), state(root, NEW)) == (RETIRED, LIVE), where
 
 
 def test_marks_that_a_killed_rollback_left_are_made_by_the_next(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Two rollbacks never lead back to what the first one left."""
+    """[S1] Two rollbacks never lead back to what the first one left."""
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         live = whole(root, host)
         if live.id == NEW or live.on_trial or state(root, NEW) == LIVE:
@@ -3020,7 +3020,7 @@ def test_marks_that_a_killed_rollback_left_are_made_by_the_next(deploy: Make, ro
 
 
 def test_a_link_that_a_killed_switch_left_goes_with_the_next_run(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S9] The operator goes on with what is live: nginx serves no assets of what is not."""
+    """[E6] The operator goes on with what is live: nginx serves no assets of what is not."""
     change(root, OLD, fingerprint=deploy(identity="old").fingerprint())
     for where in cuts(root, host, lambda: deploy(release=NEW).activate()):
         if whole(root, host).id == OLD:
@@ -3029,7 +3029,7 @@ def test_a_link_that_a_killed_switch_left_goes_with_the_next_run(deploy: Make, r
 
 
 def test_a_way_back_that_is_killed_anywhere_is_finished_by_a_rollback(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] The operator wants to get away from the bad release: neither two back nor to the bad one."""
+    """[S1] The operator wants to get away from the bad release: neither two back nor to the bad one."""
     deploy(release=NEW).activate()
     host.visits = [(502, "Bad Gateway")]
     for where in cuts(root, host, lambda: deploy(release=NEW).watch()):
@@ -3041,7 +3041,7 @@ def test_a_way_back_that_is_killed_anywhere_is_finished_by_a_rollback(deploy: Ma
 
 
 def test_what_was_found_bad_is_never_taken_for_a_good_one(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] The switch back was cut off, and the next run brings another version: it does not make a good one of the bad one."""
+    """[S1] The switch back was cut off, and the next run brings another version: it does not make a good one of the bad one."""
     deploy(release=NEW).activate()
     host.visits = [(502, "Bad Gateway")]
     for where in cuts(root, host, lambda: deploy(release=NEW).watch()):
@@ -3052,7 +3052,7 @@ def test_what_was_found_bad_is_never_taken_for_a_good_one(deploy: Make, root: Pa
 
 
 def test_what_was_rolled_away_from_is_never_taken_for_a_good_one(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] The rollback was cut off, and the next run brings another version."""
+    """[S1] The rollback was cut off, and the next run brings another version."""
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         away = Store(root / "srv").live_id() == OLD
         deployed(deploy, identity="another", commit="")
@@ -3071,7 +3071,7 @@ def test_a_live_release_whose_switch_was_cut_off_keeps_its_files(deploy: Make, e
 
 
 def test_what_was_rolled_away_from_half_way_is_not_deployed_again(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] It went live without its manifest saying so; it is rolled away from; the next deploy only has something to repair."""
+    """[S1] It went live without its manifest saying so; it is rolled away from; the next deploy only has something to repair."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, running=True)
     existing(NEW, READY, current=True, running=True, on_trial=True, replaces=OLD, fingerprint=deploy().fingerprint())
@@ -3082,7 +3082,7 @@ def test_what_was_rolled_away_from_half_way_is_not_deployed_again(deploy: Make, 
 
 
 def test_a_rollback_that_a_deploy_finishes_is_not_burnt_in(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Somebody left the newer release for a reason that no journal knows: a few errors do not bring it back."""
+    """[S1] Somebody left the newer release for a reason that no journal knows: a few errors do not bring it back."""
     change(root, NEW, fingerprint=deploy().fingerprint())
     deploy(release=OLD, leave_as=ROLLED_BACK).activate()
     host.serve(OLD, *[500] * 5)
@@ -3092,7 +3092,7 @@ def test_a_rollback_that_a_deploy_finishes_is_not_burnt_in(deploy: Make, root: P
 
 
 def test_a_front_door_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S3] [S10] Without memory for two the old one was stopped first, and then the run was killed."""
+    """[S1] Without memory for two the old one was stopped first, and then the run was killed."""
     host.available = 0
 
     def switch() -> None:
@@ -3114,7 +3114,7 @@ def test_a_front_door_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make
 def test_the_live_release_comes_back_when_the_next_run_fails_as_well(
     deploy: Make, root: Path, host: Host, waiting: None, lingers: str
 ) -> None:
-    """[S10] Without memory for two: killed when the old one was stopped already, or was about to end, and now the new one is not ready."""
+    """[S1] Without memory for two: killed when the old one was stopped already, or was about to end, and now the new one is not ready."""
     host.available, host.lingers = 0, lingers
     for where in cuts(root, host, lambda: deploy(release=NEW).activate()):
         host.answers = [(503, "database is down")]
@@ -3125,7 +3125,7 @@ def test_the_live_release_comes_back_when_the_next_run_fails_as_well(
 
 
 def test_what_is_gone_back_to_is_what_served_last(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] Also when the deploy before was killed before it marked it."""
+    """[S1] Also when the deploy before was killed before it marked it."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE)
     existing(NEW, LIVE, current=True, running=True, on_trial=True, replaces=OLD)
@@ -3136,7 +3136,7 @@ def test_what_is_gone_back_to_is_what_served_last(deploy: Make, existing: Existi
 
 
 def test_a_downgrade_that_was_cut_off_between_two_steps_is_finished(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] Alembic with a transaction per migration: the schema is neither here nor there, and no second release is left."""
+    """[A13] Alembic with a transaction per migration: the schema is neither here nor there, and no second release is left."""
     migrations(root, host, True, True, True)
     for name, at in ((NEW, "0003"), (OLD, "0001"), (OLDER, "0001")):
         change(root, name, schema_after=at)
@@ -3224,7 +3224,7 @@ def test_the_journal_as_evidence_never_fails(asked: list[str]) -> None:
 
 
 def test_the_journal_is_read_from_a_time_and_then_on(asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S3] From the switch on, and no line twice. journalctl refuses a time together with the file of its cursor."""
+    """[S1] From the switch on, and no line twice. journalctl refuses a time together with the file of its cursor."""
     cursor = tmp_path / "cursor"
     assert system.journal_since("a", cursor, 1.5) == ["one", "two"]
     assert cursor.read_text() == "s=1;i=2"
@@ -3349,7 +3349,7 @@ def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], d
 def test_a_lease_that_is_lost_during_a_step_is_a_failure(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release, existing: Existing
 ) -> None:
-    """[S6] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
+    """[S1] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
     existing(NEW, READY)
     lease = Lease(root / "srv")
     lease.acquire(Holder("mine", "ada"))
@@ -3381,7 +3381,7 @@ def test_a_lease_that_is_lost_during_a_step_is_a_failure(
 def test_a_lease_that_is_not_ones_own_stops_the_step(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release
 ) -> None:
-    """[S6] Before it does anything."""
+    """[S1] Before it does anything."""
     Lease(root / "srv").acquire(Holder("theirs", "bob"))
     answer = run(deploy(token="mine", action="prepare"))
     assert (answer["failed"], answer["step"]) == (True, "lock") and "bob" in answer["msg"]
@@ -3390,7 +3390,7 @@ def test_a_lease_that_is_not_ones_own_stops_the_step(
 
 
 def test_a_step_renews_its_lease(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
-    """[S6] And leaves it to the next step."""
+    """[S1] And leaves it to the next step."""
     lease = Lease(root / "srv")
     lease.acquire(Holder("mine", "ada"), ttl=1)
     before = json.loads(lease.file.read_text())["expires_at"]
@@ -3403,7 +3403,7 @@ def test_a_step_renews_its_lease(deploy: Make, run: Callable[[Deploy], dict[str,
 def test_looking_needs_no_lock(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, history: Release, act: str
 ) -> None:
-    """[S6] [K7] During a long build of another run, too: only then can a second run get as far as the lease, and wait for that."""
+    """[S1 K7] During a long build of another run, too: only then can a second run get as far as the lease, and wait for that."""
     with module.exclusive(root / "srv"):
         answer = run(deploy(action=act))
     assert "failed" not in answer, answer["msg"]
@@ -3422,7 +3422,7 @@ def test_a_step_that_changes_something_works_alone(
 
 
 def test_warnings_reach_the_operator(deploy: Make, run: Callable[[Deploy], dict[str, Any]], existing: Existing, serving: Release) -> None:
-    """[S4] As Ansible shows them."""
+    """[S1] As Ansible shows them."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().fingerprint())
     answer = run(deploy(action="plan"))
     assert answer["warned"] and NEW in answer["warned"][0] and "warnings" not in answer
