@@ -27,6 +27,10 @@ $(VENV)/.done: requirements.txt .ci/setup
 lock: setup ## Fix the versions and hashes of requirements.in anew
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
 
+.PHONY: requirements
+requirements: setup ## Fill docs/requirements.md in: which tests carry which requirement
+	$(TOOLS)/requirements.py
+
 # --- Demo -------------------------------------------------------------------------------------
 .PHONY: demo
 demo: setup ## A bare Debian 13 here, site.yml over SSH, and the curl line that fetches the app
