@@ -73,11 +73,7 @@ molecule: setup ## The molecule scenarios alone, or one of them (S=edge)
 
 .PHONY: proofs
 proofs: setup ## The long forms of four scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments (over an hour; not part of test)
-	$(TOOLS)/testhost.py images
-	SLIPWAY_FULL=1 molecule test -s data
-	SLIPWAY_FULL=1 molecule test -s deploy
-	SLIPWAY_FULL=1 molecule test -s broken
-	SLIPWAY_FULL=1 molecule test -s backup
+	SLIPWAY_FULL=1 $(RUN) data deploy broken keep
 
 N := 100
 .PHONY: soak
