@@ -8,8 +8,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export MOLECULE_GLOB := molecule/*/molecule.yml
-TESTHOST := $(BIN)/python molecule/shared/testhost.py
-DEMO := ansible-playbook -i inventories/demo
+RUN := $(BIN)/python tests/run.py
+TOOLS := $(BIN)/python tools
 
 .PHONY: help
 help: ## List the targets
@@ -27,67 +27,71 @@ $(VENV)/.done: requirements.txt .ci/setup
 lock: setup ## Fix the versions and hashes of requirements.in anew
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate requirements.in -o requirements.txt
 
+.PHONY: requirements
+requirements: setup ## Fill docs/requirements.md in: which tests carry which requirement
+	$(TOOLS)/requirements.py
+
 # --- Demo -------------------------------------------------------------------------------------
 .PHONY: demo
 demo: setup ## A bare Debian 13 here, site.yml over SSH, and the curl line that fetches the app
-	$(TESTHOST) demo-up
-	$(DEMO) site.yml
-	@$(TESTHOST) demo-curl
+	$(TOOLS)/demo.py up
+	ansible-playbook -i inventories/demo site.yml
+	@$(TOOLS)/demo.py curl
 
 .PHONY: demo-down
 demo-down: setup ## Remove the demo
-	$(TESTHOST) demo-down
+	$(TOOLS)/demo.py down
 
 # --- Tests ------------------------------------------------------------------------------------
 .PHONY: test
-test: setup ## Everything: lint, unit and render tests, then molecule on Debian 12 and 13
-	$(BIN)/python tests/run.py
+test: setup ## Everything: lint, unit and render tests on a fresh machine, then molecule on Debian 12 and 13 (FIXME)
+	$(RUN)
 
 .PHONY: check
 check: setup ## The quick part of test: lint and unit (under 2 minutes)
-	$(BIN)/python tests/run.py lint unit
+	$(RUN) lint unit
+
+.PHONY: fresh
+fresh: setup ## The same of a clone, in a bare container with Debian 12, Python, git and make
+	$(RUN) fresh
 
 .PHONY: lint
 lint: setup ## ansible-lint, yamllint, ruff, mypy, and the documentation of modules and roles
-	$(BIN)/python tests/run.py lint
+	$(RUN) lint
 
 .PHONY: unit
 unit: setup ## Unit and render tests, and the example app's own
-	$(BIN)/python tests/run.py unit
+	$(RUN) unit
 
 .PHONY: images
 images: setup ## Build the images of the test hosts
-	$(TESTHOST) images
+	$(TOOLS)/testhost.py images
 
 .PHONY: molecule
-molecule: setup ## The molecule scenarios alone
-	$(BIN)/python tests/run.py molecule
+molecule: setup ## The molecule scenarios alone, or one of them (S=edge)
+	$(RUN) $(or $(S),molecule)
 
 .PHONY: proofs
 proofs: setup ## The long forms of four scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments (over an hour; not part of test)
-	$(TESTHOST) images
-	SLIPWAY_FULL=1 molecule test -s data
-	SLIPWAY_FULL=1 molecule test -s deploy
-	SLIPWAY_FULL=1 molecule test -s broken
-	SLIPWAY_FULL=1 molecule test -s backup
+	SLIPWAY_FULL=1 $(RUN) data deploy broken keep
 
 N := 100
 .PHONY: soak
 soak: setup ## N=100 deploys and rollbacks under load, every request counted (an hour or so; not part of test)
-	$(BIN)/python tests/soak.py $(N) $(SOAK)
+	$(TOOLS)/soak.py $(N) $(SOAK)
 
 .PHONY: bench-deploy
 bench-deploy: setup ## How long a deploy and a rollback of the demo take, and where the time goes
-	$(BIN)/python tests/bench_deploy.py $(BENCH)
+	$(TOOLS)/bench_deploy.py $(BENCH)
 
 .PHONY: bench-backup
 bench-backup: setup ## How long a backup, its proof and a restore of 1.5 GB take on the demo, against pg_dump -Fc (BENCH="--scale 10")
-	$(BIN)/python tests/bench_backup.py $(BENCH)
+	$(TOOLS)/bench_backup.py $(BENCH)
 
 .PHONY: audit
 audit: setup ## What sslyze, testssl.sh, gixy, nmap and MDN HTTP Observatory say of the demo (3 minutes; AUDIT="--host … --domain …")
-	$(BIN)/python tests/audit.py $(AUDIT)
+	$(TOOLS)/audit.py $(AUDIT)
 
 .PHONY: bench-http
 bench-http: setup ## The demo against the same app as Gunicorn's, nginx's and Flask's docs deploy it, in turns (5 minutes; asserts nothing)
-	$(BIN)/python tests/bench_http.py $(BENCH)
+	$(TOOLS)/bench_http.py $(BENCH)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""What `make test` runs: lint, unit and render tests, then the molecule scenarios; a summary line closes it.
+"""What `make test` runs: lint, unit and render tests on a fresh machine, then the molecule scenarios; a summary line closes it.
 
-run.py [lint] [unit] [molecule]: only these parts. Each tool counts as one check, each test of pytest as one.
+run.py [PART...]: only these parts, of lint, unit, fresh (lint and unit in a bare container), molecule, and any scenario by name.
+Default: fresh molecule. Each tool counts as one check, each test of pytest as one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,19 +22,19 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 REPORTS = CACHE / "reports"
 BIN = Path(sys.executable).parent
-#: The scenarios of `make test`. Others are run by name: molecule test -s NAME.
-SCENARIOS = ("default", "tls", "edge", "data", "broken", "deploy", "backup")
-PYTHON_FILES = ["plugins", "molecule", "tests", *(str(p.relative_to(ROOT)) for p in ROOT.glob("roles/*/files/**/*.py"))]
+#: The scenarios of `make test`, in this order. Others are run by name.
+SCENARIOS = ("default", "tls", "edge", "data", "broken", "deploy", "keep")
+PYTHON = ("plugins/*.py", "molecule/*.py", "tests/*.py", "tools/*.py", "roles/*.py")
 
 
 @dataclass
 class Step:
-    """A command to run; ``report`` is where its pytest leaves the counts."""
+    """A command to run; ``reports`` are the files or folders where it leaves its counts."""
 
     name: str
     command: list[str]
     folder: Path = ROOT
-    report: Path | None = None
+    reports: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Count:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    #: Each failed test with the first line of its reason, for the end: a long log is often cut off at its front.
+    #: Each failed or skipped test with the first line of its reason, for the end: a long log is often cut off at its front.
     reasons: list[str] = field(default_factory=list)
 
     def add(self, other: Count) -> None:
@@ -52,45 +54,77 @@ class Count:
         self.reasons += other.reasons
 
 
+def tracked(*patterns: str) -> list[str]:
+    """Files of the repository: what else lies in a clone, an operator's inventory for one, is not the project's."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
 def lint() -> Iterator[Step]:
     """Whatever reads the project without running it."""
-    yield Step("yamllint", ["yamllint", "--strict", "-c", ".config/yamllint.yml", "."])
-    yield Step("ruff check", ["ruff", "check", "--config", ".config/ruff.toml", "plugins", "molecule", "tests", "roles"])
-    yield Step("ruff format", ["ruff", "format", "--check", "--config", ".config/ruff.toml", "plugins", "molecule", "tests", "roles"])
-    yield Step("mypy", ["mypy", "--config-file", ".config/mypy.ini", *PYTHON_FILES])
-    yield Step("ansible-lint", ["ansible-lint", "--offline", "-c", ".config/ansible-lint.yml"])
+    python, yaml, roles = tracked(*PYTHON), tracked("*.yml", "*.yaml"), sorted({name.split("/")[1] for name in tracked("roles/*/*")})
+    yield Step("yamllint", ["yamllint", "--strict", "-c", ".config/yamllint.yml", *yaml])
+    yield Step("ruff check", ["ruff", "check", "--config", ".config/ruff.toml", *python])
+    yield Step("ruff format", ["ruff", "format", "--check", "--config", ".config/ruff.toml", *python])
+    yield Step("mypy", ["mypy", "--config-file", ".config/mypy.ini", *python])
+    # Roles as folders: some rules look at a role as a whole.
+    files = [name for name in yaml if not name.startswith("roles/")] + [f"roles/{name}" for name in roles]
+    yield Step("ansible-lint", ["ansible-lint", "--offline", "-c", ".config/ansible-lint.yml", *files])
 
 
 def unit() -> Iterator[Step]:
     """Tests that need no host."""
     report = REPORTS / "unit.xml"
-    yield Step(
-        "unit and render tests",
-        ["pytest", "-c", ".config/pytest.ini", f"--junitxml={report}", "tests/unit", "tests/templates"],
-        report=report,
-    )
+    command = [
+        "pytest",
+        "-c",
+        ".config/pytest.ini",
+        "-n",
+        "auto",
+        "--durations=10",
+        f"--junitxml={report}",
+        "tests/unit",
+        "tests/templates",
+    ]
+    yield Step("unit and render tests", command, reports=(report,))
     example, report = ROOT / "examples/flask-app", REPORTS / "example.xml"
     runner = ["uv", "run", "--quiet", "--no-project", "--with-requirements", "requirements.txt", "--with", "pytest", "--with", "fakeredis"]
-    yield Step("tests of the example app", [*runner, "pytest", "-q", f"--junitxml={report}"], folder=example, report=report)
+    # Debian's pg_virtualenv makes a PostgreSQL for the time of a command, and tells libpq where it is.
+    server = ["pg_virtualenv", "env", "LOGBOOK_TEST_DATABASE_URL=postgresql://"] if shutil.which("pg_virtualenv") else []
+    yield Step("tests of the example app", [*server, *runner, "pytest", "-q", f"--junitxml={report}"], folder=example, reports=(report,))
 
 
-def molecule() -> Iterator[Step]:
-    """The scenarios, each from bare hosts."""
-    yield Step("images of the test hosts", [sys.executable, "molecule/shared/testhost.py", "images"])
-    for scenario in SCENARIOS:
-        report = REPORTS / f"molecule-{scenario}.xml"
-        yield Step(f"molecule: {scenario}", ["molecule", "test", "--scenario-name", scenario], report=report)
+def fresh() -> Iterator[Step]:
+    """Lint and unit tests of a clone, where nothing is that the set-up does not bring."""
+    folder = REPORTS / "fresh"
+    yield Step("a fresh machine", [sys.executable, "tools/fresh.py", str(folder)], reports=(folder,))
 
 
-PARTS = {"lint": lint, "unit": unit, "molecule": molecule}
+def scenario(name: str) -> Iterator[Step]:
+    """One scenario, from bare hosts."""
+    yield Step(f"molecule: {name}", ["molecule", "test", "--scenario-name", name], reports=(REPORTS / f"molecule-{name}.xml",))
 
 
-def run(step: Step) -> Count:
-    """Run one step, its output as it comes, and count what it found."""
+def molecule(*names: str) -> Iterator[Step]:
+    """Scenarios, and the images of their hosts."""
+    yield Step("images of the test hosts", [sys.executable, "tools/testhost.py", "images"])
+    for name in names:
+        yield from scenario(name)
+
+
+PARTS: dict[str, Callable[[], Iterator[Step]]] = {
+    "lint": lint,
+    "unit": unit,
+    "fresh": fresh,
+    "molecule": partial(molecule, *SCENARIOS),
+    **{path.parent.name: partial(molecule, path.parent.name) for path in sorted(ROOT.glob("molecule/*/molecule.yml"))},
+}
+
+
+def run(step: Step, checks: ElementTree.Element) -> Count:
+    """Run one step, its output as it comes, and count what it found; ``checks`` is the report of the commands themselves."""
     print(f"\n=== {step.name}", flush=True)
-    if step.report:
-        step.report.parent.mkdir(parents=True, exist_ok=True)
-        step.report.unlink(missing_ok=True)
+    REPORTS.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -99,46 +133,47 @@ def run(step: Step) -> Count:
         # Molecule frames what it shows: wide enough for Ansible's lines.
         "COLUMNS": os.environ.get("COLUMNS", "170"),
         # Of a scenario pytest runs inside molecule, which passes no report's name on.
-        **({"PYTEST_ADDOPTS": f"--junitxml={step.report}"} if step.report and step.command[0] == "molecule" else {}),
+        **({"PYTEST_ADDOPTS": f"--junitxml={step.reports[0]}"} if step.command[0] == "molecule" else {}),
     }
     started = time.monotonic()
     status = subprocess.run(step.command, cwd=step.folder, env=environment, check=False).returncode
-    found = counts(step.report)
-    # The command itself is a check: a lint, or the steps of a scenario around its tests.
-    if status == 0:
-        found.add(Count(passed=1))
-    elif not found.failed:
-        found.add(Count(failed=1, reasons=[f"{step.name}: ended with {status}, see its output above"]))
+    found = counts(step.reports)
+    if status == 0 or not found.failed:
+        # The command itself is a check: a lint, or the steps of a scenario around its tests.
+        case = ElementTree.SubElement(checks, "testcase", classname="step", name=step.name)
+        if status != 0:
+            ElementTree.SubElement(case, "failure", message=f"ended with {status}, see its output above")
+        found.add(Count(int(status == 0), int(status != 0), reasons=[*reasons(case)]))
     print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
     return found
 
 
-def counts(report: Path | None) -> Count:
-    """What a JUnit report says."""
-    if report is None or not report.exists():
-        return Count()
+def counts(reports: tuple[Path, ...]) -> Count:
+    """What JUnit reports say, those in folders among them."""
     found = Count()
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
-        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        skipped = int(suite.get("skipped", 0))
-        found.add(Count(int(suite.get("tests", 0)) - failed - skipped, failed, skipped, [*reasons(suite)]))
+    for report in [path for given in reports for path in ([given] if given.is_file() else sorted(given.glob("*.xml")))]:
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped = int(suite.get("skipped", 0))
+            found.add(Count(int(suite.get("tests", 0)) - failed - skipped, failed, skipped, [*reasons(suite)]))
     return found
 
 
-def reasons(suite: ElementTree.Element) -> Iterator[str]:
-    """Each failed test of a suite, and how its message begins."""
-    for case in suite.iter("testcase"):
-        for fault in (*case.iter("failure"), *case.iter("error")):
-            why = " ".join((fault.get("message") or "no message").split())
-            yield f"{case.get('classname')}::{case.get('name')}: {why[:400]}"
+def reasons(report: ElementTree.Element) -> Iterator[str]:
+    """Each failed or skipped test of a report, and how its message begins."""
+    for case in report.iter("testcase"):
+        for fault in case:
+            if fault.tag in ("failure", "error", "skipped"):
+                why = " ".join((fault.get("message") or "no message").split())
+                yield f"{'SKIPPED' if fault.tag == 'skipped' else 'FAILED'} {case.get('classname')}::{case.get('name')}: {why[:400]}"
 
 
 def main() -> int:
-    parts = sys.argv[1:] or list(PARTS)
+    parts = sys.argv[1:] or ["fresh", "molecule"]
     if unknown := set(parts) - set(PARTS):
         print(f"run.py: unknown part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    total, slow = Count(), []
+    total, slow, checks = Count(), [], ElementTree.Element("testsuite", name="steps")
     shutil.rmtree(REPORTS, ignore_errors=True)
     for part in parts:
         if part == "molecule" and total.failed:
@@ -146,12 +181,12 @@ def main() -> int:
             break
         for step in PARTS[part]():
             started = time.monotonic()
-            found = run(step)
+            found = run(step, checks)
             total.add(found)
             slow.append(f"{time.monotonic() - started:6.0f} s  {'FAILED' if found.failed else 'ok':6}  {step.name}")
-    print("\n" + "\n".join(slow))
-    for reason in total.reasons:
-        print(f"FAILED {reason}")
+    checks.attrib.update(tests=str(len(checks)), failures=str(len(checks.findall("testcase/failure"))))
+    ElementTree.ElementTree(checks).write(REPORTS / "steps.xml")
+    print("\n" + "\n".join([*slow, *total.reasons]))
     print(f"slipway: {total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     return 1 if total.failed else 0
 

@@ -17,7 +17,7 @@ def access(status: Any, **more: Any) -> str:
 
 
 def test_requests_and_failed_ones_are_counted() -> None:
-    """[S3] Only 5xx are the app's fault; the status may be text or a number."""
+    """[S1] Only 5xx are the app's fault; the status may be text or a number."""
     assert tally([access(status) for status in (200, 302, 404, 499, 500, "503", "200", 599)]) == Tally(8, 3, 0)
     assert tally([]) == Tally(0, 0, 0)
 
@@ -30,12 +30,12 @@ def test_requests_and_failed_ones_are_counted() -> None:
     ],
 )
 def test_other_lines_are_no_requests(line: str) -> None:
-    """[S3] The app's own lines, and one that was torn, stop nothing."""
+    """[S1] The app's own lines, and one that was torn, stop nothing."""
     assert tally([line, access(200)]) == Tally(1, 0, 0)
 
 
 def test_tracebacks_are_counted_once_each() -> None:
-    """[S3] As text over several lines, or within one JSON line of the app's own logger; not in what a visitor asked for."""
+    """[S1] As text over several lines, or within one JSON line of the app's own logger; not in what a visitor asked for."""
     lines = [TRACEBACK, '  File "x.py", line 1', "ValueError", json.dumps({"logger": "app", "exc": f"{TRACEBACK}\n  File"})]
     assert tally(lines) == Tally(0, 0, 2)
     assert tally([access(200, path=f"/?q={TRACEBACK}")]) == Tally(1, 0, 0)
@@ -46,7 +46,7 @@ def test_tallies_add_up() -> None:
 
 
 def test_a_tally_says_what_was_seen() -> None:
-    """[S3] Also when nobody came: a quiet burn-in says little."""
+    """[S1] Also when nobody came: a quiet burn-in says little."""
     assert Tally(8, 2, 1).said() == "8 requests, 2 answered 5xx, 1 tracebacks"
     assert Tally().said().startswith("0 requests")
 
@@ -80,7 +80,7 @@ def test_a_tally_says_what_was_seen() -> None:
     ],
 )
 def test_the_verdict(new: Tally, old: Tally, worse: bool) -> None:
-    """[S3] A larger share than the old one's plus the tolerance, and more than a few."""
+    """[S1] A larger share than the old one's plus the tolerance, and more than a few."""
     assert (verdict(new, old, 0.05) is not None) is worse
 
 
@@ -90,7 +90,7 @@ def test_the_tolerance_is_a_share() -> None:
 
 
 def test_the_verdict_says_what_was_compared() -> None:
-    """[S3] In numbers that an operator can judge."""
+    """[S1] In numbers that an operator can judge."""
     alone = "the new release answered 5xx in 50% of 20 requests"
     assert verdict(Tally(20, 10), Tally(200, 4), 0.05) == f"{alone}, the release before in 2% of 200"
     assert verdict(Tally(20, 10), Tally(), 0.05) == alone

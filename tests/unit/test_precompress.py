@@ -73,7 +73,7 @@ def test_links_are_left_alone(static: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_release_before_had_is_taken_over(static: Path, tmp_path: Path) -> None:
-    """[S4] brotli is slow: only what changed is compressed again."""
+    """[S1] brotli is slow: only what changed is compressed again."""
     former = tmp_path / "former"
     shutil.copytree(static, former)
     (former / "css/b.css").write_text("former " + TEXT)

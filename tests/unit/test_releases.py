@@ -264,7 +264,7 @@ def test_current_is_relative(store: Store, tmp_path: Path) -> None:
 
 
 def test_previous_links_name_the_last_two(store: Store) -> None:
-    """[S9] Relative, replaced in one step each, and gone when there are fewer."""
+    """[E6] Relative, replaced in one step each, and gone when there are fewer."""
     for wanted in (ids(1), ids(2, 1), ids(3, 2, 1), [], ids(1)):
         store.point_previous_at(iter(wanted))
         links = sorted(store.root.glob("previous-*"))
@@ -273,7 +273,7 @@ def test_previous_links_name_the_last_two(store: Store) -> None:
 
 
 def test_next_names_the_release_that_starts(store: Store) -> None:
-    """[S9] And nothing at all other times."""
+    """[E6] And nothing at all other times."""
     store.point_next_at(None)
     store.point_next_at(ids(1)[0])
     store.point_next_at(ids(2)[0])
@@ -381,13 +381,13 @@ def test_a_switch_that_was_interrupted_counts_as_served() -> None:
 
 
 def test_pruning_follows_the_order_of_service() -> None:
-    """[S4] One that was gone back to is the newest that served, however old its id."""
+    """[S1] One that was gone back to is the newest that served, however old its id."""
     everything = [release(1, RETIRED, live_at=9), release(2, RETIRED), release(3, RETIRED), release(4, LIVE, live_at=10)]
     assert prunable(everything, everything[3].id, 1) == ids(2, 3)
 
 
 def test_what_was_rolled_away_from_does_not_count_as_good() -> None:
-    """[S4] Nor is it kept for ever; the newest ones stay to be looked at."""
+    """[S1] Nor is it kept for ever; the newest ones stay to be looked at."""
     everything = [release(1, RETIRED), *(release(number, ROLLED_BACK) for number in range(2, 7)), release(7, LIVE)]
     assert prunable(everything, everything[-1].id, 2) == ids(2, 3, 4)
     mixed = [release(1, RETIRED), release(2, FAILED), release(3, ROLLED_BACK), release(4, FAILED), release(5, LIVE)]
@@ -396,7 +396,7 @@ def test_what_was_rolled_away_from_does_not_count_as_good() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_pruning_keeps_what_a_rollback_would_choose(seed: int) -> None:
-    """[S4] Whatever the history: it and the live one stay, and at most ``keep`` of each kind."""
+    """[S1] Whatever the history: it and the live one stay, and at most ``keep`` of each kind."""
     chance = random.Random(seed)
     states = [chance.choice([BUILDING, READY, RETIRED, FAILED, ROLLED_BACK]) for _ in range(20)]
     served = chance.sample(range(1, 50), 20)
@@ -415,7 +415,7 @@ def test_pruning_keeps_what_a_rollback_would_choose(seed: int) -> None:
 
 
 def test_the_order_of_service() -> None:
-    """[S4] By the time in the manifest; what never served is not in it; a tie is decided."""
+    """[S1] By the time in the manifest; what never served is not in it; a tie is decided."""
     served = [release(1, RETIRED, live_at=5), release(2, ROLLED_BACK), release(6, LIVE, live_at=5)]
     everything = [*served, release(3, READY), release(4, FAILED)]
     assert [r.id for r in by_service(everything)] == ids(6, 1, 2)
@@ -438,7 +438,7 @@ def test_the_order_of_service() -> None:
     ],
 )
 def test_the_last_good_release(before: list[Release], chosen: int | None) -> None:
-    """[S4] Served last before the live one, and not rolled away from."""
+    """[S1] Served last before the live one, and not rolled away from."""
     live = release(9, LIVE)
     found = last_good([*before, live], live)
     assert (found.id if found else None) == (ids(chosen)[0] if chosen else None)
@@ -446,7 +446,7 @@ def test_the_last_good_release(before: list[Release], chosen: int | None) -> Non
 
 
 def test_what_was_rolled_away_from_is_found_again() -> None:
-    """[S4] The newest, by what it is; a release of the same commit with another configuration is another one."""
+    """[S1] The newest, by what it is; a release of the same commit with another configuration is another one."""
     everything = [release(1, ROLLED_BACK), release(2, ROLLED_BACK), release(3, ROLLED_BACK, "other"), release(4, RETIRED, "third")]
     live = release(5, LIVE, "fourth")
     for serving in (live, None):
@@ -457,7 +457,7 @@ def test_what_was_rolled_away_from_is_found_again() -> None:
 
 
 def test_what_is_just_being_rolled_away_from_is_held_back_too() -> None:
-    """[S4] A rollback that was cut off has not marked it yet: the live one's manifest says so."""
+    """[S1] A rollback that was cut off has not marked it yet: the live one's manifest says so."""
     live, bad = release(1, LIVE, "old"), release(2, LIVE)
     assert held_back([live, bad], "f", live) is None
     live.rolled_back_from = bad.id

@@ -118,7 +118,7 @@ def migration(folder: Path, text: str) -> ModuleType:
     ],
 )
 def test_a_downgrade_that_does_something(tmp_path: Path, undone: Callable[[ModuleType], bool], body: str) -> None:
-    """[S5] Going back is possible."""
+    """[A13] Going back is possible."""
     assert undone(migration(tmp_path, f"op = None\n\ndef downgrade():\n    {body}\n")) is True
 
 
@@ -132,17 +132,17 @@ def test_a_downgrade_that_does_something(tmp_path: Path, undone: Callable[[Modul
     ],
 )
 def test_a_downgrade_that_does_nothing(tmp_path: Path, undone: Callable[[ModuleType], bool], body: str) -> None:
-    """[S5] Empty, or refused by its author: Alembic would note the older revision all the same, and the schema would stay."""
+    """[A13] Empty, or refused by its author: Alembic would note the older revision all the same, and the schema would stay."""
     assert undone(migration(tmp_path, f"def downgrade():\n    {body}\n")) is False
 
 
 def test_a_script_without_a_downgrade(tmp_path: Path, undone: Callable[[ModuleType], bool]) -> None:
-    """[S5] Alembic does not insist on one."""
+    """[A13] Alembic does not insist on one."""
     assert undone(migration(tmp_path, "def upgrade():\n    pass\n")) is False
 
 
 def test_a_downgrade_may_be_decorated_or_indented(tmp_path: Path, undone: Callable[[ModuleType], bool]) -> None:
-    """[S5] As people write it."""
+    """[A13] As people write it."""
     text = """
     def once(function):
         return function
@@ -156,7 +156,7 @@ def test_a_downgrade_may_be_decorated_or_indented(tmp_path: Path, undone: Callab
 
 
 def test_what_runs_in_the_release_is_python() -> None:
-    """[S5] And asks for the app by the name that `flask` would; two arguments follow the text."""
+    """[A13] And asks for the app by the name that `flask` would; two arguments follow the text."""
     compile(REVISIONS, "revisions", "exec")
     assert 'os.environ["FLASK_APP"]' in REVISIONS and "sys.argv[1], sys.argv[2]" in REVISIONS
 
@@ -165,7 +165,7 @@ def test_what_runs_in_the_release_is_python() -> None:
 
 
 def test_the_steps_are_read_from_what_the_app_prints_too() -> None:
-    """[S5] An app may print when it is loaded, before and after; a migration may have no text."""
+    """[A13] An app may print when it is loaded, before and after; a migration may have no text."""
     way = [{"revision": "0002", "doc": "add words", "undone": True}, {"revision": "0001", "doc": None, "undone": False}]
     printed = f"hello\nslipway:[]\nslipway:{json.dumps(way)}\nbye\n"
     assert steps(printed) == [Step("0002", "add words", True), Step("0001", "", False)]

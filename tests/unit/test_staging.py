@@ -83,7 +83,7 @@ def test_it_is_the_copy_that_is_tested(root: Path, nginx: str) -> None:
 
 
 def test_drift_is_seen(root: Path, nginx: str) -> None:
-    """[G2] A file made writable for others, a link that leads elsewhere, a file in place of a link."""
+    """[E10] A file made writable for others, a link that leads elsewhere, a file in place of a link."""
     now = wanted("listen 80;\n")
     apply(root, now, differences(root, now))
     (root / "sites-available/blog.conf").chmod(0o666)

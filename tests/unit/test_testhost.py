@@ -18,8 +18,8 @@ Machine = Callable[..., None]
 
 @pytest.fixture
 def testhost(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """molecule/shared/testhost.py, which runs no command here."""
-    spec = importlib.util.spec_from_file_location("slipway_testhost", ROOT / "molecule/shared/testhost.py")
+    """tools/testhost.py, which runs no command here."""
+    spec = importlib.util.spec_from_file_location("slipway_testhost", ROOT / "tools/testhost.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
@@ -155,7 +155,7 @@ def test_an_image_is_built_anew_when_what_it_is_made_of_changes(
     machine(list=ONE_LINE)
     clock = 1_800_000_000.0
     monkeypatch.setattr(testhost.time, "time", lambda: clock)
-    keys = {"first": testhost.image_key("trixie"), "other suite": testhost.image_key("bookworm")}
+    keys = {"first": testhost.image_key("trixie"), "other suite": testhost.image_key("bookworm"), "bare": testhost.image_key("bare")}
     clock += 3600
     assert testhost.image_key("trixie") == keys["first"], "it is built anew for nothing"
 
@@ -166,6 +166,7 @@ def test_an_image_is_built_anew_when_what_it_is_made_of_changes(
         "base": lambda: monkeypatch.setattr(testhost, "BASE_PACKAGES", ["systemd"]),
         "tests": lambda: monkeypatch.setattr(testhost, "TEST_PACKAGES", []),
         "recipe": lambda: monkeypatch.setattr(testhost, "build_image", testhost.image),
+        "settings": lambda: monkeypatch.setattr(testhost, "settings_hooks", testhost.image),
         "sources": lambda: machine(list=ONE_LINE.replace("mirror", "mirror2")),
         "authority": lambda: (tmp_path / "usr/local/share/ca-certificates/corp.crt").write_text("A"),
     }
@@ -177,3 +178,16 @@ def test_an_image_is_built_anew_when_what_it_is_made_of_changes(
     clock += 7 * 86400
     keys["a week later"] = testhost.image_key("trixie")
     assert len(set(keys.values())) == len(keys), keys
+
+
+def test_the_demo_runs_as_the_scenarios_do(testhost: ModuleType) -> None:
+    """One file says how: molecule reads it as it is, `docker run` gets each of its keys as an option."""
+    shared = yaml.safe_load(testhost.PLATFORMS.read_text())
+    known = {*testhost.FLAGS, "cgroupns_mode", "env", "command", "pre_build_image"}
+    assert known >= {*shared["molecule_host"], *shared["molecule_neighbour"]}
+    options, command = testhost.platform("host")
+    assert command == ["/lib/systemd/systemd"]
+    assert {"--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "--cgroupns=host", "--tmpfs=/run"} <= set(options)
+    assert "--env=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1" in options
+    options, command = testhost.platform("neighbour")
+    assert command[:2] == ["sh", "-c"] and f"--volume={testhost.ACME}:/acme:ro" in options

@@ -189,7 +189,7 @@ def until(what: Callable[[], object], seconds: float = 20) -> None:
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
     if REDIS is None:
-        pytest.skip("redis-server")
+        pytest.skip("there is no program redis-server")
     path = tmp_path / "redis.sock"
     options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
     server = subprocess.Popen([REDIS, *options], stdout=subprocess.DEVNULL)

@@ -23,7 +23,7 @@ POSTGRES = os.environ.get("LOGBOOK_TEST_DATABASE_URL")
 @pytest.fixture(
     params=[
         "sqlite",
-        pytest.param("postgres", marks=pytest.mark.skipif(not POSTGRES, reason="LOGBOOK_TEST_DATABASE_URL")),
+        pytest.param("postgres", marks=pytest.mark.skipif(not POSTGRES, reason="LOGBOOK_TEST_DATABASE_URL names no PostgreSQL")),
     ]
 )
 def empty(request: pytest.FixtureRequest, environment: Environment, tmp_path: Path) -> Flask:

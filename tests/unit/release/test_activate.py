@@ -85,7 +85,7 @@ def test_background_processes_move_with_the_release(deploy: Make, existing: Exis
 
 
 def test_a_worker_that_still_drains_starts_again_by_itself(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] [A15] Back to a release that was just left: its worker's task may take hours, its Gunicorn is waited for."""
+    """[S1 A15] Back to a release that was just left: its worker's task may take hours, its Gunicorn is waited for."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, RETIRED, processes=["beat", "worker"])
     existing(NEW, LIVE, current=True, running=True)
@@ -235,7 +235,7 @@ def test_a_repair_that_fails_leaves_what_still_serves(deploy: Make, existing: Ex
 
 
 def test_the_releases_before_keep_their_assets_reachable(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S9] The two that served last, by the times in their manifests; never what only was built, or failed."""
+    """[E6] The two that served last, by the times in their manifests; never what only was built, or failed."""
     host.active |= {"blog.socket", "blog.service"}
     srv = root / "srv"
 
@@ -261,7 +261,7 @@ def test_the_releases_before_keep_their_assets_reachable(deploy: Make, existing:
 
 
 def test_assets_are_found_at_every_moment_of_a_switch(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S9] Whenever a release runs, nginx has a link to it: pages of the new one ask for its files before `current` has moved."""
+    """[E6] Whenever a release runs, nginx has a link to it: pages of the new one ask for its files before `current` has moved."""
     existing(NEW, READY)
     srv = root / "srv"
     seen: list[str] = []
@@ -280,7 +280,7 @@ def test_assets_are_found_at_every_moment_of_a_switch(deploy: Make, existing: Ex
 
 @pytest.mark.parametrize("mark", [RETIRED, ROLLED_BACK])
 def test_what_is_let_go_is_marked_as_asked(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, mark: str) -> None:
-    """[S4] Retired by a deploy; rolled-back by a rollback, so that neither deploy nor rollback chooses it unasked."""
+    """[S1] Retired by a deploy; rolled-back by a rollback, so that neither deploy nor rollback chooses it unasked."""
     existing(NEW, READY)
     deploy(release=NEW, leave_as=mark).do("activate")
     assert state(root, OLD) == mark

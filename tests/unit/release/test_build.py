@@ -225,7 +225,7 @@ def test_what_another_run_brought_meanwhile_is_not_built_again(deploy: Make, exi
 
 
 def test_what_was_rolled_away_from_is_not_built_again(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S4] Also when there is something to repair, so that the run goes on after its plan; asked for, it is."""
+    """[S1] Also when there is something to repair, so that the run goes on after its plan; asked for, it is."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().builder.fingerprint())
     assert deploy().do("prepare") == {"changed": False, "needed": False, "release": OLD}
     assert host.did == []

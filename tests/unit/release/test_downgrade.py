@@ -12,7 +12,7 @@ from .fakes import BACKUP, NEW, UP, Existing, Host, Make, migrations, state
 
 
 def test_the_schema_goes_back_with_the_newer_releases_scripts(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] Only they know the way; after a restore point."""
+    """[A13] Only they know the way; after a restore point."""
     existing(NEW, LIVE, current=True, schema_after="0003")
     migrations(root, host, True, True, True)
     host.revision = "0003"
@@ -25,7 +25,7 @@ def test_the_schema_goes_back_with_the_newer_releases_scripts(deploy: Make, exis
 
 
 def test_a_migration_without_downgrade_stops_the_way_back(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] Before any step of it, not halfway; with the names of those that stand in the way."""
+    """[A13] Before any step of it, not halfway; with the names of those that stand in the way."""
     existing(NEW, LIVE, current=True, running=True)
     migrations(root, host, True, True, False, True)
     host.revision = "0004"
@@ -39,7 +39,7 @@ def test_a_migration_without_downgrade_stops_the_way_back(deploy: Make, existing
 
 
 def test_the_schema_never_goes_back_to_before_its_beginning(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] That would drop every table, and an empty target may as well mean that nobody knows."""
+    """[A13] That would drop every table, and an empty target may as well mean that nobody knows."""
     existing(NEW, LIVE, current=True)
     migrations(root, host, True, True)
     host.revision = "0002"
@@ -50,7 +50,7 @@ def test_the_schema_never_goes_back_to_before_its_beginning(deploy: Make, existi
 
 
 def test_a_schema_that_cannot_be_read_is_not_changed(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] Neither the way nor what stands in it is known, and there would be no restore point."""
+    """[A13] Neither the way nor what stands in it is known, and there would be no restore point."""
     existing(NEW, LIVE, current=True)
     host.revision = "0002"
     host.fails = {"psql": "connection timed out"}
@@ -60,7 +60,7 @@ def test_a_schema_that_cannot_be_read_is_not_changed(deploy: Make, existing: Exi
 
 
 def test_a_downgrade_in_check_mode_changes_nothing(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] And says whether it would."""
+    """[A13] And says whether it would."""
     existing(NEW, LIVE, current=True)
     migrations(root, host, True, True)
     host.revision = "0002"
@@ -70,7 +70,7 @@ def test_a_downgrade_in_check_mode_changes_nothing(deploy: Make, existing: Exist
 
 
 def test_a_way_back_that_did_not_help_is_gone_forward_again(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] With the scripts of the release that serves, waiting for locks no longer than the way back did."""
+    """[A13] With the scripts of the release that serves, waiting for locks no longer than the way back did."""
     existing(NEW, LIVE, current=True, running=True, schema_after="0003")
     migrations(root, host, True, True, True)
     result = deploy(release=NEW, migrate_command=UP).do("upgrade")
@@ -81,7 +81,7 @@ def test_a_way_back_that_did_not_help_is_gone_forward_again(deploy: Make, existi
 
 
 def test_going_forward_again_without_migrations_does_nothing(deploy: Make, existing: Existing, host: Host) -> None:
-    """[S5] Check mode only says so."""
+    """[A13] Check mode only says so."""
     existing(NEW, LIVE, current=True)
     assert deploy(release=NEW).do("upgrade")["changed"] is False
     assert deploy(check_mode=True, release=NEW, migrate_command=UP).do("upgrade")["changed"] is True
@@ -89,7 +89,7 @@ def test_going_forward_again_without_migrations_does_nothing(deploy: Make, exist
 
 
 def test_going_forward_again_may_fail(deploy: Make, existing: Existing, host: Host, root: Path) -> None:
-    """[S5] With what the command said; what serves is no worse than it was."""
+    """[A13] With what the command said; what serves is no worse than it was."""
     existing(NEW, LIVE, current=True, running=True)
     host.fails = {"upgrade-step": "canceling statement due to lock timeout"}
     with pytest.raises(StepError, match="lock timeout") as failure:

@@ -15,7 +15,7 @@ from .fakes import NEW, OLD, OLDER, Existing, Host, Make
 
 
 def test_going_live_is_one_call(deploy: Make, existing: Existing, host: Host, root: Path, serving: Release) -> None:
-    """[S1 S4] All steps in their order; what each has to say, and what prune removed."""
+    """[S1] All steps in their order; what each has to say, and what prune removed."""
     existing(OLDER, BUILDING)
     existing(NEW, READY)
     result = deploy(release=NEW, memory_margin=1e9).do("go_live")
@@ -45,7 +45,7 @@ def test_the_step_that_failed_is_named(
 def test_the_old_release_serves_until_the_new_one_is_warm(
     deploy: Make, existing: Existing, host: Host, serving: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[S1 P2] A worker's first request, which is slow, is ours; and an app that never gets warm is waited for only so long."""
+    """[S1] A worker's first request, which is slow, is ours; and an app that never gets warm is waited for only so long."""
     existing(NEW, READY)
     cold = tmp_path / "blog" / NEW / "cold"
     cold.parent.mkdir(parents=True)

@@ -107,7 +107,7 @@ def test_a_migration_that_is_killed_anywhere_is_finished_by_the_next(deploy: Mak
 def test_a_switch_between_workers_that_is_killed_anywhere_waits_for_none(
     deploy: Make, existing: Existing, root: Path, host: Host, available: int
 ) -> None:
-    """[S1] [S8] Back to a release whose own worker still finishes what it began when it served before; the other one has a task, too."""
+    """[S1 A15] Back to a release whose own worker still finishes what it began when it served before; the other one has a task, too."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, RETIRED, processes=["worker"])
     existing(NEW, LIVE, current=True, running=True, processes=["worker"])
@@ -123,7 +123,7 @@ def test_a_switch_between_workers_that_is_killed_anywhere_waits_for_none(
 
 
 def test_a_deploy_that_is_killed_anywhere_can_be_rolled_back(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] To the release before the live one, whichever that is by then; never to the one that was cut off."""
+    """[S1] To the release before the live one, whichever that is by then; never to the one that was cut off."""
     for where in cuts(root, host, lambda: deployed(deploy)):
         expected = OLDER if whole(root, host).id == OLD else OLD
         rolled_back(deploy)
@@ -140,7 +140,7 @@ def test_a_deploy_that_is_killed_anywhere_can_be_thought_better_of(deploy: Make,
 
 
 def test_a_rollback_that_is_killed_anywhere_is_finished_by_the_next(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Not repeated: one release back, not two, and the plan says so. What its last step noted is where it ends."""
+    """[S1] Not repeated: one release back, not two, and the plan says so. What its last step noted is where it ends."""
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         live = whole(root, host)
         if live.id == OLD and not live.on_trial:
@@ -153,7 +153,7 @@ def test_a_rollback_that_is_killed_anywhere_is_finished_by_the_next(deploy: Make
 
 
 def test_a_rollback_that_is_killed_anywhere_is_not_undone_by_a_deploy(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] CI deploys what is just being rolled away from: as soon as the old release is the live one that is finished instead."""
+    """[S1] CI deploys what is just being rolled away from: as soon as the old release is the live one that is finished instead."""
     change(root, NEW, fingerprint=deploy().builder.fingerprint())
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         before = whole(root, host).id
@@ -163,7 +163,7 @@ def test_a_rollback_that_is_killed_anywhere_is_not_undone_by_a_deploy(deploy: Ma
 
 
 def test_a_rollback_with_the_schema_that_is_killed_anywhere_is_finished(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] Code first, then the schema: cut off in between, the next run brings the schema back and goes no release further."""
+    """[A13] Code first, then the schema: cut off in between, the next run brings the schema back and goes no release further."""
     migrations(root, host, True, True)
     host.revision = "0002"
     for name, at in ((NEW, "0002"), (OLD, "0001"), (OLDER, "0001")):
@@ -176,7 +176,7 @@ def test_a_rollback_with_the_schema_that_is_killed_anywhere_is_finished(deploy: 
 
 
 def test_a_way_back_that_is_killed_anywhere_is_finished_by_the_next_deploy(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S3] Somebody serves all the time; in the end it is the old one, and the bad one is not deployed again by the same run."""
+    """[S1] Somebody serves all the time; in the end it is the old one, and the bad one is not deployed again by the same run."""
     deploy(release=NEW).do("activate")
     host.visits = [(502, "Bad Gateway")]
     for where in cuts(root, host, lambda: deploy(release=NEW).do("watch")):
@@ -190,7 +190,7 @@ def test_a_way_back_that_is_killed_anywhere_is_finished_by_the_next_deploy(deplo
 
 
 def test_a_trial_that_was_cut_off_goes_on(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] The next run of the same deploy judges by all that was answered since the switch."""
+    """[S1] The next run of the same deploy judges by all that was answered since the switch."""
     host.serve(NEW, *[500] * 5)
     host.clock += 3600
     with pytest.raises(StepError, match="100% of 5"):
@@ -199,14 +199,14 @@ def test_a_trial_that_was_cut_off_goes_on(deploy: Make, root: Path, host: Host, 
 
 
 def test_marks_that_a_killed_deploy_left_are_made_by_the_next(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] Only one manifest says live."""
+    """[S1] Only one manifest says live."""
     for where in cuts(root, host, lambda: deployed(deploy)):
         deployed(deploy)
         assert (state(root, OLD), state(root, NEW)) == (RETIRED, LIVE), where
 
 
 def test_marks_that_a_killed_rollback_left_are_made_by_the_next(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Two rollbacks never lead back to what the first one left."""
+    """[S1] Two rollbacks never lead back to what the first one left."""
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         live = whole(root, host)
         if live.id == NEW or live.on_trial or state(root, NEW) == LIVE:
@@ -217,7 +217,7 @@ def test_marks_that_a_killed_rollback_left_are_made_by_the_next(deploy: Make, ro
 
 
 def test_a_link_that_a_killed_switch_left_goes_with_the_next_run(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S9] The operator goes on with what is live: nginx serves no assets of what is not."""
+    """[E6] The operator goes on with what is live: nginx serves no assets of what is not."""
     change(root, OLD, fingerprint=deploy(identity="old").builder.fingerprint())
     for where in cuts(root, host, lambda: deploy(release=NEW).do("activate")):
         if whole(root, host).id == OLD:
@@ -226,7 +226,7 @@ def test_a_link_that_a_killed_switch_left_goes_with_the_next_run(deploy: Make, r
 
 
 def test_a_way_back_that_is_killed_anywhere_is_finished_by_a_rollback(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] The operator wants to get away from the bad release: neither two back nor to the bad one."""
+    """[S1] The operator wants to get away from the bad release: neither two back nor to the bad one."""
     deploy(release=NEW).do("activate")
     host.visits = [(502, "Bad Gateway")]
     for where in cuts(root, host, lambda: deploy(release=NEW).do("watch")):
@@ -238,7 +238,7 @@ def test_a_way_back_that_is_killed_anywhere_is_finished_by_a_rollback(deploy: Ma
 
 
 def test_what_was_found_bad_is_never_taken_for_a_good_one(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S4] The switch back was cut off, and the next run brings another version: it does not make a good one of the bad one."""
+    """[S1] The switch back was cut off, and the next run brings another version: it does not make a good one of the bad one."""
     deploy(release=NEW).do("activate")
     host.visits = [(502, "Bad Gateway")]
     for where in cuts(root, host, lambda: deploy(release=NEW).do("watch")):
@@ -249,7 +249,7 @@ def test_what_was_found_bad_is_never_taken_for_a_good_one(deploy: Make, root: Pa
 
 
 def test_what_was_rolled_away_from_is_never_taken_for_a_good_one(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] The rollback was cut off, and the next run brings another version."""
+    """[S1] The rollback was cut off, and the next run brings another version."""
     for where in cuts(root, host, lambda: rolled_back(deploy)):
         away = Store(root / "srv").live_id() == OLD
         deployed(deploy, identity="another", commit="")
@@ -268,7 +268,7 @@ def test_a_live_release_whose_switch_was_cut_off_keeps_its_files(deploy: Make, e
 
 
 def test_what_was_rolled_away_from_half_way_is_not_deployed_again(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] It went live without its manifest saying so; it is rolled away from; the next deploy only has something to repair."""
+    """[S1] It went live without its manifest saying so; it is rolled away from; the next deploy only has something to repair."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, running=True)
     existing(NEW, READY, current=True, running=True, on_trial=True, replaces=OLD, fingerprint=deploy().builder.fingerprint())
@@ -279,7 +279,7 @@ def test_what_was_rolled_away_from_half_way_is_not_deployed_again(deploy: Make, 
 
 
 def test_a_rollback_that_a_deploy_finishes_is_not_burnt_in(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Somebody left the newer release for a reason that no journal knows: a few errors do not bring it back."""
+    """[S1] Somebody left the newer release for a reason that no journal knows: a few errors do not bring it back."""
     change(root, NEW, fingerprint=deploy().builder.fingerprint())
     deploy(release=OLD, leave_as=ROLLED_BACK).do("activate")
     host.serve(OLD, *[500] * 5)
@@ -289,7 +289,7 @@ def test_a_rollback_that_a_deploy_finishes_is_not_burnt_in(deploy: Make, root: P
 
 
 def test_a_front_door_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make, root: Path, host: Host, waiting: None) -> None:
-    """[S3] [S10] Without memory for two the old one was stopped first, and then the run was killed."""
+    """[S1] Without memory for two the old one was stopped first, and then the run was killed."""
     host.available = 0
 
     def switch() -> None:
@@ -311,7 +311,7 @@ def test_a_front_door_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make
 def test_the_live_release_comes_back_when_the_next_run_fails_as_well(
     deploy: Make, root: Path, host: Host, waiting: None, lingers: str
 ) -> None:
-    """[S10] Without memory for two: killed when the old one was stopped already, or was about to end, and now the new one is not ready."""
+    """[S1] Without memory for two: killed when the old one was stopped already, or was about to end, and now the new one is not ready."""
     host.available, host.lingers = 0, lingers
     for where in cuts(root, host, lambda: deploy(release=NEW).do("activate")):
         host.answers = [(503, "database is down")]
@@ -322,7 +322,7 @@ def test_the_live_release_comes_back_when_the_next_run_fails_as_well(
 
 
 def test_what_is_gone_back_to_is_what_served_last(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] Also when the deploy before was killed before it marked it."""
+    """[S1] Also when the deploy before was killed before it marked it."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE)
     existing(NEW, LIVE, current=True, running=True, on_trial=True, replaces=OLD)
@@ -333,7 +333,7 @@ def test_what_is_gone_back_to_is_what_served_last(deploy: Make, existing: Existi
 
 
 def test_a_downgrade_that_was_cut_off_between_two_steps_is_finished(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] Alembic with a transaction per migration: the schema is neither here nor there, and no second release is left."""
+    """[A13] Alembic with a transaction per migration: the schema is neither here nor there, and no second release is left."""
     migrations(root, host, True, True, True)
     for name, at in ((NEW, "0003"), (OLD, "0001"), (OLDER, "0001")):
         change(root, name, schema_after=at)

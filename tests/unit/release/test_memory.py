@@ -13,7 +13,7 @@ from .fakes import MIB, NEW, OLD, OLDER, TASK, Existing, Host, Make, refused, st
 
 
 def test_without_memory_for_two_the_old_one_stops_first(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S10] Behind the held socket, and it is said with the numbers."""
+    """[S1] Behind the held socket, and it is said with the numbers."""
     existing(NEW, READY)
     host.used, host.available = 300 * MIB, 359 * MIB
     result = deploy(release=NEW).do("activate")
@@ -29,14 +29,14 @@ def test_without_memory_for_two_the_old_one_stops_first(deploy: Make, existing: 
 def test_the_margin_decides(
     deploy: Make, existing: Existing, host: Host, serving: Release, available: int, margin: float, overlap: bool
 ) -> None:
-    """[S10] From what the live instance really uses."""
+    """[S1] From what the live instance really uses."""
     existing(NEW, READY)
     host.used, host.available = 300 * MIB, available * MIB
     assert deploy(release=NEW, memory_margin=margin).do("activate")["overlap"] is overlap
 
 
 def test_without_memory_what_is_still_ending_is_waited_for(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S10] The release before the last one holds its memory until it is gone."""
+    """[S1] The release before the last one holds its memory until it is gone."""
     host.ending = {f"blog@{OLDER}.service"}
     existing(NEW, READY)
     host.available = 0
@@ -45,7 +45,7 @@ def test_without_memory_what_is_still_ending_is_waited_for(deploy: Make, existin
 
 
 def test_without_memory_nobody_waits_for_a_worker(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S10] [S8] Told to end like Gunicorn, and left to its task: visitors wait in the socket until the new one is up."""
+    """[S1 A15] Told to end like Gunicorn, and left to its task: visitors wait in the socket until the new one is up."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLDER, RETIRED, processes=["worker"])
     existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
@@ -62,7 +62,7 @@ def test_without_memory_nobody_waits_for_a_worker(deploy: Make, existing: Existi
 
 
 def test_without_memory_a_worker_that_still_drains_comes_back_afterwards(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S10] [S8] The new release does not start: the old one serves at once, its worker goes on when its task is done."""
+    """[S1 A15] The new release does not start: the old one serves at once, its worker goes on when its task is done."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["worker"])
     before = set(host.active)
@@ -79,7 +79,7 @@ def test_without_memory_a_worker_that_still_drains_comes_back_afterwards(deploy:
 
 
 def test_memory_does_not_matter_where_nothing_runs(deploy: Make, existing: Existing, host: Host) -> None:
-    """[S10] The first release, and one after a live release that is down; a repair starts what belongs there."""
+    """[S1] The first release, and one after a live release that is down; a repair starts what belongs there."""
     host.available = 0
     existing(OLDER, READY)
     assert deploy(release=OLDER).do("activate")["overlap"] is True
@@ -91,7 +91,7 @@ def test_memory_does_not_matter_where_nothing_runs(deploy: Make, existing: Exist
 
 
 def test_without_memory_a_failed_start_brings_the_old_one_back(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S10] With its workers; nothing else has changed."""
+    """[S1] With its workers; nothing else has changed."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["worker"])
     before = set(host.active)
@@ -110,7 +110,7 @@ def test_without_memory_a_failed_start_brings_the_old_one_back(deploy: Make, exi
 def test_an_old_release_that_does_not_come_back_is_said_so(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[S10] The first failure stays the reason, and nobody is told that nothing happened."""
+    """[S1] The first failure stays the reason, and nobody is told that nothing happened."""
     existing(NEW, READY)
     host.available = 0
     host.fails = {f"start blog@{NEW}": "MemoryError", f"start blog@{OLD}": "database is down"}

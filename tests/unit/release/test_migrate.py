@@ -185,7 +185,7 @@ def test_the_entry_point_is_imported_with_the_releases_own_environment(deploy: M
 def test_an_app_that_cannot_be_imported_leaves_the_schema(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[A6] [S5] Found before the restore point and the migration: there is nothing to undo."""
+    """[A6 A13] Found before the restore point and the migration: there is nothing to undo."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.fails = {"--check-config": "line\n" * 50 + "ModuleNotFoundError: No module named 'blog'"}
@@ -304,7 +304,7 @@ def test_a_restore_point_without_a_name_stops_the_deploy(
 def test_a_schema_that_the_live_release_cannot_live_with_goes_back(
     deploy: Make, existing: Existing, serving: Release, host: Host, root: Path
 ) -> None:
-    """[S5] Expand and contract in one step: the old release breaks, so the migration is undone while it still serves."""
+    """[A13] Expand and contract in one step: the old release breaks, so the migration is undone while it still serves."""
     existing(NEW, READY)
     migrations(root, host, True, True, True)
     host.answers = [(200, "")]
@@ -335,7 +335,7 @@ def test_a_socket_elsewhere_is_asked_there(deploy: Make, existing: Existing, ser
 
 
 def test_one_probe_that_fails_is_no_verdict(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
-    """[S5] The release that serves is asked for a few seconds."""
+    """[A13] The release that serves is asked for a few seconds."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.answers = [(503, "busy"), (0, "timed out"), (200, "ok")]
@@ -345,7 +345,7 @@ def test_one_probe_that_fails_is_no_verdict(deploy: Make, existing: Existing, se
 
 @pytest.mark.parametrize("why", ["first", "down"])
 def test_nobody_is_asked_where_nobody_serves(deploy: Make, existing: Existing, host: Host, root: Path, why: str) -> None:
-    """[S5] A first deploy, and a live release that was down before."""
+    """[A13] A first deploy, and a live release that was down before."""
     if why == "down":
         existing(OLD, LIVE, current=True)
     existing(NEW, READY)
@@ -359,7 +359,7 @@ def test_nobody_is_asked_where_nobody_serves(deploy: Make, existing: Existing, h
 def test_a_migration_that_cannot_be_undone_is_said_so(
     deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, point: str | None
 ) -> None:
-    """[S5] With the way back: the restore point, where there is one."""
+    """[A13] With the way back: the restore point, where there is one."""
     existing(NEW, READY)
     migrations(root, host, True, True, False)
     host.answers = [(500, "")]
@@ -372,7 +372,7 @@ def test_a_migration_that_cannot_be_undone_is_said_so(
 
 
 def test_a_downgrade_that_fails_is_said_so(deploy: Make, existing: Existing, serving: Release, host: Host, root: Path) -> None:
-    """[S5] It waits for locks no longer than the migration did."""
+    """[A13] It waits for locks no longer than the migration did."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.answers, host.fails = [(500, "")], {"downgrade-step": "canceling statement due to lock timeout"}
@@ -385,7 +385,7 @@ def test_a_downgrade_that_fails_is_said_so(deploy: Make, existing: Existing, ser
 def test_a_schema_of_unknown_revision_is_never_brought_to_its_beginning(
     deploy: Make, existing: Existing, serving: Release, host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """[S5] `flask db downgrade base` drops every table. What could not be read before the migration is no empty database."""
+    """[A13] `flask db downgrade base` drops every table. What could not be read before the migration is no empty database."""
     existing(NEW, READY)
     migrations(root, host, True, True)
     host.answers = [(500, "")]

@@ -180,7 +180,7 @@ def test_a_step_that_changes_something_works_alone(
 
 
 def test_warnings_reach_the_operator(deploy: Make, run: Callable[[Deploy], dict[str, Any]], existing: Existing, serving: Release) -> None:
-    """[S4] As Ansible shows them."""
+    """[S1] As Ansible shows them."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().builder.fingerprint())
     answer = run(deploy(action="plan"))
     assert answer["warned"] and NEW in answer["warned"][0] and "warnings" not in answer

@@ -80,7 +80,7 @@ def test_an_unfinished_manifest_asks_for_a_repair(deploy: Make, existing: Existi
 
 
 def test_what_was_rolled_away_from_is_not_deployed_again_unasked(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
-    """[S4] The same run again, in CI for example: the live release stays, the reason and two ways on are said."""
+    """[S1] The same run again, in CI for example: the live release stays, the reason and two ways on are said."""
     failure = {"step": "burn-in", "reason": "x"}
     existing(NEW, ROLLED_BACK, fingerprint=deploy().builder.fingerprint(), failure=failure)
     planned = deploy().do("plan")
@@ -94,7 +94,7 @@ def test_what_was_rolled_away_from_is_not_deployed_again_unasked(deploy: Make, e
 
 
 def test_what_somebody_rolled_away_from_is_said_so(deploy: Make, existing: Existing, serving: Release, host: Host) -> None:
-    """[S4] And a release that is down is started even then."""
+    """[S1] And a release that is down is started even then."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().builder.fingerprint())
     host.active.remove(f"blog@{OLD}.service")
     planned = deploy().do("plan")
@@ -102,7 +102,7 @@ def test_what_somebody_rolled_away_from_is_said_so(deploy: Make, existing: Exist
 
 
 def test_without_a_live_release_nothing_is_held_back(deploy: Make, existing: Existing) -> None:
-    """[S4] Something that may be bad is better than nothing at all."""
+    """[S1] Something that may be bad is better than nothing at all."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().builder.fingerprint())
     assert deploy().do("plan")["needed"] is True
 

@@ -30,7 +30,7 @@ def test_a_release_is_rehearsed_until_it_is_ready(deploy: Make, existing: Existi
 def test_the_front_door_is_asked_before_the_switch(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:
-    """[S3] While the old one serves and nobody is about to end: what nginx keeps open for us would lead to the old one afterwards."""
+    """[S1] While the old one serves and nobody is about to end: what nginx keeps open for us would lead to the old one afterwards."""
     existing(NEW, READY)
     host.visits = [(200, "ok") if served else (502, "Bad Gateway")]
     seen: list[tuple[set[str], list[str]]] = []
@@ -51,7 +51,7 @@ def test_the_front_door_is_asked_before_the_switch(
 def test_what_the_front_door_answered_is_kept_when_a_run_was_cut_off(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, on_trial: bool
 ) -> None:
-    """[S3] What it answers now may be the work of that switch. One that failed is over, and the next one asks again."""
+    """[S1] What it answers now may be the work of that switch. One that failed is over, and the next one asks again."""
     existing(NEW, READY, on_trial=on_trial, served_before=True, replaces=OLD)
     host.visits = [(504, "Gateway Time-out")]
     deploy(release=NEW).do("rehearse")
@@ -145,7 +145,7 @@ def test_the_front_page_is_asked_too(
 
 
 def test_a_release_to_go_back_to_survives_its_rehearsal(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S4] It may not be able to live with today's schema; with the schema back it may."""
+    """[S1] It may not be able to live with today's schema; with the schema back it may."""
     existing(OLDER, RETIRED)
     host.answers = [(500, "column does not exist")]
     with pytest.raises(StepError, match="answered 500"):

@@ -23,13 +23,13 @@ from .fakes import COMMIT, NEW, OLD, OLDER, OLDEST, Existing, Host, Make, change
 
 
 def test_the_last_good_release_is_chosen(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] The one that served last before the live one."""
+    """[S1] The one that served last before the live one."""
     planned = deploy().do("plan_rollback")
     assert (planned["changed"], planned["needed"], planned["release"]) == (False, True, OLD)
 
 
 def test_the_order_of_service_counts_not_that_of_files_or_ids(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] After a rollback to an old one and a deploy, the old one is the last good; a copied or touched folder changes nothing."""
+    """[S1] After a rollback to an old one and a deploy, the old one is the last good; a copied or touched folder changes nothing."""
     change(root, OLDER, live_at="2026-11-19T23:00:00+00:00")
     for name, at in ((OLD, 2**31), (OLDER, 0), (NEW, 5)):
         for path in (root / "srv/releases" / name, root / "srv/releases" / name / "release.json"):
@@ -39,7 +39,7 @@ def test_the_order_of_service_counts_not_that_of_files_or_ids(deploy: Make, root
 
 @pytest.mark.parametrize("bad", [ROLLED_BACK, FAILED, READY, BUILDING])
 def test_a_release_rolled_away_from_is_never_chosen(deploy: Make, root: Path, history: Release, bad: str) -> None:
-    """[S4] Nor one that failed, or never served."""
+    """[S1] Nor one that failed, or never served."""
     change(root, OLD, state=bad)
     assert deploy().do("plan_rollback")["release"] == OLDER
 
@@ -47,13 +47,13 @@ def test_a_release_rolled_away_from_is_never_chosen(deploy: Make, root: Path, hi
 def test_a_release_that_served_after_the_live_one_is_not_gone_back_to(
     deploy: Make, existing: Existing, root: Path, history: Release
 ) -> None:
-    """[S4] A killed switch leaves such a manifest: it never took the link."""
+    """[S1] A killed switch leaves such a manifest: it never took the link."""
     existing("20261121T072201-abcdef", LIVE)
     assert deploy().do("plan_rollback")["release"] == OLD
 
 
 def test_a_burn_in_that_was_cancelled_leaves_its_last_good_release(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S4] Ctrl-C while the new one is on trial, since it is bad; then rollback: the one before."""
+    """[S1] Ctrl-C while the new one is on trial, since it is bad; then rollback: the one before."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLDER, RETIRED)
     existing(OLD, LIVE, current=True, running=True)
@@ -64,7 +64,7 @@ def test_a_burn_in_that_was_cancelled_leaves_its_last_good_release(deploy: Make,
 
 
 def test_two_rollbacks_go_back_twice(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] What was rolled away from is marked, and not returned to by the next rollback."""
+    """[S1] What was rolled away from is marked, and not returned to by the next rollback."""
     newer = NEW
     for expected in (OLD, OLDER):
         host.clock += 60
@@ -78,7 +78,7 @@ def test_two_rollbacks_go_back_twice(deploy: Make, root: Path, host: Host, histo
 
 
 def test_nothing_to_go_back_to_is_said_with_what_there_is(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] Name one of them."""
+    """[S1] Name one of them."""
     for name in (OLD, OLDER):
         change(root, name, state=ROLLED_BACK)
     with pytest.raises(StepError) as failure:
@@ -99,13 +99,13 @@ def test_the_first_release_has_none_before(deploy: Make, serving: Release) -> No
 
 @pytest.mark.parametrize("mark", [RETIRED, ROLLED_BACK])
 def test_a_release_that_is_named_is_chosen(deploy: Make, root: Path, history: Release, mark: str) -> None:
-    """[S4] Also one that was rolled away from: whoever names it wants it."""
+    """[S1] Also one that was rolled away from: whoever names it wants it."""
     change(root, OLDER, state=mark)
     assert deploy(release=OLDER).do("plan_rollback")["release"] == OLDER
 
 
 def test_a_release_that_is_named_is_chosen_also_half_way(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] The rollback before was cut off; now the operator wants to go further back."""
+    """[S1] The rollback before was cut off; now the operator wants to go further back."""
     deploy(release=OLD, leave_as=ROLLED_BACK).do("activate")
     assert deploy().do("plan_rollback")["release"] == OLD
     planned = deploy(release=OLDER).do("plan_rollback")
@@ -113,7 +113,7 @@ def test_a_release_that_is_named_is_chosen_also_half_way(deploy: Make, root: Pat
 
 
 def test_the_live_release_needs_nothing(deploy: Make, history: Release) -> None:
-    """[S4] Idempotent."""
+    """[S1] Idempotent."""
     assert deploy(release=NEW).do("plan_rollback")["needed"] is False
 
 
@@ -122,7 +122,7 @@ def test_the_live_release_needs_nothing(deploy: Make, history: Release) -> None:
 def test_a_release_that_never_served_is_refused(
     deploy: Make, existing: Existing, root: Path, history: Release, name: str, bad: str
 ) -> None:
-    """[S4] Or does not exist; with those that there are."""
+    """[S1] Or does not exist; with those that there are."""
     existing(OLDEST, bad)
     with pytest.raises(StepError) as failure:
         deploy(release=name).do("plan_rollback")
@@ -131,7 +131,7 @@ def test_a_release_that_never_served_is_refused(
 
 
 def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] Code, packages, interpreter, configuration, secrets, schema, data."""
+    """[S1] Code, packages, interpreter, configuration, secrets, schema, data."""
     change(root, NEW, source={"commit": COMMIT}, lock="l2", python="3.13.5", schema_after="0002")
     change(root, OLD, source={"commit": "0ddba110" * 5}, lock="l1", python="3.13.5", schema_after="0001")
     host.revision = "0002"
@@ -152,7 +152,7 @@ def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path
 
 
 def test_the_plan_names_variables_and_never_their_values(deploy: Make, root: Path, history: Release) -> None:
-    """[S4] [A11] Changed, new and gone ones; not those that each release has of its own."""
+    """[S1 A11] Changed, new and gone ones; not those that each release has of its own."""
     common = 'SAME="1"\nSLIPWAY_RELEASE="{}"\n'
     (root / "srv/releases" / NEW / "environment").write_text(common.format(NEW) + 'MAIL="hidden-one"\nADDED="hidden-two"\n')
     (root / "srv/releases" / OLD / "environment").write_text(common.format(OLD) + 'MAIL="hidden-three"\nGONE="hidden-four"\n')
@@ -174,7 +174,7 @@ def test_the_plan_names_variables_and_never_their_values(deploy: Make, root: Pat
 def test_the_plan_says_what_happens_to_the_schema(
     deploy: Make, root: Path, host: Host, history: Release, now_at: str | None, target_at: str | None, downgrade: bool, words: str
 ) -> None:
-    """[S5] It stays unless asked; then each migration that is undone is named."""
+    """[A13] It stays unless asked; then each migration that is undone is named."""
     migrations(root, host, True, True, True)
     host.revision = now_at
     change(root, OLD, schema_after=target_at)
@@ -183,7 +183,7 @@ def test_the_plan_says_what_happens_to_the_schema(
 
 
 def test_code_goes_back_while_the_database_is_down(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] [S5] That may be why; only the schema cannot then."""
+    """[S1 A13] That may be why; only the schema cannot then."""
     change(root, OLD, schema_after="0001")
     host.fails = {"psql": "connection refused"}
     planned = deploy().do("plan_rollback")
@@ -197,7 +197,7 @@ def test_code_goes_back_while_the_database_is_down(deploy: Make, root: Path, hos
 def test_a_release_that_does_not_know_its_schema_is_not_gone_back_to_with_it(
     deploy: Make, root: Path, host: Host, history: Release, known: str | None
 ) -> None:
-    """[S5] psql did not answer when it went live, or it had no migrations yet: neither is an empty database."""
+    """[A13] psql did not answer when it went live, or it had no migrations yet: neither is an empty database."""
     migrations(root, host, True, True)
     host.revision = "0002"
     change(root, OLD, schema_after=None, migrations=known)
@@ -209,7 +209,7 @@ def test_a_release_that_does_not_know_its_schema_is_not_gone_back_to_with_it(
 
 
 def test_a_way_back_that_is_stuck_is_refused_by_the_plan(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] Before anything is switched; with what stands in the way and two ways on."""
+    """[A13] Before anything is switched; with what stands in the way and two ways on."""
     migrations(root, host, True, False, True)
     host.revision = "0003"
     change(root, OLD, schema_after="0001")
@@ -220,7 +220,7 @@ def test_a_way_back_that_is_stuck_is_refused_by_the_plan(deploy: Make, root: Pat
 
 
 def test_the_path_is_asked_of_the_newer_release(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] As the app, with its environment; only it has the scripts."""
+    """[A13] As the app, with its environment; only it has the scripts."""
     migrations(root, host, True, True)
     host.revision = "0002"
     change(root, OLD, schema_after="0001")
@@ -231,7 +231,7 @@ def test_the_path_is_asked_of_the_newer_release(deploy: Make, root: Path, host: 
 
 
 def test_a_path_that_cannot_be_found_is_a_failure_of_its_step(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S5] With what Alembic says."""
+    """[A13] With what Alembic says."""
     host.revision = "0002"
     host.fails = {"revisions-step": "Can't locate revision identified by '0002'"}
     change(root, OLD, schema_after="0001")
@@ -241,7 +241,7 @@ def test_a_path_that_cannot_be_found_is_a_failure_of_its_step(deploy: Make, root
 
 
 def test_planning_changes_nothing(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S4] In either mode."""
+    """[S1] In either mode."""
     before, active = files(root), set(host.active)
     host.did.clear()
     assert deploy().do("plan_rollback") == deploy(check_mode=True).do("plan_rollback")
@@ -249,7 +249,7 @@ def test_planning_changes_nothing(deploy: Make, root: Path, host: Host, history:
 
 
 def test_a_rollback_serves_without_a_gap(deploy: Make, root: Path, host: Host, history: Release) -> None:
-    """[S2] [S4] The same switch as a deploy; the environment of then, from the release itself."""
+    """[S2 S1] The same switch as a deploy; the environment of then, from the release itself."""
     host.clock += 60
     host.did.clear()
     assert deploy(release=OLD, leave_as=ROLLED_BACK).do("activate") == {"changed": True, "release": OLD, "overlap": True, "output": ""}

@@ -95,7 +95,7 @@ def test_a_package_with_a_file_that_does_not_compile_can_be_deployed(deploy: Mak
 
 
 def test_static_folders_are_linked_at_their_prefix(deploy: Make, root: Path) -> None:
-    """[S9] `.static/<prefix>` in every release, relative: nginx looks for one path in several releases, also in a moved copy."""
+    """[E6] `.static/<prefix>` in every release, relative: nginx looks for one path in several releases, also in a moved copy."""
     (root / "tree/blog/static/app").mkdir(parents=True)
     (root / "tree/blog/static/app/a.css").write_text("a")
     (root / "tree/docs").mkdir()
@@ -135,7 +135,7 @@ def test_static_files_may_be_left_as_they_are(deploy: Make, root: Path) -> None:
 
 @pytest.mark.parametrize("first", ["/static/", "/static/admin/"])
 def test_a_prefix_within_another_is_linked_or_refused(deploy: Make, root: Path, first: str) -> None:
-    """[S9] Whichever comes first in the inventory; never a link in the app's own folders, which nothing would lead to."""
+    """[E6] Whichever comes first in the inventory; never a link in the app's own folders, which nothing would lead to."""
     for name in ("static", "pkg/admin/static"):
         (root / "tree" / name).mkdir(parents=True)
         (root / "tree" / name / "x.css").write_text(name)

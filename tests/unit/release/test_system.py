@@ -63,7 +63,7 @@ def test_the_journal_as_evidence_never_fails(asked: list[str]) -> None:
 
 
 def test_the_journal_is_read_from_a_time_and_then_on(asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S3] From the switch on, and no line twice. journalctl refuses a time together with the file of its cursor."""
+    """[S1] From the switch on, and no line twice. journalctl refuses a time together with the file of its cursor."""
     cursor = tmp_path / "cursor"
     assert system.journal_since("a", cursor, 1.5) == ["one", "two"]
     assert cursor.read_text() == "s=1;i=2"

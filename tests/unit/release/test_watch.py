@@ -19,7 +19,7 @@ from .fakes import NEW, OLD, OLDER, Existing, Host, Make, back, state
 
 
 def test_a_release_that_serves_well_stays(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] For as long as asked; with what was seen beside what the release before did in as long, since a quiet burn-in says little."""
+    """[S1] For as long as asked; with what was seen beside what the release before did in as long, since a quiet burn-in says little."""
     host.serve(OLD, 200, 500, ago=30)
     host.serve(OLD, *[500] * 50, ago=31)
     host.later = [(5, lambda: host.serve(NEW, *[200] * 8, 404, 500))]
@@ -39,7 +39,7 @@ def test_a_release_that_serves_well_stays(deploy: Make, root: Path, host: Host, 
 
 
 def test_visitors_are_asked_for_when_the_old_release_is_gone(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S3] Until then nginx may reach it by a connection that it keeps open, and what it answers is not the new one's."""
+    """[S1] Until then nginx may reach it by a connection that it keeps open, and what it answers is not the new one's."""
     existing(NEW, READY)
     host.lingers = OLD
     deploy(release=NEW).do("activate")
@@ -54,7 +54,7 @@ def test_visitors_are_asked_for_when_the_old_release_is_gone(deploy: Make, exist
 def test_nobody_waits_longer_than_such_a_connection_lives(
     deploy: Make, existing: Existing, host: Host, serving: Release, unit: str, seconds: float
 ) -> None:
-    """[S3] For the last request of a Gunicorn, or for a worker at all."""
+    """[S1] For the last request of a Gunicorn, or for a worker at all."""
     existing(NEW, READY, processes=["worker"])
     deploy(release=NEW).do("activate")
     host.ending = {f"{unit}@{OLD}.service"}
@@ -69,7 +69,7 @@ def test_nobody_waits_longer_than_such_a_connection_lives(
 def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
     deploy: Make, root: Path, host: Host, switched: None, visits: list[tuple[int, str]], path: str
 ) -> None:
-    """[S3] By itself and at once, without the burn-in."""
+    """[S1] By itself and at once, without the burn-in."""
     host.visits = list(visits)
     host.clock += 1
     with pytest.raises(StepError) as failure:
@@ -82,7 +82,7 @@ def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
 
 @pytest.mark.parametrize("status", [301, 401, 404, 429])
 def test_a_front_door_that_refuses_is_not_broken(deploy: Make, host: Host, switched: None, status: int) -> None:
-    """[S3] A login, a redirect, a maintenance page behind a password."""
+    """[S1] A login, a redirect, a maintenance page behind a password."""
     host.visits = [(status, "")]
     assert deploy(release=NEW).do("watch")["release"] == NEW
 
@@ -90,7 +90,7 @@ def test_a_front_door_that_refuses_is_not_broken(deploy: Make, host: Host, switc
 def test_a_front_door_that_was_broken_before_is_not_blamed(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
-    """[S3] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing, and it is said."""
+    """[S1] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing, and it is said."""
     existing(NEW, READY)
     host.visits = [(502, "Bad Gateway")]
     deploy(release=NEW).do("rehearse")
@@ -104,7 +104,7 @@ def test_a_front_door_that_was_broken_before_is_not_blamed(
 
 
 def test_what_was_found_good_is_not_switched_away_from_later(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] A run that repairs something finds the front door broken: that is said, and has another cause than the switch."""
+    """[S1] A run that repairs something finds the front door broken: that is said, and has another cause than the switch."""
     deploy(release=NEW).do("watch")
     host.did.clear()
     host.visits = [(502, "Bad Gateway")]
@@ -116,7 +116,7 @@ def test_what_was_found_good_is_not_switched_away_from_later(deploy: Make, root:
 
 @pytest.mark.parametrize("maintenance", [True, False])
 def test_during_maintenance_the_front_page_is_not_asked(deploy: Make, root: Path, host: Host, switched: None, maintenance: bool) -> None:
-    """[S3] It answers 503, which is what it is for."""
+    """[S1] It answers 503, which is what it is for."""
     (root / "srv/maintenance").mkdir()
     if maintenance:
         (root / "srv/maintenance/index.html").touch()
@@ -125,7 +125,7 @@ def test_during_maintenance_the_front_page_is_not_asked(deploy: Make, root: Path
 
 
 def test_a_release_that_does_worse_is_switched_away_from(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] As soon as the verdict is in, not at the end of the burn-in."""
+    """[S1] As soon as the verdict is in, not at the end of the burn-in."""
     host.later = [(3, lambda: host.serve(NEW, *[500] * 4, 200))]
     host.serve(OLD, *[200] * 20, ago=10)
     with pytest.raises(StepError, match=r"the new release answered 5xx in 80% of 5 requests, the release before in 0% of 20") as failure:
@@ -137,7 +137,7 @@ def test_a_release_that_does_worse_is_switched_away_from(deploy: Make, root: Pat
 
 @pytest.mark.parametrize(("times", "worse"), [(FEWEST, True), (FEWEST - 1, False)])
 def test_a_front_door_that_closes_during_the_burn_in(deploy: Make, root: Path, host: Host, switched: None, times: int, worse: bool) -> None:
-    """[S3] Nobody else may have come: what we ask for counts. Once or twice is no verdict."""
+    """[S1] Nobody else may have come: what we ask for counts. Once or twice is no verdict."""
     # The readiness path and the front page in turn, until the readiness path fails.
     host.visits = [*[(200, "")] * 6, *[(502, "Bad Gateway")] * times, (200, "")]
     with pytest.raises(StepError, match="answered 502") if worse else contextlib.nullcontext():
@@ -149,7 +149,7 @@ def test_a_front_door_that_closes_during_the_burn_in(deploy: Make, root: Path, h
 
 
 def test_doors_that_open_again_are_counted_anew(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] Now and then one request is lost somewhere."""
+    """[S1] Now and then one request is lost somewhere."""
     host.visits = [(200, ""), (200, ""), *[(502, ""), (200, ""), (200, "")] * 5, (200, "")]
     deploy(release=NEW, burn_in=30.0).do("watch")
     assert Store(root / "srv").live_id() == NEW
@@ -158,7 +158,7 @@ def test_doors_that_open_again_are_counted_anew(deploy: Make, root: Path, host: 
 def test_a_journal_that_cannot_be_read_is_said_so(
     deploy: Make, root: Path, host: Host, switched: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[S3] There is no verdict then, and who serves is said; the next run looks again."""
+    """[S1] There is no verdict then, and who serves is said; the next run looks again."""
 
     def gone(*words: Any) -> NoReturn:
         raise CommandError("No journal files were found")
@@ -172,7 +172,7 @@ def test_a_journal_that_cannot_be_read_is_said_so(
 
 
 def test_tracebacks_count_too(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] An app that hides its errors behind a 200."""
+    """[S1] An app that hides its errors behind a 200."""
     host.clock += 1
     host.serve(NEW, *[200] * 10, tracebacks=5)
     with pytest.raises(StepError, match="raised in 50% of 10 requests"):
@@ -181,7 +181,7 @@ def test_tracebacks_count_too(deploy: Make, root: Path, host: Host, switched: No
 
 
 def test_what_troubles_both_is_no_ones_fault(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] The release before answered as badly, and it does now: the database is down, and going back would not help."""
+    """[S1] The release before answered as badly, and it does now: the database is down, and going back would not help."""
     host.serve(OLD, *[500] * 20, ago=1)
     host.later = [(2, lambda: host.serve(NEW, *[500] * 20))]
     assert "20 requests, 20 answered 5xx" in deploy(release=NEW, burn_in=5.0).do("watch")["output"]
@@ -190,7 +190,7 @@ def test_what_troubles_both_is_no_ones_fault(deploy: Make, root: Path, host: Hos
 
 @pytest.mark.parametrize("front", [False, True])
 def test_a_release_before_that_is_no_better_does_not_take_over(deploy: Make, root: Path, host: Host, switched: None, front: bool) -> None:
-    """[S3] The database went down with the switch or after it: the old one is rehearsed, is not ready either, and nothing is switched."""
+    """[S1] The database went down with the switch or after it: the old one is rehearsed, is not ready either, and nothing is switched."""
     host.visits = [(500, "database is down")]
     if front:
         host.front = (500, "database is down")
@@ -208,7 +208,7 @@ def test_a_release_before_that_is_no_better_does_not_take_over(deploy: Make, roo
 
 
 def test_what_was_answered_between_switch_and_watch_counts(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] Ansible is slow: seconds of the new release's service may have passed. What a unit of that name said long ago does not."""
+    """[S1] Ansible is slow: seconds of the new release's service may have passed. What a unit of that name said long ago does not."""
     host.serve(NEW, *[200] * 1000, ago=1)
     host.serve(NEW, *[500] * 5)
     host.clock += 4
@@ -219,14 +219,14 @@ def test_what_was_answered_between_switch_and_watch_counts(deploy: Make, root: P
 
 @pytest.mark.parametrize("tolerance", [0.05, 0.6])
 def test_the_tolerance_decides(deploy: Make, host: Host, switched: None, tolerance: float) -> None:
-    """[S3] How much worse is worse."""
+    """[S1] How much worse is worse."""
     host.serve(NEW, *[500] * 5, *[200] * 5)
     with contextlib.nullcontext() if tolerance > 0.5 else pytest.raises(StepError, match="50%"):
         deploy(release=NEW, burn_in=2.0, burn_in_tolerance=tolerance).do("watch")
 
 
 def test_a_new_release_that_dies_is_noticed(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] It answers nothing any more, so there is nothing to count."""
+    """[S1] It answers nothing any more, so there is nothing to count."""
     host.later = [(2, lambda: host.active.discard(f"blog@{NEW}.service"))]
     with pytest.raises(StepError, match=rf"blog@{NEW}\.service has stopped"):
         deploy(release=NEW, burn_in=30.0).do("watch")
@@ -236,7 +236,7 @@ def test_a_new_release_that_dies_is_noticed(deploy: Make, root: Path, host: Host
 
 
 def test_the_way_back_takes_the_workers_along(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S8] The old ones start again, also those that the new release no longer had."""
+    """[A15] The old ones start again, also those that the new release no longer had."""
     host.active |= {"blog.socket", "blog.service"}
     existing(OLD, LIVE, current=True, running=True, processes=["beat", "worker"])
     before = set(host.active)
@@ -251,7 +251,7 @@ def test_the_way_back_takes_the_workers_along(deploy: Make, existing: Existing, 
 
 @pytest.mark.parametrize("gone", ["never", "pruned", "stripped"])
 def test_without_a_release_before_the_new_one_stays(deploy: Make, existing: Existing, root: Path, host: Host, gone: str) -> None:
-    """[S3] Bad is better than nothing, and it is said."""
+    """[S1] Bad is better than nothing, and it is said."""
     host.active |= {"blog.socket", "blog.service"}
     if gone != "never":
         existing(OLD, LIVE, current=True, running=True)
@@ -272,7 +272,7 @@ def test_without_a_release_before_the_new_one_stays(deploy: Make, existing: Exis
 
 
 def test_a_way_back_that_fails_is_said_so(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S3] Both reasons; the new one stays, since it is what there is."""
+    """[S1] Both reasons; the new one stays, since it is what there is."""
     host.visits, host.fails = [(502, "Bad Gateway")], {f"start blog@{OLD}": "Address already in use"}
     with pytest.raises(StepError) as failure:
         deploy(release=NEW).do("watch")
@@ -283,7 +283,7 @@ def test_a_way_back_that_fails_is_said_so(deploy: Make, root: Path, host: Host, 
 
 
 def test_the_way_back_without_memory_for_two(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S10] The new one stops first, behind the held socket; rehearsed was the old one all the same."""
+    """[S1] The new one stops first, behind the held socket; rehearsed was the old one all the same."""
     host.clock += 1
     host.available, host.visits = 0, [(502, "Bad Gateway")]
     with pytest.raises(StepError, match="502") as failure:
@@ -295,7 +295,7 @@ def test_the_way_back_without_memory_for_two(deploy: Make, root: Path, host: Hos
 
 
 def test_the_way_back_without_memory_may_fail(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S10] The new one comes back: bad is better than nothing."""
+    """[S1] The new one comes back: bad is better than nothing."""
     host.available, host.visits, host.fails = 0, [(502, "Bad Gateway")], {f"start blog@{OLD}": "MemoryError"}
     with pytest.raises(StepError, match="MemoryError") as failure:
         deploy(release=NEW).do("watch")
@@ -304,7 +304,7 @@ def test_the_way_back_without_memory_may_fail(deploy: Make, root: Path, host: Ho
 
 
 def test_a_first_release_is_not_burnt_in(deploy: Make, existing: Existing, root: Path, host: Host) -> None:
-    """[S3] There is nothing to go back to, so nothing is decided."""
+    """[S1] There is nothing to go back to, so nothing is decided."""
     existing(NEW, READY)
     host.visits = [(502, ""), (200, "")]
     deploy(release=NEW).do("rehearse")
@@ -315,7 +315,7 @@ def test_a_first_release_is_not_burnt_in(deploy: Make, existing: Existing, root:
 
 
 def test_a_burn_in_of_zero_is_off(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[S3] A release that is gone back to has served before, and badly perhaps, while the database was down: that is history."""
+    """[S1] A release that is gone back to has served before, and badly perhaps, while the database was down: that is history."""
     host.serve(OLDER, *[500] * 50, *[200] * 50, tracebacks=50)
     existing(OLDER, RETIRED)
     deploy(release=OLDER, leave_as=ROLLED_BACK).do("activate")
@@ -325,7 +325,7 @@ def test_a_burn_in_of_zero_is_off(deploy: Make, existing: Existing, root: Path, 
 
 
 def test_what_is_not_live_is_not_watched(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S3] Another run was faster."""
+    """[S1] Another run was faster."""
     existing(NEW, READY)
     assert deploy(release=NEW, burn_in=30.0).do("watch") == {"changed": False, "release": NEW, "output": ""}
     assert host.asked == [] and host.clock == 0

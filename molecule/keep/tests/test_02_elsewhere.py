@@ -126,7 +126,7 @@ def test_a_bucket_that_cannot_be_reached(bucket: Keep) -> None:
 
 
 def test_no_secret_can_be_read_by_others(keep: Keep) -> None:
-    """[D3] [S9] Not in a process list with environments, the journal, a unit, a log, or a name."""
+    """[D3 A11] Not in a process list with environments, the journal, a unit, a log, or a name."""
     watch = "while :; do ps axeww; done > /root/seen 2>&1 & watcher=$!"
     must(keep.host, f"{watch}; {PROGRAM} --config {keep.config} nightly >/root/said 2>&1; kill $watcher")
     # It has seen them all, and what their environment says.

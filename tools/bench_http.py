@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from testhost import platform
+
 ROOT = Path(__file__).resolve().parents[1]
 STOCK, STOCK_DOMAIN = "slipway-stock", "stock.slipway.test"
 #: A view that says one word and asks nobody. Neither side logs it: else this would measure the journal.
@@ -108,14 +110,12 @@ def inside(container: str, script: str) -> str:
 @contextmanager
 def stock(host: str, workers: int) -> Iterator[None]:
     """The second container, on the first one's network, for as long as it is needed."""
-    sys.path.insert(0, str(ROOT / "molecule/shared"))
-    import testhost
-
     network = run(
         "docker", "container", "inspect", "--format={{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", host
     ).strip()
-    options = [*testhost.SYSTEMD_OPTIONS, f"--network={network}", f"--network-alias={STOCK_DOMAIN}", f"--hostname={STOCK}"]
-    run("docker", "run", "--detach", f"--name={STOCK}", *options, "slipway-test:trixie", "/lib/systemd/systemd")
+    shared, command = platform("host")
+    options = [*shared, f"--network={network}", f"--network-alias={STOCK_DOMAIN}", f"--hostname={STOCK}"]
+    run("docker", "run", "--detach", f"--name={STOCK}", *options, "slipway-test:trixie", *command)
     try:
         run("docker", "exec", STOCK, "mkdir", "-p", "/srv/app")
         run("docker", "cp", "-q", f"{ROOT}/examples/flask-app/.", f"{STOCK}:/srv/app")

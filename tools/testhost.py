@@ -2,10 +2,7 @@
 """Test hosts: real Debian machines with systemd, and a real ACME server, as containers on this machine.
 
     testhost.py engine              see to it that a Docker engine answers
-    testhost.py images [SUITE...]   build the images that are missing or a week old (bookworm, trixie)
-    testhost.py demo-up             a bare Debian 13 reachable over SSH (slipway-demo) and slipway-acme
-    testhost.py demo-curl           fetch its front page, and print how
-    testhost.py demo-down           remove both
+    testhost.py images [NAME...]    build the images that are missing or a week old: bookworm, trixie (the default), bare
 
 The images hold what a VPS provider's image holds, and in apt's cache the packages that the roles install:
 a converge really installs them, but does not wait for the network. This machine's own apt sources, proxies,
@@ -21,6 +18,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,33 +29,25 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 #: Files of the ACME server, shared by the demo and the scenarios: its CA, its certificate, its configuration.
 ACME = CACHE / "acme"
-DEMO = CACHE / "demo"
 SUITES = ("bookworm", "trixie")
+#: How a test host runs in its container, for molecule and for the demo.
+PLATFORMS = ROOT / "molecule/shared/group_vars/all.yml"
+#: Of molecule's docker driver, the keys that are lists, as `docker run` calls them.
+FLAGS = {"capabilities": "cap-add", "security_opts": "security-opt", "volumes": "volume", "tmpfs": "tmpfs"}
 #: What a provider's image has, and systemd as PID 1.
 BASE_PACKAGES = [
     *("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "sudo", "iproute2"),
     *("ca-certificates", "procps", "openssh-server", "apt-utils"),
 ]
+#: What tools/fresh.py begins with.
+BARE_PACKAGES = ["ca-certificates", "git", "make", "python3"]
 #: Only for tests, installed from the image's cache: the ACME server, what sends requests and looks for open ports, a clock that can be
 #: wrong, and a name server that takes records from certbot.
 TEST_PACKAGES = ["pebble", "wrk", "nghttp2-client", "nmap", "faketime", "bind9", "python3-certbot-dns-rfc2136"]
-#: The demo's network: fixed addresses, so that the inventory and the printed curl line can name them.
-DEMO_NETWORK, DEMO_SUBNET, DEMO_ADDRESS = "slipway-demo", "172.29.77.0/24", "172.29.77.10"
-DEMO_HOST, DEMO_ACME, DEMO_DOMAIN = "slipway-demo", "slipway-acme", "demo.slipway.test"
-
-#: How systemd runs in a container without `privileged`; the same values stand in molecule/*/molecule.yml.
-SYSTEMD_OPTIONS = [
-    *(f"--cap-add={name}" for name in ("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE")),
-    *("--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--cgroupns=host"),
-    *("--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw", "--tmpfs=/run", "--tmpfs=/run/lock"),
-    # systemd 257 refuses cgroup v1 unless told twice; elsewhere both are ignored.
-    "--env=SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
-    "--env=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
-]
 
 
 class HostError(Exception):
@@ -140,6 +130,19 @@ def forget_dead_engine() -> None:
                 path.unlink()
 
 
+# --- Containers -------------------------------------------------------------------------------------------------------
+
+
+def platform(kind: str) -> tuple[list[str], list[str]]:
+    """Options and command of `docker run` for a `host` or a `neighbour` of the scenarios."""
+    text = PLATFORMS.read_text().replace("{{ molecule_acme }}", str(ACME))
+    wanted = yaml.safe_load(text)[f"molecule_{kind}"]
+    options = [f"--{FLAGS[key]}={value}" for key, values in wanted.items() if key in FLAGS for value in values]
+    options += [f"--cgroupns={wanted['cgroupns_mode']}"] if "cgroupns_mode" in wanted else []
+    options += [f"--env={name}={value}" for name, value in wanted["env"].items()]
+    return options, shlex.split(wanted["command"])
+
+
 # --- Images -----------------------------------------------------------------------------------------------------------
 
 
@@ -193,29 +196,30 @@ def pip_index() -> str:
     return run(sys.executable, "-m", "pip", "config", "get", "global.index-url", quiet=True).strip()
 
 
-def image_key(suite: str) -> str:
+def packages(name: str) -> tuple[list[str], list[str]]:
+    """Those that an image has, and those that wait in its apt's cache."""
+    return (BARE_PACKAGES, []) if name == "bare" else (BASE_PACKAGES, [*role_packages(), *TEST_PACKAGES])
+
+
+def image_key(name: str) -> str:
     """Changes with everything an image is made of, and weekly, for the distribution's updates."""
-    parts = [
-        inspect.getsource(build_image),
-        suite,
-        *BASE_PACKAGES,
-        *role_packages(),
-        *TEST_PACKAGES,
-        *apt_sources(suite),
-        *apt_proxies(),
-        pip_index(),
-    ]
+    parts = [inspect.getsource(build_image), inspect.getsource(settings_hooks), name, *packages(name)[0], *packages(name)[1]]
+    parts += [*apt_sources(suite_of(name)), *apt_proxies(), pip_index()]
     parts += [path.read_text() for path in extra_authorities()] + [str(int(time.time() // (7 * 86400)))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def image(suite: str) -> None:
-    """Build `slipway-test:<suite>` unless it is there and fresh."""
-    tag, keyed = f"slipway-test:{suite}", f"slipway-test:{suite}-{image_key(suite)}"
+def suite_of(name: str) -> str:
+    return "bookworm" if name == "bare" else name
+
+
+def image(name: str) -> None:
+    """Build `slipway-test:<name>` unless it is there and fresh."""
+    tag, keyed = f"slipway-test:{name}", f"slipway-test:{name}-{image_key(name)}"
     if not run("docker", "image", "inspect", keyed, quiet=True):
         started = time.monotonic()
         say(f"building {tag} (about a minute)")
-        build_image(suite, keyed)
+        build_image(name, keyed)
         say(f"built {tag} in {time.monotonic() - started:.0f} s")
         for old in run("docker", "images", "--format={{.Repository}}:{{.Tag}}", "slipway-test").split():
             if old.startswith(f"{tag}-") and old != keyed:
@@ -223,33 +227,40 @@ def image(suite: str) -> None:
     run("docker", "tag", keyed, tag)
 
 
-def build_image(suite: str, tag: str) -> None:
+def build_image(name: str, tag: str) -> None:
     need("mmdebstrap", "mmdebstrap", "debian-archive-keyring")
+    installed, cached = packages(name)
     with tempfile.TemporaryDirectory() as scratch:
-        hooks = []
-        for path in extra_authorities():
-            hooks.append(f'cp "{path}" "$1/usr/local/share/ca-certificates/"')
-        if index := pip_index():
-            settings = Path(scratch, "settings.sh")
-            settings.write_text(
-                f"printf '[global]\\nindex-url = {index}\\n' > \"$1/etc/pip.conf\"\n"
-                f'mkdir -p "$1/etc/uv" && printf \'index-url = "{index}"\\n\' > "$1/etc/uv/uv.toml"\n'
-            )
-            hooks.append(f'sh "{settings}" "$1"')
-        hooks += [
-            'chroot "$1" update-ca-certificates',
-            # A user with sudo, as cloud images have; nobody may log in by password.
-            'chroot "$1" useradd --create-home --shell /bin/bash admin',
-            'echo "admin ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/admin" && chmod 0440 "$1/etc/sudoers.d/admin"',
-            'rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/machine-id" && touch "$1/etc/machine-id"',
-            'chroot "$1" apt-get clean',
-            'chroot "$1" apt-get install -y --no-install-recommends --download-only ' + " ".join([*role_packages(), *TEST_PACKAGES]),
-        ]
-        command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", "--skip=cleanup/apt"]
+        hooks = settings_hooks(Path(scratch))
+        kept = []
+        if name != "bare":
+            kept = ["--skip=cleanup/apt"]
+            hooks += [
+                # A user with sudo, as cloud images have; nobody may log in by password.
+                'chroot "$1" useradd --create-home --shell /bin/bash admin',
+                'echo "admin ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/admin" && chmod 0440 "$1/etc/sudoers.d/admin"',
+                'rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/machine-id" && touch "$1/etc/machine-id"',
+                'chroot "$1" apt-get clean',
+                'chroot "$1" apt-get install -y --no-install-recommends --download-only ' + " ".join(cached),
+            ]
+        command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(installed)}", *kept]
         command += [f"--aptopt={line}" for line in apt_proxies()] + [f"--customize-hook={hook}" for hook in hooks]
         archive = Path(scratch, "root.tar")
-        run(*command, suite, str(archive), *apt_sources(suite))
+        run(*command, suite_of(name), str(archive), *apt_sources(suite_of(name)))
         run("docker", "import", str(archive), tag)
+
+
+def settings_hooks(scratch: Path) -> list[str]:
+    """For mmdebstrap: this machine's extra authorities and package index, in the image."""
+    hooks = [f'cp "{path}" "$1/usr/local/share/ca-certificates/"' for path in extra_authorities()]
+    if index := pip_index():
+        script = scratch / "settings.sh"
+        script.write_text(
+            f"printf '[global]\\nindex-url = {index}\\n' > \"$1/etc/pip.conf\"\n"
+            f'mkdir -p "$1/etc/uv" && printf \'index-url = "{index}"\\n\' > "$1/etc/uv/uv.toml"\n'
+        )
+        hooks.append(f'sh "{script}" "$1"')
+    return [*hooks, 'chroot "$1" update-ca-certificates']
 
 
 # --- ACME server ------------------------------------------------------------------------------------------------------
@@ -265,9 +276,9 @@ def acme_files() -> None:
     new_key = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"]
     ca = [str(ACME / "ca.crt"), str(ACME / "ca.key")]
     run(*new_key, "-subj", "/CN=Slipway test CA", "-out", ca[0], "-keyout", ca[1])
-    names = f"subjectAltName=DNS:{DEMO_ACME},DNS:acme,DNS:localhost"
+    names = "subjectAltName=DNS:slipway-acme,DNS:acme,DNS:localhost"
     run(
-        *(*new_key, "-subj", f"/CN={DEMO_ACME}", "-addext", names, "-addext", "basicConstraints=critical,CA:FALSE"),
+        *(*new_key, "-subj", "/CN=slipway-acme", "-addext", names, "-addext", "basicConstraints=critical,CA:FALSE"),
         *("-CA", ca[0], "-CAkey", ca[1], "-out", str(ACME / "server.crt"), "-keyout", str(ACME / "server.key")),
     )
     settings = {
@@ -281,139 +292,18 @@ def acme_files() -> None:
     (ACME / "pebble.json").write_text(json.dumps({"pebble": settings}, indent=2) + "\n")
 
 
-# --- Demo -------------------------------------------------------------------------------------------------------------
-
-
-def running(name: str) -> bool:
-    return run("docker", "container", "inspect", "--format={{.State.Running}}", name, quiet=True).strip() == "true"
-
-
-def start(name: str, *options: str, command: list[str]) -> None:
-    """Start the container ``name`` unless it runs already; one that stopped boots again."""
-    if running(name):
-        return
-    if run("docker", "container", "inspect", name, quiet=True):
-        say(f"booting {name} again")
-        run("docker", "start", name)
-        return
-    say(f"creating {name}")
-    run("docker", "run", "--detach", f"--name={name}", f"--hostname={name}", f"--network={DEMO_NETWORK}", *options, *command)
-
-
-def demo_up() -> None:
-    """A bare Debian 13 that can be reached over SSH as `admin`, and an ACME server that finds it by its domain."""
-    need("ssh", "openssh-client")
-    engine()
-    image("trixie")
-    acme_files()
-    DEMO.mkdir(parents=True, exist_ok=True)
-    if not run("docker", "network", "inspect", DEMO_NETWORK, quiet=True):
-        run("docker", "network", "create", f"--subnet={DEMO_SUBNET}", DEMO_NETWORK)
-    pebble = "apt-get install -y --no-install-recommends pebble >/dev/null && exec pebble -config /acme/pebble.json"
-    start(
-        *(DEMO_ACME, f"--volume={ACME}:/acme:ro", "--env=PEBBLE_VA_NOSLEEP=1", "--env=PEBBLE_WFE_NONCEREJECT=0"),
-        command=["slipway-test:trixie", "sh", "-c", pebble],
-    )
-    aliases = [f"--network-alias={name}" for name in (DEMO_DOMAIN, f"www.{DEMO_DOMAIN}")]
-    start(
-        *(DEMO_HOST, f"--ip={DEMO_ADDRESS}", *aliases, *SYSTEMD_OPTIONS),
-        command=["slipway-test:trixie", "/lib/systemd/systemd"],
-    )
-    wait("systemd's start", lambda: in_demo("systemctl is-system-running --quiet || systemctl is-system-running | grep -q degraded"))
-    trust_acme()
-    ssh_access()
-    root_of_acme()
-    say(f"{DEMO_HOST} is up at {DEMO_ADDRESS}: ssh -i {DEMO / 'id_ed25519'} admin@{DEMO_ADDRESS}")
-
-
-def in_demo(script: str) -> bool:
-    return subprocess.run(["docker", "exec", DEMO_HOST, "sh", "-c", script], capture_output=True, check=False).returncode == 0
-
-
-def trust_acme() -> None:
-    """The host trusts the ACME server's HTTPS, as it would trust a public CA's."""
-    run("docker", "cp", str(ACME / "ca.crt"), f"{DEMO_HOST}:/usr/local/share/ca-certificates/slipway-test-ca.crt")
-    run("docker", "exec", DEMO_HOST, "update-ca-certificates")
-
-
-def ssh_access() -> None:
-    key = DEMO / "id_ed25519"
-    if not key.exists():
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "slipway-demo", "-f", str(key))
-    run("docker", "exec", DEMO_HOST, "sh", "-c", "ssh-keygen -A && install -d -m 0700 -o admin -g admin /home/admin/.ssh")
-    run("docker", "cp", f"{key}.pub", f"{DEMO_HOST}:/home/admin/.ssh/authorized_keys")
-    run(
-        "docker",
-        "exec",
-        DEMO_HOST,
-        "sh",
-        "-c",
-        "chown admin: /home/admin/.ssh/authorized_keys && systemctl reset-failed ssh; systemctl start ssh",
-    )
-    host_key = run("docker", "exec", DEMO_HOST, "cat", "/etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
-    (DEMO / "known_hosts").write_text(f"{DEMO_ADDRESS} {' '.join(host_key)}\n")
-
-
-def root_of_acme() -> None:
-    """Save the root certificate that the ACME server signs with (a new one at each of its starts): curl's --cacert."""
-    fetch = "import ssl,urllib.request as u;print(u.urlopen('https://localhost:15000/roots/0',context=ssl._create_unverified_context()).read().decode())"
-    found: list[str] = []
-
-    def answered() -> bool:
-        found[:] = [run("docker", "exec", DEMO_ACME, "python3", "-c", fetch, quiet=True).strip()]
-        return bool(found[0])
-
-    wait(f"the ACME server's first answer (docker logs {DEMO_ACME})", answered)
-    (DEMO / "root.pem").write_text(found[0] + "\n")
-
-
-def demo_curl() -> None:
-    """The command that fetches the demo's front page, tried before it is printed."""
-    words = [
-        "curl",
-        "--resolve",
-        f"{DEMO_DOMAIN}:443:{DEMO_ADDRESS}",
-        "--cacert",
-        os.path.relpath(DEMO / "root.pem"),
-        f"https://{DEMO_DOMAIN}/",
-    ]
-    need("curl", "curl")
-    status = run(*words, "--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}").strip()
-    if status != "200":
-        raise HostError(f"`{' '.join(words)}` answered {status}")
-    print(
-        f"\nThe demo answers (200, certificate issued by {DEMO_ACME}). Fetch it with\n\n    {' '.join(words)}\n\nmake demo-down removes it."
-    )
-
-
-def demo_down() -> None:
-    if not engine_answers():
-        say("no Docker engine answers, so nothing of the demo runs")
-        return
-    for name in (DEMO_HOST, DEMO_ACME):
-        run("docker", "rm", "--force", "--volumes", name, quiet=True)
-    run("docker", "network", "rm", DEMO_NETWORK, quiet=True)
-    shutil.rmtree(DEMO, ignore_errors=True)
-    say("the demo is gone; the images stay (docker rmi slipway-test:trixie)")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("engine")
-    verbs.add_parser("images").add_argument("suites", nargs="*", default=SUITES)
-    verbs.add_parser("demo-up")
-    verbs.add_parser("demo-curl")
-    verbs.add_parser("demo-down")
+    verbs.add_parser("images").add_argument("names", nargs="*", default=SUITES)
     arguments = parser.parse_args()
     try:
+        engine()
         if arguments.verb == "images":
-            engine()
             acme_files()
-            for suite in arguments.suites:
-                image(suite)
-        else:
-            {"engine": engine, "demo-up": demo_up, "demo-curl": demo_curl, "demo-down": demo_down}[arguments.verb]()
+            for name in arguments.names:
+                image(name)
     except HostError as error:
         print(f"testhost: {error}", file=sys.stderr)
         return 1

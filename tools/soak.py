@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "molecule/shared"), str(ROOT / "molecule/shared/tests")]
+sys.path.insert(0, str(ROOT / "molecule/shared/tests"))
 
 import testinfra  # noqa: E402  (the path first)
 from deploys import run_playbook  # noqa: E402
@@ -56,11 +56,11 @@ def host_up() -> Any:
     answered = subprocess.run(["docker", "exec", HOST, "readlink", APP.current], capture_output=True, check=False)
     if answered.returncode != 0:
         say(f"building {HOST} (molecule converge)")
-        subprocess.run([sys.executable, str(ROOT / "molecule/shared/testhost.py"), "images"], check=True)
+        subprocess.run([sys.executable, str(ROOT / "tools/testhost.py"), "images"], check=True)
         environment = {**os.environ, "MOLECULE_GLOB": "molecule/*/molecule.yml"}
         subprocess.run(["molecule", "converge", "--scenario-name", "deploy"], cwd=ROOT, env=environment, check=True)
     WORK.mkdir(parents=True, exist_ok=True)
-    for name, scenario in (("group_vars", "default"), ("host_vars", "deploy")):
+    for name, scenario in (("group_vars", "shared"), ("host_vars", "deploy")):
         (WORK / name).unlink(missing_ok=True)
         (WORK / name).symlink_to(ROOT / "molecule" / scenario / name)
     inventory = WORK / "hosts.yml"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import demo
+from testhost import ROOT
 
 #: Run on the host: when the steps of the last switch happened, in seconds, from the journal and from the link itself.
 SWITCH = r"""
@@ -87,7 +88,7 @@ def main() -> int:
     deploys, rollbacks = [], []
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         tree = Path(folder) / "app"
-        shutil.copytree(demo.ROOT / "examples/flask-app", tree, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
+        shutil.copytree(ROOT / "examples/flask-app", tree, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
         variables = {"app_source": {"type": "path", "path": str(tree)}, "deploy_burn_in": 0}
         for number in range(asked.runs + 1):
             (tree / "logbook/bench.py").write_text(f'"""Run {number} at {time.time()}."""\n')
