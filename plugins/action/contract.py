@@ -23,8 +23,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     stated_urls,
     truthy,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.rules import problems
-from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged, missing, stray_names, unknown_keys, wrong_types
+from ansible_collections.slipway.vps.plugins.module_utils.rules import judge
+from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 
@@ -54,13 +54,8 @@ class Roles:
     machine: frozenset[str]
     defaults: dict[str, Any]
 
-    def of(self, role: str) -> dict[str, Any]:
-        return {
-            name: option for name, option in self.options.items() if name.startswith(f"{role}_") or (role == "app" and name == "acme_email")
-        }
-
     @functools.cached_property
-    def prefixes(self) -> list[str]:
+    def names(self) -> list[str]:
         return sorted(path.name for path in ROLES.iterdir() if (path / "meta").is_dir())
 
 
@@ -182,18 +177,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
     def _judge(self, entry: Entry) -> list[Problem]:
         """Every reason to refuse what this entry says, most basic first."""
-        roles, values = self._roles, entry.values
-        found: list[Problem] = []
-        for role in roles.prefixes:
-            known = [name for name in roles.options if name.startswith(f"{role}_")]
-            given = [name for name in entry.variables if name.startswith(f"{role}_") and name not in OWN_FACTS]
-            found += stray_names(given, known, role)
-        found += missing(values, roles.of("app"))
-        found += wrong_types({name: value for name, value in values.items() if name in entry.said}, roles.options)
-        found += unknown_keys(values, roles.options)
-        broken = frozenset(problem.variable for problem in found)
-        unresolved = {problem.variable for problem in entry.unresolved}
-        found += problems(values, broken | unresolved)
+        given = [name for name in entry.variables if name not in OWN_FACTS]
+        unresolved = frozenset(problem.variable for problem in entry.unresolved)
+        found = judge(entry.values, given, entry.said, self._roles.options, self._roles.names, unresolved)
         # A value that refers to a missing input fails too; only the missing input is worth reporting.
         return found or entry.unresolved
 

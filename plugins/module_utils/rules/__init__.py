@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ansible_collections.slipway.vps.plugins.module_utils.rules import app, environment, nginx, postgres, redis, tls
+from ansible_collections.slipway.vps.plugins.module_utils.rules import app, environment, inputs, nginx, postgres, redis, tls
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Rules that look at one aspect each, and the variables they read. A rule is left out when one of those is already
@@ -28,3 +28,32 @@ def problems(values: Values, broken: frozenset[str] = frozenset()) -> list[Probl
     :arg broken: variables that are known to be absent or of the wrong type.
     """
     return [problem for rule, reads in RULES if not broken.intersection(reads) for problem in rule(values)]
+
+
+def judge(
+    values: Values,
+    given: Iterable[str],
+    said: Iterable[str],
+    options: inputs.Spec,
+    roles: Sequence[str],
+    broken: frozenset[str] = frozenset(),
+) -> list[Problem]:
+    """Every reason to refuse what one entry says, the most basic first.
+
+    :arg values: resolved values.
+    :arg given: names of all variables that the entry has.
+    :arg said: names of those that the operator sets.
+    :arg options: what the roles document: name to option.
+    :arg roles: whose prefixes are guarded against typos.
+    :arg broken: variables that are known to be unusable already.
+    """
+    names, set_by_operator = list(given), frozenset(said)
+    found: list[Problem] = []
+    for role in roles:
+        prefix = f"{role}_"
+        known = [name for name in options if name.startswith(prefix)]
+        found += inputs.stray_names([name for name in names if name.startswith(prefix)], known, role)
+    found += inputs.missing(values, {name: option for name, option in options.items() if name.startswith("app_") or name == "acme_email"})
+    found += inputs.wrong_types({name: value for name, value in values.items() if name in set_by_operator}, options)
+    found += inputs.unknown_keys(values, options)
+    return found + problems(values, broken.union(problem.variable for problem in found))
