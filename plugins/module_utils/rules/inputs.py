@@ -17,11 +17,23 @@ Spec = Mapping[str, Mapping[str, Any]]
 def stray_names(names: Sequence[str], known: Sequence[str], role: str) -> Iterator[Problem]:
     """Variables that carry a role's prefix and mean nothing to it: typos, or names from another version."""
     for name in sorted(set(names) - set(known)):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        near = nearest(name, known, role)
         what = "is not a variable of the contract" if role == "app" else f"is not a variable of the role {role}"
         yield Problem(
-            name, what, f"did you mean {near[0]}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
+            name, what, f"did you mean {near}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
         )
+
+
+def nearest(name: str, known: Sequence[str], role: str) -> str:
+    """The variable that was meant: one letter amiss, or words that continue a name, or a likeness without the role's prefix."""
+    if typos := difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+        return typos[0]
+    if begun := [one for one in known if name.startswith(one)]:
+        return max(begun, key=len)
+    # The prefix is alike in all of them: with it any short name would resemble any other.
+    bare = {one.removeprefix(f"{role}_"): one for one in known}
+    alike = difflib.get_close_matches(name.removeprefix(f"{role}_"), list(bare), n=1, cutoff=0.7)
+    return bare[alike[0]] if alike else ""
 
 
 def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:
