@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ansible_collections.slipway.vps.plugins.module_utils.rules import app, environment, inputs, nginx, postgres, redis, tls
+from ansible_collections.slipway.vps.plugins.module_utils.rules import app, backup, environment, inputs, nginx, postgres, redis, tls
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Rules that look at one aspect each, and the variables they read. A rule is left out when one of those is already
@@ -18,6 +18,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *redis.RULES,
     *tls.RULES,
     *nginx.RULES,
+    *backup.RULES,
 )
 
 
