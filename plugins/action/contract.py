@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from ansible.errors import AnsibleError
@@ -17,14 +17,13 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.vps.plugins.module_utils.model import (
     App,
     names,
-    resolve_app,
     resolve_machine,
     resolve_secrets,
     stated_urls,
     truthy,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.rules import problems
-from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged, missing, stray_names, unknown_keys, wrong_types
+from ansible_collections.slipway.vps.plugins.module_utils.rules import judge
+from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 
@@ -54,13 +53,8 @@ class Roles:
     machine: frozenset[str]
     defaults: dict[str, Any]
 
-    def of(self, role: str) -> dict[str, Any]:
-        return {
-            name: option for name, option in self.options.items() if name.startswith(f"{role}_") or (role == "app" and name == "acme_email")
-        }
-
     @functools.cached_property
-    def prefixes(self) -> list[str]:
+    def names(self) -> list[str]:
         return sorted(path.name for path in ROLES.iterdir() if (path / "meta").is_dir())
 
 
@@ -75,6 +69,13 @@ class Entry:
     unresolved: list[Problem] = field(default_factory=list)
 
 
+class Finding(NamedTuple):
+    """A problem, and the entry in whose files it is mended."""
+
+    problem: Problem
+    entry: Entry
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
     """Judge the inputs of one entry, with all entries of its machine, and return the model or its secrets."""
 
@@ -87,16 +88,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         result["changed"] = False
         self._roles = self._read_roles()
         entry = self._read(str(variables["inventory_hostname"]), variables)
-        found = self._judge(entry)
-        machine = self._machine(entry, variables)
+        found = [Finding(problem, entry) for problem in self._judge(entry)]
+        machine = entry.name
+        entries = [entry]
         if not found:
-            apps = [self._read(name, self._raw(variables, name)) if name != entry.name else entry for name in machine[1]]
-            found = self._judge_machine(entry, apps, variables)
+            machine, entries, found = self._machine(entry, variables)
+        if not found:
+            found = self._judge_machine(entry, entries, variables)
         if found:
-            return {**result, "failed": True, "msg": _message(found, entry)}
+            return {**result, "failed": True, "msg": _message(found)}
         if self._task.args.get("part", "model") == "secrets":
-            return {**result, **asdict(resolve_secrets(entry.values)), "machine": self._said_by_others(entry, apps)}
-        return {**result, **self._model(entry, machine[0], apps, variables)}
+            return {**result, **asdict(resolve_secrets(entry.values)), "machine": self._said_by_others(entry, entries)}
+        return {**result, **self._model(entry, machine, entries, variables)}
 
     # --- What the inventory says ---------------------------------------------------------------
 
@@ -113,8 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
     def _raw(self, variables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         """The variables of another entry, unresolved."""
-        raw: Mapping[str, Any] = variables["hostvars"].raw_get(name)
-        return raw
+        return {**variables["hostvars"].raw_get(name), "hostvars": variables["hostvars"]}
 
     def _read(self, name: str, variables: Mapping[str, Any]) -> Entry:
         """Resolve what an entry says and the defaults that the model is made of.
@@ -133,13 +135,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         }
         self._resolve(entry, first, scope, quietly=True)
         if isinstance(entry.values.get("app_name"), str) and isinstance(entry.values.get("app_domains"), list):
-            scope = {**scope, **names(entry.values)}
+            derived = names(entry.values)
+            scope = {**scope, **{variable: derived[variable] for variable in derived.keys() - entry.said}}
         wanted = [*entry.said, *(name for name in defaults if name.startswith("app_")), *MODEL_INPUTS]
         self._resolve(entry, {variable: scope[variable] for variable in wanted if variable in scope}, scope)
         self._adopt_database(entry, scope)
         entry.values = merged(entry.values, self._roles.options)
-        if {"backup_hour", "backup_minute"} & entry.said:
-            entry.values["backup_time_is_said"] = True
         entry.values.update(self._own_certificate(entry.values))
         return entry
 
@@ -159,7 +160,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
                 entry.values[name] = templar.template(value)
             except AnsibleError as error:
                 # Another role's variable may need what only that role's tasks know.
-                if not quietly and (name.startswith("app_") or name in MODEL_INPUTS):
+                if not quietly and (name.startswith("app_") or name in (*MODEL_INPUTS, *JOINED)):
                     entry.unresolved.append(Problem(name, f"cannot be resolved: {error.message}", "correct the expression"))
 
     def _own_certificate(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,66 +183,71 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
     def _judge(self, entry: Entry) -> list[Problem]:
         """Every reason to refuse what this entry says, most basic first."""
-        roles, values = self._roles, entry.values
-        found: list[Problem] = []
-        for role in roles.prefixes:
-            known = [name for name in roles.options if name.startswith(f"{role}_")]
-            given = [name for name in entry.variables if name.startswith(f"{role}_") and name not in OWN_FACTS]
-            found += stray_names(given, known, role)
-        found += missing(values, roles.of("app"))
-        found += wrong_types({name: value for name, value in values.items() if name in entry.said}, roles.options)
-        found += unknown_keys(values, roles.options)
-        broken = frozenset(problem.variable for problem in found)
-        unresolved = {problem.variable for problem in entry.unresolved}
-        found += problems(values, broken | unresolved)
+        given = [name for name in entry.variables if name not in OWN_FACTS]
+        unresolved = frozenset(problem.variable for problem in entry.unresolved)
+        found = judge(entry.values, given, entry.said, self._roles.options, self._roles.names, unresolved)
         # A value that refers to a missing input fails too; only the missing input is worth reporting.
-        return found or entry.unresolved
+        absent = [problem.variable for problem in found if problem.variable not in entry.values]
+        return found + [problem for problem in entry.unresolved if not any(f"'{name}'" in problem.what for name in absent)]
 
-    def _machine(self, entry: Entry, variables: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """The machine of an entry: its name, and all entries that are on it, in the inventory's order."""
-        mine = self._address(entry.name, entry.variables)
-        found = []
-        for name in variables["groups"]["all"]:
-            raw = entry.variables if name == entry.name else self._raw(variables, name)
-            if name == entry.name or ("app_name" in raw and self._address(name, raw) == mine):
-                found.append(name)
-        return mine, found
+    def _machine(self, entry: Entry, variables: Mapping[str, Any]) -> tuple[str, list[Entry], list[Finding]]:
+        """The machine of an entry: its name, all entries that are on it, in the inventory's order, and what keeps it from being known."""
+        mine, entries, found = "", [], []
+        raw = {name: entry.variables if name == entry.name else self._raw(variables, name) for name in variables["groups"]["all"]}
+        addresses: dict[str, str] = {}
+        for name in [entry.name, *(name for name in raw if name != entry.name and "app_name" in raw[name])]:
+            try:
+                addresses[name] = self._address(name, raw[name])
+            except AnsibleError as error:
+                what = f"of {name} cannot be resolved, and it may be the same machine: {error.message}"
+                found.append(Finding(Problem("ansible_host", what, "correct the expression, or say app_machine"), Entry(name, raw[name])))
+        if not found:
+            mine = addresses[entry.name]
+            here = [name for name in raw if addresses.get(name) == mine]
+            entries = [entry if name == entry.name else self._read(name, raw[name]) for name in here]
+        return mine, entries, found
 
     def _address(self, name: str, variables: Mapping[str, Any]) -> str:
         """What entries of one machine have in common: `app_machine`, or the address and port that Ansible connects to."""
         templar = self._templar.copy_with_new_env(available_variables=variables)
 
         def said(*wanted: str) -> str:
-            return next((str(templar.template(variables[key])) for key in wanted if variables.get(key)), "")
+            return next((str(templar.template(variables[key])).strip() for key in wanted if variables.get(key)), "")
 
         if machine := said("app_machine"):
             return machine
         if said("ansible_connection").rpartition(".")[2] == "local":
             return "localhost"
         port = said("ansible_port", "ansible_ssh_port")
-        return (said("ansible_host", "ansible_ssh_host") or name) + (f":{port}" if port and port != "22" else "")
+        return (said("ansible_host", "ansible_ssh_host") or name).lower() + (f":{port}" if port and port != "22" else "")
 
-    def _judge_machine(self, entry: Entry, entries: list[Entry], variables: Mapping[str, Any]) -> list[Problem]:
+    def _judge_machine(self, entry: Entry, entries: list[Entry], variables: Mapping[str, Any]) -> list[Finding]:
         """Whether the apps of this machine can share it."""
-        found: list[Problem] = []
+        found: list[Finding] = []
         for other in entries:
+            bad = self._judge(other) if other is not entry else []
             # One that takes part in this run says itself what is wrong with it.
-            if other is not entry and (bad := self._judge(other)):
-                if other.name in variables.get("ansible_play_hosts_all", []):
-                    return [
-                        Problem("app_name", f"shares its machine with {other.name}, whose input is refused", "see what is said of that one")
-                    ]
-                found += [Problem(one.variable, f"of {other.name}, on the same machine: {one.what}", one.fix) for one in bad]
+            if bad and other.name in variables.get("ansible_play_hosts_all", []):
+                what = f"shares its machine with {other.name}, whose input is refused"
+                return [Finding(Problem("app_name", what, "see what is said of that one"), entry)]
+            found += [Finding(Problem(one.variable, f"of {other.name}, on the same machine: {one.what}", one.fix), other) for one in bad]
+            found += [Finding(problem, other) for problem in self._unknown_of_machine(other)] if len(entries) > 1 else []
         if found:
             return found
-        apps = {other.name: resolve_app(other.values, other.name, place, len(entries)) for place, other in enumerate(entries)}
+        machine = resolve_machine(entry.name, {other.name: other.values for other in entries})
         said = {other.name: self._said_of_machine(other) for other in entries}
         by_name = {other.name: other for other in entries}
-        for conflict in conflicts(apps, said):
+        for conflict in conflicts({app.entry: app for app in machine.apps}, said):
             if entry.name in conflict.entries:
                 places = " and ".join(_place(conflict.variable, by_name[name]) for name in conflict.entries)
-                found.append(Problem(conflict.variable, f"{conflict.what} ({places})", conflict.fix))
+                found.append(Finding(Problem(conflict.variable, f"{conflict.what} ({places})", conflict.fix), entry))
         return found
+
+    def _unknown_of_machine(self, entry: Entry) -> Iterator[Problem]:
+        """What an entry says of its machine in an expression that has no value before the host is looked at: others cannot take it over."""
+        for name in sorted(entry.said & self._roles.machine - set(entry.values)):
+            what = f"is the machine's, which has several apps, and what {entry.name} says of it needs facts of the host"
+            yield Problem(name, what, "say it without facts")
 
     def _said_of_machine(self, entry: Entry) -> dict[str, Any]:
         scoped = (entry.said & self._roles.machine) - set(JOINED)
@@ -280,9 +286,9 @@ def _is_mapping(values: Mapping[str, Any], *wanted: str) -> bool:
     return all(isinstance(values.get(name, {}), Mapping) for name in wanted)
 
 
-def _message(found: Iterable[Problem], entry: Entry) -> str:
+def _message(found: Iterable[Finding]) -> str:
     lines = ["Nothing was changed: the input is not complete or not right."]
-    for problem in found:
+    for problem, entry in found:
         lines.append(f"- {problem.variable} {problem.what}.")
         lines.append(f"  file: {_place(problem.variable, entry)}")
         lines.append(f"  fix:  {problem.fix}")
@@ -297,11 +303,16 @@ def _place(variable: str, entry: Entry) -> str:
         return f"{usual} of your inventory"
     root = Path(str(entry.variables["inventory_dir"]))
     definition = re.compile(rf"\s*{re.escape(variable)}\s*:")
+    encrypted = ""
     for path in _variable_files(root, entry):
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+        lines = path.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
             if definition.match(line):
                 return f"{path}:{number}"
-    return str(root / usual)
+        if lines and lines[0].startswith("$ANSIBLE_VAULT"):
+            encrypted = encrypted or str(path)
+    # What is set and stands in no readable file is in the vault.
+    return encrypted if encrypted and variable in entry.said else str(root / usual)
 
 
 def _variable_files(root: Path, entry: Entry) -> Iterator[Path]:

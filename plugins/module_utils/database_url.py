@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
@@ -61,6 +62,15 @@ def parse(url: str) -> DatabaseUrl:
         database=unquote(parts.path.lstrip("/")) or query.pop("dbname", ""),
         query=query,
     )
+
+
+def readable(url: str, schemes: Collection[str]) -> bool:
+    """Whether ``url`` can be read as a URL of one of these schemes."""
+    try:
+        parts = urlsplit(url)
+        return url.startswith(f"{parts.scheme}://") and parts.scheme in schemes and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def without_password(url: str) -> str:

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse, without_password
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse, readable, without_password
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
 
 #: PostgreSQL's port where nobody names another.
@@ -27,6 +27,8 @@ SERVER_NAMES = {
     "GUNICORN_TIMEOUT": "timeout",
     "GUNICORN_GRACEFUL_TIMEOUT": "graceful_timeout",
 }
+#: How client libraries spell the URL of a Redis.
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket", "rediss+socket")
 #: Minutes between the nightly backups of two apps on one machine.
 BACKUP_SPACING = 30
 
@@ -363,6 +365,11 @@ def resolve_redis(said: Values, known: Mapping[str, str]) -> Redis:
     return Redis(name, socket, without_password(url), is_own_redis(url, socket), cache if truthy(said["app_redis_cache"]) else None)
 
 
+def is_redis(url: str) -> bool:
+    """Whether a URL is one of a Redis, as far as it can be seen here."""
+    return readable(url, REDIS_SCHEMES)
+
+
 def is_own_redis(url: str, socket: str) -> bool:
     """Whether a Redis URL leads to the app's own socket, in whichever of the spellings that client libraries have."""
     scheme, _, rest = url.partition("://")
@@ -387,12 +394,12 @@ def resolve_server(said: Values, apps: int) -> Server:
     )
 
 
-def resolve_backup(said: Values, place: int) -> Backup:
-    """The backup's engine and its time of the night; ``place`` is the app's place on its machine, from 0."""
+def resolve_backup(said: Values, taken: Collection[tuple[int, int]] = ()) -> Backup:
+    """The backup's engine and its time of the night: the one that is said, or the next that no other app of the machine has taken."""
     start = (int(said["backup_hour"]) * 60 + int(said["backup_minute"])) % 1440
-    if not said.get("backup_time_is_said"):
-        start = (start + place * BACKUP_SPACING) % 1440
-    return Backup(str(said["backup_engine"]), *divmod(start, 60))
+    times = (divmod((start + step * BACKUP_SPACING) % 1440, 60) for step in range(1440 // BACKUP_SPACING))
+    hour, minute = next((time for time in times if time not in taken), divmod(start, 60))
+    return Backup(str(said["backup_engine"]), hour, minute)
 
 
 def public_environment(said: Values, known: Mapping[str, str], database: Database, redis: Redis) -> dict[str, Any]:
@@ -432,13 +439,13 @@ def resolve_secrets(said: Values) -> Secrets:
     )
 
 
-def resolve_app(said: Values, entry: str, place: int = 0, apps: int = 1) -> App:
+def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple[int, int]] = ()) -> App:
     """One app, from the resolved values of its entry.
 
     :arg said: the operator's variables and the roles' defaults; a derived name only where the operator says it.
     :arg entry: the inventory's name for it.
-    :arg place: which of the machine's apps it is, from 0.
     :arg apps: how many apps the machine has.
+    :arg taken: hours and minutes at which others of them are backed up.
     """
     known = {**names(said), "app_name": str(said["app_name"])}
     database = resolve_database(said, database_url(said), known)
@@ -456,7 +463,7 @@ def resolve_app(said: Values, entry: str, place: int = 0, apps: int = 1) -> App:
         database=database,
         redis=redis,
         server=resolve_server(said, apps),
-        backup=resolve_backup(said, place),
+        backup=resolve_backup(said, taken),
         environment=public_environment(said, known, database, redis),
         processes={str(name): dict(entry) for name, entry in said["app_processes"].items()},
         static={str(prefix): str(folder) for prefix, folder in said["app_static"].items()},
@@ -472,7 +479,10 @@ def resolve_machine(name: str, entries: Mapping[str, Values], joined: Iterable[s
 
     :arg joined: variables whose lists are added up over the apps.
     """
-    apps = [resolve_app(said, entry, place, len(entries)) for place, (entry, said) in enumerate(entries.items())]
+    apps: list[App] = []
+    for entry, said in entries.items():
+        taken = {(app.backup.hour, app.backup.minute) for app in apps}
+        apps.append(resolve_app(said, entry, len(entries), taken))
     lists = {variable: _union(list(said.get(variable) or []) for said in entries.values()) for variable in joined}
     return Machine(name, apps, lists)
 

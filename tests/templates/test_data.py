@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from render import ROOT, render, value
+from render import ROOT, model_of, render, value
 
 REDIS = "etc/redis/redis-app.conf.j2"
 REDIS_UNIT = "etc/systemd/system/redis-server@app.service.d/slipway.conf.j2"
@@ -76,9 +76,9 @@ def test_a_cache_is_a_redis_of_its_own() -> None:
     assert (cache["maxmemory-policy"], cache["appendonly"], cache["maxmemory"]) == ("allkeys-lru", "no", "32mb")
     assert cache["unixsocket"] == "/run/redis-demo-cache/redis.sock" and cache["dir"] == "/var/lib/redis/demo-cache"
     assert not {main[name] for name in ("unixsocket", "dir", "logfile", "pidfile")} & set(cache.values())
-    environment = value("release", "app_environment", app_redis_cache=True)
+    environment = model_of(app_redis_cache=True)["environment"]
     assert environment["REDIS_CACHE_URL"] == "unix:///run/redis-demo-cache/redis.sock?db=0"
-    assert "REDIS_CACHE_URL" not in value("release", "app_environment", app_redis_cache="false")
+    assert "REDIS_CACHE_URL" not in model_of(app_redis_cache="false")["environment"]
 
 
 def test_cron_gets_one_line_at_the_time_that_was_asked_for() -> None:

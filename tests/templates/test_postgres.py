@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from render import ROOT, render, value
+from render import ROOT, model_of, render, secrets_of, value
 
 CLUSTER = "etc/postgresql/version/cluster"
 CONF, HBA, IDENT = f"{CLUSTER}/conf.d/slipway.conf.j2", f"{CLUSTER}/slipway_hba.conf.j2", f"{CLUSTER}/slipway_ident.conf.j2"
@@ -137,14 +137,14 @@ def test_a_host_for_others_has_more_memory_for_itself() -> None:
 
 def test_the_password_is_in_the_secret_environment_only() -> None:
     """[A11] The readable file has the URL without it."""
-    shown = value("release", "app_environment", app_database_url=REMOTE)
+    shown = model_of(app_database_url=REMOTE)["environment"]
     assert "Yk3" not in str(shown) and shown["DATABASE_URL"].startswith("postgresql://demo_1@db.slipway.test/demo?")
-    assert value("release", "app_secret_environment", app_database_url=REMOTE, app_secrets={"K": "v"}) == {"DATABASE_URL": REMOTE, "K": "v"}
+    assert secrets_of(app_database_url=REMOTE, app_secrets={"K": "v"}).environment == {"DATABASE_URL": REMOTE, "K": "v"}
     assert "Yk3-c0-Bq8rT_vL5nW2s" in str(value("release", "__release_secrets", app_database_url=REMOTE))
-    # What the operator writes into app_secrets still wins; and a socket has no password.
-    assert value("release", "app_secret_environment", app_database_url=REMOTE, app_secrets={"DATABASE_URL": "x"}) == {"DATABASE_URL": "x"}
-    assert value("release", "app_secret_environment", app_secrets={"K": "v"}) == {"K": "v"}
-    assert value("release", "app_environment")["DATABASE_URL"] == "postgresql:///demo?host=/run/postgresql"
+    # A second URL in app_secrets is the same one, or refused by the contract (tests/unit/test_contract_data.py); and a socket has no password.
+    assert secrets_of(app_secrets={"DATABASE_URL": REMOTE}).environment == {"DATABASE_URL": REMOTE}
+    assert secrets_of(app_secrets={"K": "v"}).environment == {"K": "v"}
+    assert model_of()["environment"]["DATABASE_URL"] == "postgresql:///demo?host=/run/postgresql"
 
 
 def test_migrations_are_not_cut_off_by_the_apps_limits() -> None:

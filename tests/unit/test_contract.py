@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.slipway.vps.plugins.module_utils.contract import RESERVED_NAMES, RULES, Problem, problems
+from ansible_collections.slipway.vps.plugins.module_utils.rules import RULES, judge
+from ansible_collections.slipway.vps.plugins.module_utils.rules.app import RESERVED_NAMES
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
+from render import specs
 
 from .conftest import ROOT, Tool
 
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "roles/app/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+#: What the contract itself adds to an operator's variables: the texts of a certificate's files.
+READ = frozenset({"tls_certificate_text", "tls_key_text"})
 SECRET = "3f8a1c5e9b7d2046f1e8c3a5907b6d4e2f8a1c5e"
 ABSENT = object()
 GOOD: dict[str, Any] = {
@@ -40,7 +46,7 @@ GOOD: dict[str, Any] = {
 def check(*strays: str, **changes: Any) -> list[Problem]:
     """The problems of a good input with ``changes``; `ABSENT` leaves a variable out."""
     values = {name: value for name, value in {**GOOD, **changes}.items() if value is not ABSENT}
-    return problems(values, [*(name for name in values if name.startswith("app_")), *strays], SPEC)
+    return judge(values, [*values.keys() - READ, *strays], values, specs().options, ROLES)
 
 
 def only(found: list[Problem], variable: str, what: str, fix: str) -> None:
@@ -128,7 +134,7 @@ def test_text_from_the_command_line_stands_for_numbers_and_booleans(name: str, v
         ("app_domian", "did you mean app_domain?"),
         ("app_secret", "did you mean app_secrets?"),
         ("app_enviroment", "did you mean app_environment?"),
-        ("app_colour_of_the_bikeshed", "docs/contract.md lists every name"),
+        ("app_colour_of_the_bikeshed", "docs/settings.md lists every name"),
     ],
 )
 def test_a_name_that_means_nothing_is_refused(stray: str, fix: str) -> None:

@@ -1,26 +1,27 @@
-"""The ways from nginx to the app, and which wishes about them are refused."""
+"""nginx's locations that lead to the app, and which inputs about them are refused."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.edge import edge_problems, ways, zones
+from ansible_collections.slipway.vps.plugins.module_utils.edge import locations, zones
+from ansible_collections.slipway.vps.plugins.module_utils.rules.nginx import bad_nginx
 
 HEALTH = ["/healthz/live", "/healthz/ready"]
 
 
-def test_a_way_for_each_path() -> None:
+def test_a_location_for_each_path() -> None:
     """[E7] [E8] [E9] A path that several lists name has one location, with all of it; the front page is always there."""
-    found = ways(
+    found = locations(
         [{"path": "/login", "rate": "1r/s", "burst": 2}],
         [{"path": "/login", "body_size": "1k"}, {"path": "/ws/", "websocket": "yes"}, {"path": "/", "timeout": 9}],
         {"/login": "deny all;", "/static/": "expires 1d;"},
         HEALTH,
         ["/static/"],
     )
-    assert [way["match"] for way in found] == ["/", "= /healthz/live", "= /healthz/ready", "= /login", "/ws/"]
-    by_path = {way["path"]: way for way in found}
+    assert [location["match"] for location in found] == ["/", "= /healthz/live", "= /healthz/ready", "= /login", "/ws/"]
+    by_path = {location["path"]: location for location in found}
     assert by_path["/login"]["limits"] == [{"zone": "1", "burst": 2}] and by_path["/login"]["body_size"] == "1k"
     assert by_path["/login"]["extra"] == "deny all;" and not by_path["/login"]["quiet"] and by_path["/healthz/live"]["quiet"]
     assert by_path["/ws/"]["websocket"] and by_path["/ws/"]["stream"] and by_path["/ws/"]["timeout"] == 3600
@@ -29,7 +30,7 @@ def test_a_way_for_each_path() -> None:
 
 def test_streams_may_be_silent_for_an_hour_unless_told() -> None:
     """[E7]"""
-    found = {way["path"]: way for way in ways([], [{"path": "/a", "stream": True}, {"path": "/b", "stream": True, "timeout": "60"}], {})}
+    found = {location["path"]: location for location in locations([], [{"path": "/a", "stream": True}, {"path": "/b", "stream": True, "timeout": "60"}], {})}
     assert (found["/a"]["timeout"], found["/b"]["timeout"]) == (3600, 60) and not found["/a"]["websocket"]
 
 
@@ -58,8 +59,8 @@ GOOD: dict[str, Any] = {
 
 def test_what_is_right_passes() -> None:
     """[A7] Also where an inventory says nothing at all."""
-    assert list(edge_problems(GOOD)) == [] and list(edge_problems({})) == []
-    assert list(edge_problems({**GOOD, "app_proxy_hops": 2})) == []
+    assert list(bad_nginx(GOOD)) == [] and list(bad_nginx({})) == []
+    assert list(bad_nginx({**GOOD, "app_proxy_hops": 2})) == []
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,6 @@ def test_what_is_right_passes() -> None:
 )
 def test_what_is_wrong_is_named(wrong: dict[str, Any], variable: str, said: str) -> None:
     """[A7] With the variable, what is wrong and what to write; and nothing else is complained about."""
-    found = list(edge_problems({**GOOD, **wrong}))
+    found = list(bad_nginx({**GOOD, **wrong}))
     assert len(found) == 1, found
     assert found[0].variable == variable and said in found[0].what and found[0].fix, found

@@ -26,11 +26,11 @@ def rotate(tool: Tool, folder: Path, has: dict[str, str] | None, *words: str, **
     """Run it for an app that has these secrets; the status, the output, and the secret environment of each import."""
     books = folder / "playbooks"
     books.mkdir(parents=True)
-    shutil.copy(ROOT / "playbooks/rotate.yml", books)
+    for name in ("rotate", "contract"):
+        shutil.copy(ROOT / f"playbooks/{name}.yml", books)
     for name in ("data", "serve", "keep", "verify"):
-        note = {"name": name, "secrets": "{{ app_secret_environment }}"}
+        note = {"name": name, "secrets": "{{ app_secret.environment }}"}
         tasks: list[dict[str, Any]] = [
-            {"ansible.builtin.import_role": {"name": "slipway.vps.app", "tasks_from": "contract"}},
             {
                 "ansible.builtin.shell": f"cat >> {folder}/seen",
                 "args": {"stdin": "{{ note | to_json }}"},
@@ -38,7 +38,9 @@ def rotate(tool: Tool, folder: Path, has: dict[str, str] | None, *words: str, **
                 "no_log": True,
             },
         ]
-        (books / f"{name}.yml").write_text(yaml.safe_dump([{"hosts": "app_servers", "gather_facts": False, "tasks": tasks}]))
+        # As every playbook does: what is said at the import reaches the contract's play, too.
+        contract = {"name": "Contract", "import_playbook": "contract.yml"}
+        (books / f"{name}.yml").write_text(yaml.safe_dump([contract, {"hosts": "app_servers", "gather_facts": False, "tasks": tasks}]))
     secrets = folder / "secrets"
     if has is not None:
         secrets.write_text("".join(f'{name}="{value}"\n' for name, value in has.items()))

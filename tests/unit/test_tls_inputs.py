@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.certificates import misfits
-from ansible_collections.slipway.vps.plugins.module_utils.contract import Problem
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ansible_collections.slipway.vps.plugins.module_utils.rules import app, environment, nginx, postgres, redis, tls
+from ansible_collections.slipway.vps.plugins.module_utils.rules import app, backup, environment, inputs, nginx, postgres, redis, tls
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Rules that look at one aspect each, and the variables they read. A rule is left out when one of those is already
@@ -18,13 +18,52 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *redis.RULES,
     *tls.RULES,
     *nginx.RULES,
+    *backup.RULES,
 )
 
 
 def problems(values: Values, broken: frozenset[str] = frozenset()) -> list[Problem]:
-    """Every reason to refuse one entry's inputs.
+    """Every reason to refuse one entry's inputs that rules of the roles find.
 
     :arg values: resolved values.
-    :arg broken: variables that are known to be absent or of the wrong type.
+    :arg broken: variables that are known to be absent or of the wrong type: no rule sees them.
     """
-    return [problem for rule, reads in RULES if not broken.intersection(reads) for problem in rule(values)]
+    whole = {name: value for name, value in values.items() if name not in broken}
+    return [problem for rule, reads in RULES if not broken.intersection(reads) for problem in rule(whole)]
+
+
+def judge(
+    values: Values,
+    given: Iterable[str],
+    said: Iterable[str],
+    options: inputs.Spec,
+    roles: Sequence[str],
+    unresolved: frozenset[str] = frozenset(),
+) -> list[Problem]:
+    """Every reason to refuse what one entry says, the most basic first.
+
+    :arg values: resolved values.
+    :arg given: names of all variables that the entry has.
+    :arg said: names of those that the operator sets.
+    :arg options: what the roles document: name to option.
+    :arg roles: whose prefixes are guarded against typos.
+    :arg unresolved: variables whose expression has no value.
+    """
+    names, set_by_operator = list(given), frozenset(said)
+    found: list[Problem] = []
+    required = {name: option for name, option in options.items() if name.startswith("app_")}
+    found += inputs.missing({**dict.fromkeys(unresolved, "?"), **values}, required)
+    found += inputs.wrong_types({name: value for name, value in values.items() if name in set_by_operator}, options)
+    found += inputs.unknown_keys(values, options)
+    found += problems(values, unresolved.union(problem.variable for problem in found))
+    reported = {problem.variable for problem in found}
+    strays = [
+        stray
+        for role in roles
+        for stray in inputs.stray_names(
+            [name for name in names if name.startswith(f"{role}_")], [name for name in options if name.startswith(f"{role}_")], role
+        )
+        # A variable that was replaced has a rule, which says by what.
+        if stray.variable not in reported
+    ]
+    return strays + found

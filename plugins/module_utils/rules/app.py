@@ -86,6 +86,16 @@ RESERVED_NAMES = frozenset(
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+#: A user or a group of the system, as useradd takes it.
+_ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+#: What neither a unit, nor nginx, nor a shell would read as more than a path.
+_PATH = re.compile(r"/[^\s\x00-\x1f\"'`\\;{}$%]*")
+_PATHS = (
+    *("app_root", "app_releases", "app_current", "app_shared", "app_config_dir", "app_environment_file", "app_secrets_file"),
+    *("app_files_dir", "app_log_dir", "app_backup_dir", "app_socket", "app_tls_dir", "app_tls_certificate", "app_tls_key"),
+    *("app_tls_status", "app_acme_webroot", "app_database_socket_dir", "app_redis_socket", "app_redis_cache_socket"),
+)
 _WSGI = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(.*\))?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_PATH = re.compile(r"/[\w./~%+-]*")
@@ -171,6 +181,27 @@ def _bad_archive(source: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("app_source", f"checksum {source['checksum']!r} is not sha256:<64 hex digits>", "write sha256:<hex> (sha256sum FILE)")
 
 
+def bad_derived(values: Values) -> Iterator[Problem]:
+    """Names and paths that follow from the app's name unless the operator says otherwise: then they have to suit the same places."""
+    for name in ("app_user", "app_group", "app_proxy_group"):
+        if values.get(name) and not _ACCOUNT.fullmatch(values[name]):
+            yield Problem(name, f"{values[name]!r} will not do as a user or a group", "use 1 to 31 of a-z 0-9 - _, a letter first")
+    if values.get("app_database") and not _DATABASE.fullmatch(values["app_database"]):
+        yield Problem(
+            "app_database", f"{values['app_database']!r} will not do as a database", "use at most 63 of a-z 0-9 - _, a letter first"
+        )
+    if values.get("app_domain") and not is_domain(values["app_domain"]):
+        yield Problem("app_domain", f"{values['app_domain']!r} is not a domain name", "remove it: it is the first of app_domains")
+    for name in _PATHS:
+        if values.get(name) and (not _PATH.fullmatch(values[name]) or ".." in values[name].split("/")):
+            yield Problem(
+                name, f"{values[name]!r} is no absolute path, or has characters that a unit or nginx would read otherwise", _PATH_FIX
+            )
+
+
+_PATH_FIX = "begin it with a slash; use no blanks, quotes, backslashes, ; { } $ %"
+
+
 def bad_paths(values: Values) -> Iterator[Problem]:
     """Paths that end up in nginx's configuration, and the one the kernel limits."""
     socket = names(values)["app_socket"]
@@ -186,6 +217,11 @@ def bad_paths(values: Values) -> Iterator[Problem]:
                 yield Problem(name, f"{prefix!r} is not a URL prefix", "begin and end it with a slash, for example /static/")
             if not isinstance(folder, str) or not folder.strip("/") or folder.startswith("/") or ".." in folder.split("/"):
                 yield Problem(name, f"folder {folder!r} must be relative and stay inside", "write, for example, blog/static")
+
+
+def bad_hops(values: Values) -> Iterator[Problem]:
+    if int(values.get("app_proxy_hops", 1)) < 0:
+        yield Problem("app_proxy_hops", f"is {values['app_proxy_hops']}", "write 1: nginx; 2: a load balancer before it")
 
 
 def bad_static(values: Values) -> Iterator[Problem]:
@@ -263,6 +299,8 @@ RULES = (
     (bad_name, ("app_name",)),
     (bad_domains, ("app_domains",)),
     (bad_wsgi, ("app_wsgi",)),
+    (bad_derived, ()),
+    (bad_hops, ()),
     (bad_source, ("app_source",)),
     (bad_paths, ("app_name", "app_domains", "app_socket", "app_static", "app_uploads", "app_health_ready", "app_health_live")),
     (bad_static, ("app_static",)),

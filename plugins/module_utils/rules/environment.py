@@ -7,17 +7,17 @@ A name that a layer derives would otherwise win for the app alone, while the oth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.model import is_own_redis, names, truthy
+from ansible_collections.slipway.vps.plugins.module_utils.model import REDIS_SCHEMES, SERVER_NAMES, is_own_redis, is_redis, names, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Names that a release sets for itself.
 OWN_NAMES = ("SLIPWAY_RELEASE", "SLIPWAY_COMMIT", "SLIPWAY_WSGI")
 #: What libpq reads where a URL is silent.
 LIBPQ_NAMES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE")
-REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket")
 
 
 def said(values: Values) -> dict[str, tuple[str, Any]]:
@@ -59,18 +59,15 @@ def other_hosts(values: Values) -> Iterator[Problem]:
 
 def other_redis(values: Values) -> Iterator[Problem]:
     """`REDIS_URL` is the app's Redis for every layer."""
-    variable, given = said(values).get("REDIS_URL", ("", None))
-    if not variable:
-        return
-    url, stated = str(given), str(values.get("app_redis_url") or "")
-    scheme = url.partition("://")[0]
-    if "://" not in url or scheme not in REDIS_SCHEMES:
-        yield Problem(
-            variable,
-            "REDIS_URL is no URL of a Redis",
-            f"write {', '.join(f'{name}://…' for name in REDIS_SCHEMES)}, or remove it for this host's own",
-        )
-    elif stated and stated != url:
+    places = {name: values[name] for name in ("app_redis_url", "app_redis_cache_url") if values.get(name)}
+    places |= {f"{variable} {key}": url for key, (variable, url) in said(values).items() if key in ("REDIS_URL", "REDIS_CACHE_URL")}
+    for place, url in places.items():
+        variable, _, key = place.partition(" ")
+        if not is_redis(str(url)):
+            fix = f"write {', '.join(f'{name}://…' for name in REDIS_SCHEMES)}, or remove it for this host's own"
+            yield Problem(variable, f"{key} is no URL of a Redis".strip(), fix)
+    variable, url = said(values).get("REDIS_URL", ("", None))
+    if variable and values.get("app_redis_url") and str(values["app_redis_url"]) != str(url):
         yield Problem(variable, "REDIS_URL and app_redis_url name two Redis", "keep one of them")
 
 
@@ -83,10 +80,20 @@ def other_cache(values: Values) -> Iterator[Problem]:
         yield Problem(variable, "REDIS_CACHE_URL and app_redis_cache name two caches", "remove one of them")
 
 
+def other_server(values: Values) -> Iterator[Problem]:
+    """What overrules Gunicorn's numbers has to be a number; Gunicorn takes an empty one for none."""
+    for name, setting in SERVER_NAMES.items():
+        variable, value = said(values).get(name, ("", ""))
+        if setting != "worker_class" and str(value) and not re.fullmatch(r"[1-9]\d{0,5}", str(value), re.ASCII):
+            what = f"{name} is {value!r}, and must be a whole number, 1 at least"
+            yield Problem(variable, what, f"write a number, or remove it and set gunicorn_{setting}")
+
+
 RULES = (
+    (other_server, ()),
     (reserved_names, ("app_env", "app_secrets")),
     (other_hops, ("app_env", "app_secrets", "app_proxy_hops")),
     (other_hosts, ("app_env", "app_secrets", "app_domains")),
-    (other_redis, ("app_env", "app_secrets", "app_redis_url")),
+    (other_redis, ("app_env", "app_secrets", "app_redis_url", "app_redis_cache_url")),
     (other_cache, ("app_env", "app_secrets", "app_name", "app_domains", "app_redis_cache")),
 )

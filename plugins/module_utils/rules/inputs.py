@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,15 +18,27 @@ Spec = Mapping[str, Mapping[str, Any]]
 def stray_names(names: Sequence[str], known: Sequence[str], role: str) -> Iterator[Problem]:
     """Variables that carry a role's prefix and mean nothing to it: typos, or names from another version."""
     for name in sorted(set(names) - set(known)):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        near = nearest(name, known, role)
         what = "is not a variable of the contract" if role == "app" else f"is not a variable of the role {role}"
         yield Problem(
-            name, what, f"did you mean {near[0]}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
+            name, what, f"did you mean {near}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
         )
 
 
+def nearest(name: str, known: Sequence[str], role: str) -> str:
+    """The variable that was meant: one letter amiss, or words that continue a name, or a likeness without the role's prefix."""
+    if typos := difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+        return typos[0]
+    if begun := [one for one in known if name.startswith(one)]:
+        return max(begun, key=len)
+    # The prefix is alike in all of them: with it any short name would resemble any other.
+    bare = {one.removeprefix(f"{role}_"): one for one in known}
+    alike = difflib.get_close_matches(name.removeprefix(f"{role}_"), list(bare), n=1, cutoff=0.7)
+    return bare[alike[0]] if alike else ""
+
+
 def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:
-    """Values whose YAML type is not the one the spec names.
+    """Values whose YAML type is not the one the spec names, or that are none of its choices.
 
     Ansible's own check would accept a string where a list is due (and later iterate over its letters).
     Text from `-e name=value` stands for a number or a boolean, so that is taken.
@@ -45,10 +58,29 @@ def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:
             yield Problem(name, f"must be a dictionary, and is {kind(value)}", f"write 'key: value' lines below {name}:")
         elif due in ("str", "path") and not isinstance(value, str if name.startswith("app_") else (str, int, float)):
             yield Problem(name, f"must be text, and is {kind(value)}", f'write {name}: "{value}"')
-        elif due == "int" and not re.fullmatch(r"-?\d+", str(value)):
-            yield Problem(name, f"must be a whole number, and is {value!r}", f"write {name}: {option.get('default', 1)}")
+        elif due == "int" and not re.fullmatch(r"-?\d{1,18}", str(value), re.ASCII):
+            yield Problem(name, f"must be a whole number, and is {value!r}", f"write {name}: {_example(option, 1)}")
+        elif due == "float" and not _is_number(value):
+            yield Problem(name, f"must be a number, and is {value!r}", f"write {name}: {_example(option, 0.5)}")
         elif due == "bool" and str(value).lower() not in {"true", "false", "yes", "no", "on", "off", "1", "0"}:
             yield Problem(name, f"must be true or false, and is {value!r}", f"write {name}: {str(option.get('default', False)).lower()}")
+        elif "choices" in option and str(value) not in map(str, option["choices"]):
+            yield Problem(
+                name, f"is {value!r}", f"use one of {', '.join(map(str, option['choices']))} (in quotes, if YAML reads it otherwise)"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _example(option: Mapping[str, Any], otherwise: Any) -> Any:
+    """The default, where it is a value and no expression."""
+    default = option.get("default", otherwise)
+    return otherwise if "{{" in str(default) else default
 
 
 #: How "nothing" is written.

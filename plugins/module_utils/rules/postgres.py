@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
-from ansible_collections.slipway.vps.plugins.module_utils.model import environment_of, names, resolve_server, stated_urls
+from ansible_collections.slipway.vps.plugins.module_utils.model import names, resolve_server, stated_urls
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, demand, too_few
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import bad_processes
+from ansible_collections.slipway.vps.plugins.module_utils.rules.environment import other_server
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Fewest characters of a database password that other hosts may try.
@@ -33,16 +34,12 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         **{name: limit for name in ("postgres_max_connections",) if str(limit) != "auto"},
         **{name: values[name] for name in _COUNTS if name in values and str(values[name]) != "auto"},
     }
-    # Gunicorn takes an empty one for none.
-    given = {name: environment_of(values).get(name) for name in ("WEB_CONCURRENCY", "GUNICORN_THREADS")}
-    numbers |= {f"app_env {name}": value for name, value in given.items() if value not in (None, "")}
     # Nothing need be kept for others.
     wrong = [
         name for name, value in numbers.items() if not _COUNT.fullmatch(str(value)) and not ("_connections_" in name and str(value) == "0")
     ]
     for name in wrong:
-        variable, _, part = name.partition(" ")
-        yield Problem(variable, f"{part} is {numbers[name]!r}, and must be a whole number, 1 at least".strip(), "write a number")
+        yield Problem(name, f"is {numbers[name]!r}, and must be a whole number, 1 at least", "write a number")
     share = str(values.get("postgres_memory_share", 0.25))
     if not re.fullmatch(r"0?\.\d*[1-9]\d*|1(\.0*)?", share):
         yield Problem("postgres_memory_share", f"is {share!r}, and must be more than 0 and 1 at most", "write, for example, 0.25")
@@ -50,7 +47,7 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         yield Problem("app_database_pool", "is less than 0", "write the pool's size, or 0 for as many as there are threads")
         return
     processes = values.get("app_processes", {})
-    if wrong or str(limit) == "auto" or any(bad_processes(values)):
+    if wrong or str(limit) == "auto" or any(bad_processes(values)) or any(other_server(values)):
         return
     client = Client(
         str(values.get("app_name", "")),
