@@ -87,13 +87,16 @@ def test_every_switch_is_there() -> None:
     assert all(f"| `{name}` |" in TEXT for name in ("deploy_burn_in", "deploy_restore_point_max"))
 
 
-def test_every_link_leads_somewhere(program: ModuleType) -> None:
-    """To a page that is there, and to a heading in it."""
-    for target, anchor in set(re.findall(r"\]\(([^)#]*)#?([^)]*)\)", TEXT)):
-        page = (ROOT / "docs" / target) if target else ROOT / "docs/settings.md"
-        assert page.exists(), target
-        headings = {program.slug(line.lstrip("# ")) for line in page.read_text().splitlines() if line.startswith("#")}
-        assert not anchor or anchor in headings, f"{target}#{anchor}"
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "roles/README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_link_leads_somewhere(program: ModuleType, page: Path) -> None:
+    """From every page to a file that is there, and to a heading in it."""
+    for target, anchor in set(re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text())):
+        to = (page.parent / target) if target else page
+        assert to.exists(), f"{page.name}: {target}"
+        headings = {program.slug(line.lstrip("# ")) for line in to.read_text().splitlines() if line.startswith("#")} if anchor else {""}
+        assert anchor in headings, f"{page.name}: {target}#{anchor}"
 
 
 @pytest.mark.parametrize(
