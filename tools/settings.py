@@ -25,6 +25,8 @@ PAGE = "docs/settings.md"
 COMMAND = "python tools/settings.py"
 #: Longest default that a cell shows in full.
 WIDTH = 40
+#: How the description of a variable that the model derives says its default, which no defaults/main.yml has.
+DERIVED = " unless you say otherwise."
 #: Pages that list variables without explaining them.
 NOT_EXPLAINING = {"settings.md", "glossary.md", "requirements.md"}
 #: What a description says when its value has a unit, and the unit. The first that fits counts; the second list is for text.
@@ -127,7 +129,18 @@ def scope(role: str, points: list[str]) -> str:
 
 def defaults(root: Path) -> dict[str, Any]:
     """The defaults of all roles together: names carry their role's prefix."""
-    return {name: value for path in sorted(root.glob("roles/*/defaults/main.yml")) for name, value in load(path).items()}
+    found = {name: value for path in sorted(root.glob("roles/*/defaults/main.yml")) for name, value in load(path).items()}
+    # What the model derives stands in plain words, of which only a literal can be put into a template.
+    derived = {
+        name: derivation(option).strip("`") for name, (option, _) in options(root, "app").items() if derivation(option).count("`") == 2
+    }
+    return {**derived, **found}
+
+
+def inputs(root: Path, role: str) -> set[str]:
+    """Variables without a default that defaults/main.yml shows as comments: the operator sets them, if anybody."""
+    path = root / "roles" / role / "defaults/main.yml"
+    return set(re.findall(r"^# (\w+):", path.read_text(), re.MULTILINE)) if path.exists() else set()
 
 
 # --- Cells ------------------------------------------------------------------------------------
@@ -148,10 +161,21 @@ def words(option: Mapping[str, Any]) -> str:
     return " ".join((text if isinstance(text, str) else " ".join(text)).split())
 
 
+def sentences(text: str) -> list[str]:
+    """Its sentences; "Derived." is none."""
+    return re.split(r"(?<=[.)])\s+(?=[A-Z])", text.removeprefix("Derived. "))
+
+
 def sentence(text: str) -> str:
-    """The first sentence, and the one that says when the variable is required; "Derived." does not count."""
-    first, *rest = re.split(r"(?<=[.)])\s+(?=[A-Z])", text.removeprefix("Derived. "))
+    """The first sentence, and the one that says when the variable is required."""
+    first, *rest = sentences(text)
     return " ".join([first, *(other for other in rest if other.startswith("Required"))])
+
+
+def derivation(option: Mapping[str, Any]) -> str:
+    """The default of a variable that the model derives, as its description says it; empty for any other."""
+    last = sentences(words(option))[-1]
+    return markdown(last.removesuffix(DERIVED)) if last.endswith(DERIVED) else ""
 
 
 def unit(option: Mapping[str, Any]) -> str:
@@ -174,13 +198,14 @@ def expand(value: str, known: Mapping[str, Any], depth: int = 5) -> str:
     """A template whose variables are plain text elsewhere, with that text put in; `<app>` stands for app_name."""
 
     def replaced(found: re.Match[str]) -> str:
-        name = found[1]
+        # The model's attributes have the names of the contract's variables.
+        name = found[1].replace("app.", "app_")
         if name == "app_name":
             return "<app>"
         inner = known.get(name)
         return expand(inner, known, depth - 1) if isinstance(inner, str) and depth else found[0]
 
-    return re.sub(r"\{\{ (\w+) \}\}", replaced, value)
+    return re.sub(r"\{\{ (\w+|app\.\w+) \}\}", replaced, value)
 
 
 def default(value: Any, known: Mapping[str, Any]) -> str:
@@ -271,9 +296,10 @@ def link(page: str, anchor: str) -> str:
 def settings(root: Path, role: Role, docs: Mapping[str, list[tuple[str, str]]], known: Mapping[str, Any]) -> list[Setting]:
     """The variables of a role, in the order of its specification."""
     found: list[Setting] = []
-    every = options(root, role.name)
+    every, given = options(root, role.name), inputs(root, role.name)
     for name, (option, where) in every.items():
-        computed = words(option).startswith("Derived.") or name.endswith("_auto") or f"{name}_auto" in every
+        derived = words(option).startswith("Derived.") or derivation(option)
+        computed = (bool(derived) and name not in given) or name.endswith("_auto") or f"{name}_auto" in every
         page = explained(name, role, docs)
         for label, entry in nested(name, option, with_parts=not computed):
             found.append(
@@ -310,6 +336,8 @@ def cell_of_default(name: str, option: Mapping[str, Any], known: Mapping[str, An
         return "**required**"
     if "default" in option:
         return default(option["default"], known)
+    if derived := derivation(option):
+        return derived
     return default(known[name], known) if name in known else "unset"
 
 
@@ -406,7 +434,7 @@ def page(root: Path) -> str:
         lines += [f"### {role.name}", "", f"{role.about[:1].upper()}{role.about[1:]}. Explained in [{role.page}]({role.page}).", ""]
         lines += [*table(inputs), ""]
         if derived:
-            lines += ["Derived by the project or handed over by the playbooks; read them, do not set them:", "", *table(derived), ""]
+            lines += ["Derived from other variables, or handed over by the playbooks; you seldom set these:", "", *table(derived), ""]
     lines += ["## Switches", "", *table_of_switches(root, owners, known)]
     return "\n".join(lines) + "\n"
 
