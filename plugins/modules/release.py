@@ -25,7 +25,7 @@ options:
       - C(rehearse) starts the release on a private socket, with one worker, and asks the readiness path and the front page.
       - C(activate) starts the release on the shared socket and makes it the live one; the one before finishes its requests and ends.
       - C(watch) asks through nginx, looks for O(burn_in) seconds whether the release is worse than the one before, and goes back by itself.
-      - C(go_live) is C(rehearse), C(activate), C(watch) and C(prune) in one call: each costs a round trip.
+      - C(go_live) is C(rehearse), C(activate), C(watch) and C(prune) in one call, as each call costs a round trip.
       - C(plan_rollback) chooses the release to go back to and says what that reverts.
       - C(downgrade) brings the schema to O(schema) with the migration scripts of O(release).
       - C(upgrade) brings it forward again with the same scripts, when the downgrade did not help.

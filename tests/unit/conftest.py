@@ -38,6 +38,6 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Tool:
             "LC_ALL": "C.UTF-8",
         }
         program = Path(sys.executable).parent / name
-        return subprocess.run([program, *words], cwd=ROOT, env=settings, text=True, capture_output=True, timeout=60, check=False)
+        return subprocess.run([program, *words], cwd=ROOT, env=settings, text=True, capture_output=True, timeout=300, check=False)
 
     return run

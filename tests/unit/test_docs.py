@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jinja2
 import pytest
 import yaml
 
@@ -15,6 +19,7 @@ from .conftest import ROOT, Tool
 
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+SIDECARS = {path.stem: path for path in (ROOT / "plugins/filter").glob("*.yml")}
 
 
 def rendered(tool: Tool, kind: str, names: list[str]) -> dict[str, Any]:
@@ -94,6 +99,42 @@ def test_every_role_renders(tool: Tool) -> None:
         points = yaml.safe_load((ROOT / "roles" / name / "meta/argument_specs.yml").read_text())["argument_specs"]
         assert set(entry["entry_points"]) == set(points), name
         assert all(point["short_description"] for point in entry["entry_points"].values()), name
+
+
+def filters() -> dict[str, Callable[..., Any]]:
+    """All filters of the collection, by name."""
+    names = [path.stem for path in (ROOT / "plugins/filter").glob("*.py")]
+    modules = [importlib.import_module(f"ansible_collections.slipway.vps.plugins.filter.{name}") for name in names]
+    return {name: function for module in modules for name, function in module.FilterModule().filters().items()}
+
+
+def test_each_filter_has_its_documentation() -> None:
+    """In a file of its own, as ansible-core wants it, and no file is left over from a filter that went."""
+    assert set(SIDECARS) == set(filters())
+
+
+@pytest.mark.parametrize("name", SIDECARS)
+def test_a_filter_takes_what_its_documentation_says(name: str) -> None:
+    """As many arguments, in this order, with these defaults; its example gives the result that stands below it."""
+    text = yaml.safe_load(SIDECARS[name].read_text())
+    documented = {key: option.get("default", inspect.Parameter.empty) for key, option in text["DOCUMENTATION"]["options"].items()}
+    taken = [(key, given) for key, given in inspect.signature(filters()[name]).parameters.items() if key != "at"]
+    assert [*documented][1:] == text["DOCUMENTATION"].get("positional", "").replace(",", " ").split() == [key for key, _ in taken][1:]
+    for key, given in taken[1:]:
+        assert documented[key] == (list(given.default) if isinstance(given.default, tuple) else given.default), key
+    environment = jinja2.Environment(autoescape=False)
+    environment.filters.update({f"slipway.vps.{key}": function for key, function in filters().items()})
+    assert f"slipway.vps.{name}" in text["EXAMPLES"]
+    for line, result in re.findall(r'"\{\{ (.*) \}\}"\n *# => (.*)', text["EXAMPLES"]):
+        value = environment.compile_expression(yaml.safe_load(f'"{line}"'))()
+        assert value == yaml.safe_load(result) or value == result
+
+
+def test_antsibull_accepts_the_documentation(tool: Tool) -> None:
+    """Of every role, module, filter and the action plugin, with what they refer to: this is what Ansible Galaxy renders."""
+    words = ("--plugin-docs", "--validate-collection-refs", "dependent", "--disallow-unknown-collection-refs")
+    result = tool("antsibull-docs", "lint-collection-docs", *words, ".")
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 # --- What must not be in the repository ---------------------------------------------------------
