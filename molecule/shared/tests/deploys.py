@@ -52,9 +52,9 @@ def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None,
 
 
 def invocation(path: Path, host: Any, variables: dict[str, Any] | None = None) -> tuple[list[str], dict[str, str]]:
-    """The command that runs a playbook against one host of the scenario, and its environment."""
-    container = host.backend.get_hostname()
-    command = ["ansible-playbook", "--limit", container, str(path), "--extra-vars", json.dumps(variables or {})]
+    """The command that runs a playbook against one host of the scenario (None: all of them), and its environment."""
+    limit = ["--limit", host.backend.get_hostname()] if host else []
+    command = ["ansible-playbook", *limit, str(path), "--extra-vars", json.dumps(variables or {})]
     inventory = os.environ.get("MOLECULE_INVENTORY_FILE", "")
     environment = {
         **os.environ,
