@@ -109,6 +109,8 @@ class Redis:
     url: str
     local: bool
     cache: RedisInstance | None
+    #: The name that the second one has, or would have: one that nobody asks for any more is removed.
+    cache_name: str
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,10 @@ class App:
     backup_dir: str
     #: Between nginx and Gunicorn.
     socket: str
+    #: RuntimeDirectory= of the app's units: each release has a folder of its own in it.
+    runtime_dir: str
+    #: Where a new release is tried before any visitor reaches it.
+    rehearsal_socket: str
     health: Health
     tls: Tls
     database: Database
@@ -360,9 +366,11 @@ def resolve_redis(said: Values, known: Mapping[str, str]) -> Redis:
     """The app's Redis, and the second one for its cache where that is asked for."""
     name, socket = known["app_name"], known["app_redis_socket"]
     url = str(environment_of(said).get("REDIS_URL") or known["app_redis_url"])
-    instance = f"{name}-cache"
-    cache = RedisInstance(instance, known["app_redis_cache_socket"], known["app_redis_cache_url"])
-    return Redis(name, socket, without_password(url), is_own_redis(url, socket), cache if truthy(said["app_redis_cache"]) else None)
+    second = f"{name}-cache"
+    cache = (
+        RedisInstance(second, known["app_redis_cache_socket"], known["app_redis_cache_url"]) if truthy(said["app_redis_cache"]) else None
+    )
+    return Redis(name, socket, without_password(url), is_own_redis(url, socket), cache, second)
 
 
 def is_redis(url: str) -> bool:
@@ -458,6 +466,8 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         domains=[str(domain) for domain in said["app_domains"]],
         wsgi=str(said["app_wsgi"]),
         **{part: known[f"app_{part}"] for part in (*paths, "files_dir", "log_dir", "backup_dir", "socket")},
+        runtime_dir=f"/run/{known['app_name']}",
+        rehearsal_socket=f"/run/{known['app_name']}-rehearsal/gunicorn.sock",
         health=Health(str(said["app_health_ready"]), str(said["app_health_live"])),
         tls=Tls(*(known[f"app_{part}"] for part in ("tls_dir", "tls_certificate", "tls_key", "tls_status", "acme_webroot"))),
         database=database,

@@ -10,16 +10,12 @@ from typing import Any, NamedTuple
 
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.slipway.vps.plugins.action.contract import JOINED, MODEL_INPUTS
+from ansible_collections.slipway.vps.plugins.module_utils.model import Machine, Secrets, names, resolve_machine, resolve_secrets
+from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 
 ROOT = Path(__file__).resolve().parents[2]
-# Before any import of `ansible_collections`: Ansible's own importer cannot take the name over later.
-init_plugin_loader([str(ROOT / "collections")])
-
-from ansible_collections.slipway.vps.plugins.action.contract import JOINED, MODEL_INPUTS  # noqa: E402
-from ansible_collections.slipway.vps.plugins.module_utils.model import Machine, Secrets, names, resolve_machine, resolve_secrets  # noqa: E402
-from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged  # noqa: E402
 
 # What an operator must say, with values that a wrong quotation or a wrong name would show.
 OPERATOR: dict[str, Any] = {

@@ -79,7 +79,7 @@ def test_rehearsal_is_private() -> None:
     """[S1] Another socket, one worker, no restart: and no share in the visitors' socket."""
     unit = lines("app-rehearsal@.service.j2")
     start = next(line for line in unit if line.startswith("ExecStart="))
-    assert "--workers 1" in start and "--bind unix:%t/demo-rehearsal/gunicorn.sock" in start
+    assert "--workers 1" in start and "--bind unix:/run/demo-rehearsal/gunicorn.sock" in start
     assert {"Restart=no", "KillSignal=SIGKILL", "SuccessExitStatus=SIGKILL"} <= {*unit} and not [
         line for line in unit if line.startswith("Sockets=")
     ]

@@ -619,8 +619,10 @@ def test_own_templates(tmp_path: Path) -> None:
     """[E10] The inventory's template is taken in place of the shipped one of the same path; the others stay."""
     own = tmp_path / "templates/nginx/snippets/headers.conf.j2"
     own.parent.mkdir(parents=True)
-    own.write_text("# of {{ app_name }}\n")
-    files = {file["dest"]: file["content"] for file in value("nginx", "__nginx_rendered", inventory_dir=str(tmp_path), **HOST)}
+    own.write_text("# of {{ app.name }}\n")
+    lists = [value("nginx", f"__nginx_{part}_files") for part in ("machine", "app")]
+    rendered = [value("nginx", "__nginx_rendered", inventory_dir=str(tmp_path), __nginx_files=files, **HOST) for files in lists]
+    files = {file["dest"]: file["content"] for part in rendered for file in part}
     assert files["snippets/demo-headers.conf"] == "# of demo\n"
     assert set(files) == {
         *("conf.d/slipway.conf", "modules-enabled/90-slipway.conf", "sites-available/demo.conf", "sites-available/slipway-default.conf"),

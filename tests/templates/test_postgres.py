@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client
 from render import ROOT, model_of, render, secrets_of, value
 
 CLUSTER = "etc/postgresql/version/cluster"
@@ -110,7 +111,8 @@ def test_it_starts_again_when_it_was_killed_and_not_when_it_was_stopped() -> Non
 )
 def test_a_server_is_where_the_url_leads(scenario: dict[str, Any], serves: bool, packages: list[str]) -> None:
     """[D1] On this host by default; elsewhere where app_database_url says so."""
-    assert value("postgres", "__postgres_serves", **scenario) is serves
+    model = model_of(**scenario)
+    assert model["database"]["serves"] is model["machine"]["serves_database"] is serves
     assert value("postgres", "__postgres_wanted", **scenario) == packages
 
 
@@ -141,7 +143,7 @@ def test_the_password_is_in_the_secret_environment_only() -> None:
     assert "Yk3" not in str(shown) and shown["DATABASE_URL"].startswith("postgresql://demo_1@db.slipway.test/demo?")
     assert secrets_of(app_database_url=REMOTE, app_secrets={"K": "v"}).environment == {"DATABASE_URL": REMOTE, "K": "v"}
     assert "Yk3-c0-Bq8rT_vL5nW2s" in str(value("release", "__release_secrets", app_database_url=REMOTE))
-    # A second URL in app_secrets is the same one, or refused by the contract (tests/unit/test_contract_data.py); and a socket has no password.
+    # Said in app_secrets it is the same database; another one beside it is refused (tests/unit/test_contract_environment.py).
     assert secrets_of(app_secrets={"DATABASE_URL": REMOTE}).environment == {"DATABASE_URL": REMOTE}
     assert secrets_of(app_secrets={"K": "v"}).environment == {"K": "v"}
     assert model_of()["environment"]["DATABASE_URL"] == "postgresql:///demo?host=/run/postgresql"
@@ -157,12 +159,12 @@ def test_migrations_are_not_cut_off_by_the_apps_limits() -> None:
     assert "-cstatement_timeout=0 -cidle_in_transaction_session_timeout=0" in text
 
 
-def test_the_play_passes_on_what_gunicorn_is_told() -> None:
-    """[D2] Each number that the sum needs; a role does not read another's."""
-    (play,) = yaml.safe_load((ROOT / "playbooks/data.yml").read_text())
-    (role,) = (role for role in play["roles"] if role["role"] == "slipway.vps.postgres")
-    told = role["vars"]["postgres_app_server"]
-    assert told == {
-        name: f"{{{{ gunicorn_{name} | default(none) }}}}"
-        for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")
-    }
+def test_the_sum_is_made_of_what_gunicorn_is_told() -> None:
+    """[D2] Of each app of the machine, after what its environment overrules: the role hands the module the model as it is."""
+    (task,) = [task for task in yaml.safe_load((ROOT / "roles/postgres/tasks/plan.yml").read_text()) if "slipway.vps.postgres_plan" in task]
+    assert task["slipway.vps.postgres_plan"]["apps"] == "{{ app.machine.apps }}"
+    told = {"gunicorn_workers": 3, "gunicorn_threads": "2", "gunicorn_worker_class": "gthread", "app_database_pool": "7"}
+    apps = model_of(**told, app_env={"WEB_CONCURRENCY": 5}, postgres_app_hosts=2)["machine"]["apps"]
+    (client,) = map(Client.of, apps)
+    assert (client.server["workers"], client.server["threads"], client.server["worker_class"]) == ("5", 2, "gthread")
+    assert (client.server["worker_memory"], client.server["memory_share"], client.hosts, client.pool) == (128, 0.5, 2, 7)

@@ -28,7 +28,7 @@ USUAL: dict[str, Any] = {
 ADDRESS = "203.0.113.10"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The contract's message."""
 
 
@@ -78,10 +78,10 @@ class Inventory:
         return found
 
     def app(self, entry: str, **how: Any) -> dict[str, Any]:
-        """The model of ``entry``; `Refused` with the message where the contract says no."""
+        """The model of ``entry``; `RefusedError` with the message where the contract says no."""
         found = self.result(entry, **how)
         if found.get("failed"):
-            raise Refused(found["msg"])
+            raise RefusedError(found["msg"])
         return found
 
     def secrets(self, entry: str, **how: Any) -> dict[str, Any]:

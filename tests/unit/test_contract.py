@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.vps.plugins.action.contract import MODEL_INPUTS
 from ansible_collections.slipway.vps.plugins.module_utils.rules import RULES, judge
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import RESERVED_NAMES
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
-from render import specs
+from render import said_of, specs
 
 from .conftest import ROOT, Tool
 
@@ -43,10 +44,14 @@ GOOD: dict[str, Any] = {
 }
 
 
+#: The roles' defaults that the model is made of, resolved.
+DEFAULTS = {name: value for name, value in said_of().items() if name in MODEL_INPUTS}
+
+
 def check(*strays: str, **changes: Any) -> list[Problem]:
     """The problems of a good input with ``changes``; `ABSENT` leaves a variable out."""
-    values = {name: value for name, value in {**GOOD, **changes}.items() if value is not ABSENT}
-    return judge(values, [*values.keys() - READ, *strays], values, specs().options, ROLES)
+    said = {name: value for name, value in {**GOOD, **changes}.items() if value is not ABSENT}
+    return judge({**DEFAULTS, **said}, [*said.keys() - READ, *strays], said, specs().options, ROLES)
 
 
 def only(found: list[Problem], variable: str, what: str, fix: str) -> None:
@@ -62,8 +67,8 @@ def test_a_good_input_is_taken() -> None:
 
 
 def test_every_rule_reads_what_it_declares() -> None:
-    """A rule is left out when something it reads is broken, so what it reads has to be a variable of the contract."""
-    assert {name for _, reads in RULES for name in reads} <= set(SPEC)
+    """A rule is left out when something it reads is broken, so what it reads has to be a variable of a role."""
+    assert {name for _, reads in RULES for name in reads} <= set(specs().options)
 
 
 def test_all_problems_are_reported_at_once() -> None:
@@ -125,7 +130,7 @@ def test_a_value_of_the_wrong_type_is_refused(name: str, value: Any, what: str, 
 )
 def test_text_from_the_command_line_stands_for_numbers_and_booleans(name: str, value: Any) -> None:
     """`-e app_proxy_hops=2` arrives as text."""
-    assert check(**{name: value}) == []
+    assert check(**{name: value}, nginx_trusted_proxies=["192.0.2.10"]) == []
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_text_from_the_command_line_stands_for_numbers_and_booleans(name: str, v
     [
         ("app_domian", "did you mean app_domain?"),
         ("app_secret", "did you mean app_secrets?"),
-        ("app_enviroment", "did you mean app_environment?"),
+        ("app_enviroment", "did you mean app_env?"),
         ("app_colour_of_the_bikeshed", "docs/settings.md lists every name"),
     ],
 )
@@ -359,7 +364,8 @@ def test_sqlite_in_production_is_refused(name: str, value: str) -> None:
     """[K10] Each release would have a database of its own."""
     found = check(**{name: {**GOOD[name], "DATABASE_URL": value}})
     only(found, name, "DATABASE_URL is SQLite", "use PostgreSQL")
-    assert check(**{name: {**GOOD[name], "DATABASE_URL": "postgresql://db.example/blog"}}) == []
+    url = "postgresql://db.example/blog?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+    assert check(**{name: {**GOOD[name], "DATABASE_URL": url}}) == []
 
 
 def test_required_variables_of_the_environment() -> None:
@@ -481,7 +487,7 @@ def test_a_bad_inventory_stops_with_every_place_and_fix(tool: Tool, tmp_path: Pa
         ("app_wsgi is required", str(file), "app_wsgi: blog:create_app()"),
         ("app_domains must be a list", f"{file}:3", "app_domains: [blog.example.com]"),
         ("app_source requirement 'blog'", f"{file}:4", "name==version"),
-        ("app_enviroment is not a variable", f"{file}:7", "did you mean app_environment?"),
+        ("app_enviroment is not a variable", f"{file}:7", "did you mean app_env?"),
         ("app_secrets SECRET_KEY is weak", f"{file}:8", "token_hex"),
         ("acme_email is required", str(file), "you@example.com"),
     ):

@@ -50,15 +50,29 @@ def test_too_few_connections_are_refused(changes: dict[str, Any], needed: int) -
 @pytest.mark.parametrize(
     ("variable", "name", "value"),
     [
-        *(("postgres_max_connections", "postgres_max_connections", value) for value in ("many", 0, -1, "1e3", [20])),
-        *(("gunicorn_workers", "gunicorn_workers", value) for value in ("four", 0, True)),
-        ("gunicorn_threads", "gunicorn_threads", "auto four"),
+        *(("postgres_max_connections", "postgres_max_connections", value) for value in ("many", 0, -1, "1e3")),
+        *(("gunicorn_workers", "gunicorn_workers", value) for value in ("four", 0)),
         ("postgres_app_hosts", "postgres_app_hosts", 0),
     ],
 )
 def test_numbers_that_are_none_are_refused(variable: str, name: str, value: Any) -> None:
     """[K10] Rather than with a traceback of the sum."""
     only(connections(**{name: value}), variable, "must be a whole number, 1 at least", "write a number")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("postgres_max_connections", [20], "must be text, and is a list"),
+        ("gunicorn_workers", True, "must be text, and is the bool True"),
+        ("gunicorn_threads", "auto four", "must be a whole number, and is 'auto four'"),
+        ("gunicorn_memory_share", "half", "must be a number, and is 'half'"),
+        ("gunicorn_worker_class", "gevant", "is 'gevant'"),
+    ],
+)
+def test_numbers_of_another_type_are_refused_once(name: str, value: Any, what: str) -> None:
+    """[K10] [F8] By the type that the spec documents; the sum does not see them."""
+    only(connections(**{name: value}), name, what, "")
 
 
 def test_an_environment_that_overrules_gunicorn_is_a_number_too() -> None:
@@ -72,10 +86,11 @@ def test_an_empty_one_is_none() -> None:
     )
 
 
-@pytest.mark.parametrize("share", [25, "25%", 0, "0.0", -0.5, 1.5, "", "half"])
+@pytest.mark.parametrize("share", [25, "25%", 0, "0.0", -0.5, 1.5, "", "half", True, [0.5]])
 def test_a_share_of_the_memory_is_one(share: Any) -> None:
     """[D1] [K10] 25 for 25 % would ask for more memory than there is, and PostgreSQL would not start."""
-    only(check(postgres_memory_share=share), "postgres_memory_share", "more than 0 and 1 at most", "0.25")
+    what = "more than 0 and 1 at most" if str(share).lstrip("-").replace(".", "").isdigit() else "must be a number"
+    only(check(postgres_memory_share=share), "postgres_memory_share", what, "write")
 
 
 def test_shares_that_will_do() -> None:
@@ -219,7 +234,7 @@ def test_redis_as_it_may_be(changes: dict[str, Any]) -> None:
     [
         ("redis_use", ["sessions", "cache"], "one Redis has one policy", "app_redis_cache: true"),
         ("redis_use", ["cache", "queue"], "one Redis has one policy", "app_redis_cache: true"),
-        ("redis_use", "sessions", "is not a list of", "[sessions, queue]"),
+        ("redis_use", "sessions", "must be a list, and is text", "redis_use: [sessions]"),
         ("redis_use", ["locks"], "is not a list of", "[sessions, queue]"),
         ("redis_use", [], "is not a list of", "[sessions, queue]"),
         ("redis_maxmemory_policy", "lru", "none of Redis's policies", "allkeys-lru"),

@@ -171,9 +171,10 @@ def test_wildcards_need_dns() -> None:
         ({"tls_dns_plugin": "; rm"}, "tls_dns_plugin", "not a plain name"),
         ({"tls_dns_credentials": "x = y"}, "tls_dns_plugin", "is not set, and tls_dns_credentials is"),
         ({"tls_resolvers": ["dns.example.com"]}, "tls_resolvers", "not an IP address"),
-        ({"tls_resolvers": "9.9.9.9."}, "tls_resolvers", "not an IP address"),
+        ({"tls_resolvers": ["9.9.9.9."]}, "tls_resolvers", "not an IP address"),
+        ({"tls_resolvers": "9.9.9.9"}, "tls_resolvers", "must be a list"),
         ({"tls_retry_seconds": 0}, "tls_retry_seconds", "not a number of seconds"),
-        ({"tls_retry_seconds": "5m"}, "tls_retry_seconds", "not a number of seconds"),
+        ({"tls_retry_seconds": "5m"}, "tls_retry_seconds", "must be a whole number"),
     ],
 )
 def test_inputs_for_the_ca(changes: dict[str, Any], variable: str, words: str) -> None:

@@ -56,7 +56,10 @@ def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:
             yield Problem(name, "must hold text only", "put each item in quotes")
         elif due == "dict" and not isinstance(value, Mapping):
             yield Problem(name, f"must be a dictionary, and is {kind(value)}", f"write 'key: value' lines below {name}:")
-        elif due in ("str", "path") and not isinstance(value, str if name.startswith("app_") else (str, int, float)):
+        elif due in ("str", "path") and (
+            not isinstance(value, str if name.startswith("app_") else (str, int, float)) or isinstance(value, bool)
+        ):
+            # YAML reads off, on, yes and no as booleans.
             yield Problem(name, f"must be text, and is {kind(value)}", f'write {name}: "{value}"')
         elif due == "int" and not re.fullmatch(r"-?\d{1,18}", str(value), re.ASCII):
             yield Problem(name, f"must be a whole number, and is {value!r}", f"write {name}: {_example(option, 1)}")

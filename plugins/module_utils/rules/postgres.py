@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
-from ansible_collections.slipway.vps.plugins.module_utils.model import names, resolve_server, stated_urls
+from ansible_collections.slipway.vps.plugins.module_utils.model import SERVER_NAMES, names, resolve_server, stated_urls
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, demand, too_few
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import bad_processes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.environment import other_server
@@ -20,6 +20,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 PASSWORD_MIN = 16
 #: Numbers of other roles that go into the sum of connections.
 _COUNTS = (*("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),)
+#: What the sum needs of Gunicorn's settings.
+_SERVER = tuple(f"gunicorn_{name}" for name in (*SERVER_NAMES.values(), "worker_memory", "memory_share"))
 _COUNT = re.compile(r"[1-9]\d{0,5}")
 
 
@@ -165,5 +167,5 @@ def gone(values: Values) -> Iterator[Problem]:
 RULES = (
     (bad_database, ("app_name", "app_domains", "app_database", "app_database_url", "app_env", "app_secrets")),
     (gone, ()),
-    (too_few_connections, ("app_processes", "app_env", "app_database_pool")),
+    (too_few_connections, ("app_processes", "app_env", "app_secrets", "app_database_pool", *_SERVER)),
 )
