@@ -44,11 +44,11 @@ demo-down: setup ## Remove the demo
 
 # --- Tests ------------------------------------------------------------------------------------
 .PHONY: test
-test: setup ## Everything: lint, unit and render tests on a fresh machine, then molecule on Debian 12 and 13 (FIXME)
+test: setup ## Everything: lint, unit and render tests on a fresh machine, then molecule on Debian 12 and 13 (about an hour on 2 cores)
 	$(RUN)
 
 .PHONY: check
-check: setup ## The quick part of test: lint and unit (under 2 minutes)
+check: setup ## The quick part of test: lint and unit (about 4 minutes on 2 cores)
 	$(RUN) lint unit
 
 .PHONY: fresh
