@@ -30,7 +30,10 @@ def test_a_location_for_each_path() -> None:
 
 def test_streams_may_be_silent_for_an_hour_unless_told() -> None:
     """[E7]"""
-    found = {location["path"]: location for location in locations([], [{"path": "/a", "stream": True}, {"path": "/b", "stream": True, "timeout": "60"}], {})}
+    found = {
+        location["path"]: location
+        for location in locations([], [{"path": "/a", "stream": True}, {"path": "/b", "stream": True, "timeout": "60"}], {})
+    }
     assert (found["/a"]["timeout"], found["/b"]["timeout"]) == (3600, 60) and not found["/a"]["websocket"]
 
 
