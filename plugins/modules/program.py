@@ -19,13 +19,11 @@ author:
   - The Slipway authors
 options:
   version:
-    description: Name of the version. The action plugin sets it.
+    description: Name of the version. The action plugin sets it, whatever is said.
     type: str
-    required: true
   archive:
-    description: A zip of the program as base64. The action plugin sets it.
+    description: A zip of the program as base64. The action plugin sets it, whatever is said.
     type: str
-    required: true
   keep:
     description: How many versions stay, the one in use among them.
     type: int
@@ -54,6 +52,7 @@ removed:
 """
 
 import base64
+import contextlib
 import io
 import os
 import shutil
@@ -155,9 +154,9 @@ class Program:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "version": {"type": "str", "required": True},
+            "version": {"type": "str"},
             # Not in the journal: it is long, not secret.
-            "archive": {"type": "str", "required": True, "no_log": True},
+            "archive": {"type": "str", "no_log": True},
             "keep": {"type": "int", "default": 2},
         },
         supports_check_mode=True,
@@ -171,7 +170,9 @@ def main() -> None:
         outdated = program.outdated(version, module.params["keep"])
         if not module.check_mode:
             for path in outdated:
-                remove(path)
+                # Another app of this machine may have removed it in the same moment.
+                with contextlib.suppress(FileNotFoundError):
+                    remove(path)
     except (OSError, SlipwayError, ValueError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=missing or bool(outdated), version=version, removed=[path.name for path in outdated])
