@@ -48,7 +48,7 @@ CREATE TABLE posts AS SELECT g AS id, body FROM generate_series(1, 1000 * :scale
 ROUNDS = 3
 #: Seconds for which it is watched how much would be lost: two turns of the archive's timeout, and some.
 WATCH = 150
-PROGRAM = "/usr/local/lib/slipway/backup.py"
+PROGRAM = ["/usr/local/bin/slipway", "demo", "backup"]
 
 
 class Bench:
@@ -253,7 +253,7 @@ def show(result: dict[str, Any]) -> None:
         print(f"\nThe data of {kind}: {data['database_bytes'] / mib:.0f} MiB in PostgreSQL {data['postgres']}")
         print(f"  pg_dump -Fc             {plain['seconds']:7.1f} s  {plain['bytes'] / mib:7.1f} MiB")
         print(
-            f"  backup.py create        {ours['seconds']:7.1f} s  {ours['bytes'] / mib:7.1f} MiB"
+            f"  slipway … create        {ours['seconds']:7.1f} s  {ours['bytes'] / mib:7.1f} MiB"
             f"   {ours['seconds'] / plain['seconds']:.2f} x the time (goal 0.5), {ours['bytes'] / plain['bytes']:.2f} x the size"
             " (goal 0.7); rows counted, read back, checksums, on the disk"
         )
@@ -264,9 +264,9 @@ def show(result: dict[str, Any]) -> None:
     print("\nBack again, with pgbench's:")
     print(f"  pg_restore              {result['plain_restore']['seconds']:7.1f} s")
     print(
-        f"  RTO: backup.py restore  {result['restore']:7.1f} s                (at most 60, goal 30); beside the live one, compared, swapped"
+        f"  RTO: slipway … restore  {result['restore']:7.1f} s                (at most 60, goal 30); beside the live one, compared, swapped"
     )
-    print(f"  backup.py verify        {result['proof']:7.1f} s                into a throw-away cluster, pg_amcheck")
+    print(f"  slipway … verify        {result['proof']:7.1f} s                into a throw-away cluster, pg_amcheck")
     if result.get("exposure") is None:
         print("  RPO                     up to a day: a dump is a moment of each night, and WAL is not archived there")
     else:
@@ -281,7 +281,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help="measure a server of this machine")
     parser.add_argument("--watch", action="store_true", help="with --here: only how much would be lost at the worst moment")
     parser.add_argument("--socket", default="/run/postgresql")
-    parser.add_argument("--program", type=shlex.split, default=[PROGRAM], help="backup.py, with the words before it")
+    parser.add_argument("--program", type=shlex.split, default=PROGRAM, help="the program, with the words before its options")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     result = {**({} if asked.watch else measure(asked)), **watch(asked)} if asked.here else on_demo(asked)

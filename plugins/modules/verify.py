@@ -95,7 +95,7 @@ EXAMPLES = r"""
     database_url: postgresql:///blog?host=/run/postgresql
     redis_socket: /run/redis-blog/redis.sock
     backup_dir: /var/backups/blog
-    backup_command: /usr/local/lib/slipway/backup.py --config /etc/blog/backup.json
+    backup_command: /usr/local/bin/slipway blog backup
 """
 
 RETURN = r"""

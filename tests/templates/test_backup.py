@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.config import Config
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.offsite import Offsite, sftp_command
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.rules import BackupError
 from render import render, value
-from slipway_backup.config import Config
-from slipway_backup.offsite import Offsite, sftp_command
-from slipway_backup.rules import BackupError
 
 CANARY = "canary-0f1e2d3c4b5a"
 FOLDER = "etc/app"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from typing import Any
 
 import pytest
-from render import ROOT, model_of, render, value
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.config import Config
+from render import model_of, render, value
 
 REDIS = "etc/redis/redis-app.conf.j2"
 REDIS_UNIT = "etc/systemd/system/redis-server@app.service.d/slipway.conf.j2"
@@ -85,21 +84,16 @@ def test_cron_gets_one_line_at_the_time_that_was_asked_for() -> None:
     lines = [line for line in render("backup", CRON, app_name="my-app", backup_hour=0, backup_minute=5).splitlines() if " root " in line]
     assert len(lines) == 1 and lines[0].startswith("5 0 * * * root nice ")
     # Cron reads an unescaped % as the end of the command.
-    assert lines[0].endswith(" --config /etc/my-app/backup.json nightly") and "%" not in lines[0]
+    assert lines[0].endswith(" /usr/local/bin/slipway my-app backup nightly") and "%" not in lines[0]
 
 
 def test_the_backup_program_understands_its_configuration() -> None:
-    spec = importlib.util.spec_from_file_location("slipway_backup_config", ROOT / "roles/backup/files/backup.py")
-    assert spec and spec.loader
-    program = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = program
-    spec.loader.exec_module(program)
     # Numbers as `-e` gives them: text.
     text = render("backup", "etc/app/backup.json.j2", app_name="my-app", backup_keep_days="3", backup_paths_custom=["/opt/é x"])
-    config = program.Config.parse(text)
+    config = Config.parse(text)
     assert config.keep_days == 3 and config.database == "my-app" and str(config.backup_dir) == "/var/backups/my-app"
     assert config.paths[0] == "/srv/my-app/shared" and config.paths[-1] == "/opt/é x"
-    assert set(json.loads(text)) - {"_comment"} == set(program.Config.__dataclass_fields__)
+    assert set(json.loads(text)) - {"_comment"} == set(Config.__dataclass_fields__)
     assert "slipway:backup" in text
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from render import ROOT, render
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.tls.config import Config
+from render import render
 
 CONFIG, SERVICE, TIMER = "etc/app/tls.json.j2", "etc/systemd/system/app-tls.service.j2", "etc/systemd/system/app-tls.timer.j2"
 HOOK = "etc/letsencrypt/renewal-hooks/deploy/slipway.j2"
@@ -25,12 +24,7 @@ def test_each_file_says_whose_it_is(template: str) -> None:
 
 def config(**scenario: Any) -> Any:
     """The program's own reading of what the role writes."""
-    spec = importlib.util.spec_from_file_location("slipway_certificate", ROOT / "roles/tls/files/certificate.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.Config.parse(render("tls", CONFIG, **scenario))
+    return Config.parse(render("tls", CONFIG, **scenario))
 
 
 def test_the_program_understands_its_configuration() -> None:
@@ -72,7 +66,7 @@ def test_your_own_certificate() -> None:
 def test_the_timer_and_its_service() -> None:
     """[E2] Trying is no failure of the unit, an alarm is; it may write where certificates are, and nowhere else."""
     service = render("tls", SERVICE).splitlines()
-    assert "ExecStart=/usr/local/lib/slipway/certificate.py --config /etc/demo/tls.json run --journal" in service
+    assert "ExecStart=/usr/local/bin/slipway demo tls run --journal" in service
     assert "SuccessExitStatus=75" in service and "ProtectSystem=strict" in service
     assert "ReadWritePaths=/etc/letsencrypt /etc/ssl/demo /var/lib/demo-acme /var/lib/slipway" in service
     timer = render("tls", TIMER, tls_timer_calendar="hourly").splitlines()
@@ -80,16 +74,16 @@ def test_the_timer_and_its_service() -> None:
 
 
 def test_the_hook_is_for_this_certificate_and_not_for_our_own_renewals(tmp_path: Path) -> None:
-    """[E2] certbot calls it for every certificate of the host, and within the program's own turn."""
+    """[E2] certbot calls it for every certificate of the host, and within the program's own run."""
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\necho called $*\n")
     program.chmod(0o755)
     hook = tmp_path / "hook"
-    hook.write_text(render("tls", HOOK).replace("/usr/local/lib/slipway/certificate.py", str(program)))
+    hook.write_text(render("tls", HOOK).replace("/usr/local/bin/slipway", str(program)))
 
     def call(**environment: str) -> str:
         return subprocess.run(["sh", str(hook)], env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert call(RENEWED_LINEAGE="/etc/letsencrypt/live/demo") == "called --config /etc/demo/tls.json deploy"
+    assert call(RENEWED_LINEAGE="/etc/letsencrypt/live/demo") == "called demo tls deploy"
     assert call(RENEWED_LINEAGE="/etc/letsencrypt/live/other") == ""
     assert call(RENEWED_LINEAGE="/etc/letsencrypt/live/demo", SLIPWAY_TLS="demo") == ""

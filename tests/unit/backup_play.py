@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import backup
 import pytest
-from slipway_backup import host, proof, rules, store
+from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import host, proof, rules, store
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import files
 
 LISTING = """\
 ;
@@ -289,7 +290,7 @@ class Play:
         config.write_text(json.dumps(self.settings))
         if self.offsite:
             (self.root / "backup-offsite.json").write_text(json.dumps(self.offsite))
-        return int(backup.main(["--config", str(config), *arguments]))
+        return cli.main(["demo", "backup", "--config", str(config), *arguments])
 
     def complete(self) -> list[str]:
         return sorted(path.name for path in self.backups.iterdir() if not path.name.startswith(".") and path.is_dir())
@@ -316,7 +317,7 @@ class Play:
             "bytes": 20,
             "tables": 2,
             "schema_revisions": ["abc123"],
-            "files": host.checksums(folder),
+            "files": files.checksums(folder),
             "paths": [str(self.shared)] if whole else [],
             "database": "demo",
             **SHAPE,
@@ -364,7 +365,11 @@ class Play:
                 return
 
 
-EFFECTS = ("run", "write_atomically", "move", "make_folder", "hand_over", "remove", "sync_tree")
+#: What touches the host, and the module in which the program finds it.
+EFFECTS = {
+    "run": host,
+    **dict.fromkeys(("write_atomically", "move", "make_folder", "hand_over", "remove", "sync_tree"), files),
+}
 
 
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
@@ -374,6 +379,6 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(proof, "PROGRAMS", tmp_path / "postgresql")
     made = Play(tmp_path)
-    for name in EFFECTS:
-        monkeypatch.setattr(host, name, made.effect(name, getattr(host, name)))
+    for name, module in EFFECTS.items():
+        monkeypatch.setattr(module, name, made.effect(name, getattr(module, name)))
     return made

@@ -10,12 +10,14 @@ import tarfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import backup
 import pytest
-from slipway_backup import database, host, rules
-from slipway_backup.config import Config
-from slipway_backup.rules import BackupError, Copy
-from slipway_backup.store import Backups
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import cli as backup_cli
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, rules
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.config import Config
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.rules import BackupError, Copy
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.store import Backups
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import files
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.log import Log
 
 from .backup_play import LISTING, Play, play
 
@@ -204,7 +206,7 @@ def test_create_leaves_one_complete_folder(play: Play, capsys: pytest.CaptureFix
     assert name == printed["name"] and name.endswith("-before-upgrade")
     manifest = json.loads((play.backups / name / "manifest.json").read_text())
     assert manifest["schema_revisions"] == ["abc123"] and manifest["tables"] == 2 and manifest["postgres"].startswith("17.6")
-    assert manifest["files"]["db.dump/1.dat"]["sha256"] == host.sha256(play.backups / name / "db.dump/1.dat")
+    assert manifest["files"]["db.dump/1.dat"]["sha256"] == files.sha256(play.backups / name / "db.dump/1.dat")
     assert set(manifest["files"]) == {"db.dump/1.dat", "db.dump/toc.dat", "files.tar.gz"} and manifest["kind"] == "whole"
     assert manifest["rows"] == {"public.alembic_version": 1, "public.note": 41} and manifest["compression"] == "zstd:3"
     with tarfile.open(play.backups / name / "files.tar.gz") as archive:
@@ -273,7 +275,7 @@ def test_a_backup_after_a_restore_point_holds_everything(play: Play, monkeypatch
     assert play.run("create", "--database-only") == 0
     (restore_point,) = play.complete()
     with monkeypatch.context() as patch:
-        patch.setattr(host, "disk_usage", lambda paths: 2**60 if paths else 0)
+        patch.setattr(files, "disk_usage", lambda paths: 2**60 if paths else 0)
         assert play.run("create") == 1
     assert "free some" in play.status()["last_failure"]["reason"]
     assert play.run("create") == 0
@@ -365,7 +367,7 @@ def test_nothing_is_removed_while_it_is_read(play: Play) -> None:
     play.fake("20200101T000000Z")
     play.fake("20200102T000000Z")
     config = Config.parse(json.dumps(play.settings))
-    with Backups(config, host.Log(config.log_file, "test")).reading():
+    with Backups(config, Log(config.log_file, "test")).reading():
         assert play.run("create") == 0
         assert len(play.complete()) == 3
     assert play.run("create") == 0
@@ -416,7 +418,7 @@ def test_a_full_disk_leaves_the_last_good_copy_and_the_next_run_repairs(play: Pl
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr(host, "write_atomically", full)
+        patch.setattr(files, "write_atomically", full)
         assert play.run("create") == 1
     assert play.complete() == [good] and play.partial() == []
     assert play.run("create") == 0
@@ -437,7 +439,7 @@ def test_a_second_run_is_refused_and_leaves_the_first_alone(play: Play, capsys: 
     at_work.mkdir()
     # The program's own lock, held by the program: a lock of another kind would not show that it excludes itself.
     config = Config.parse(json.dumps(play.settings))
-    with Backups(config, host.Log(config.log_file, "test")).locked():
+    with Backups(config, Log(config.log_file, "test")).locked():
         assert play.run("create") == 75
         assert play.run("restore", "latest") == 75
     assert f"under way (pid {os.getpid()} since" in capsys.readouterr().err
@@ -607,8 +609,8 @@ def test_a_replaced_database_can_be_put_back_or_dropped(play: Play, capsys: pyte
 
 def test_a_night_waits_for_a_deploy_that_takes_its_restore_point(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """[D3] At half past three somebody deploys: that is no reason to have no backup that night."""
-    assert backup.PATIENCE >= 600
-    monkeypatch.setattr(backup, "PATIENCE", 5)
+    assert backup_cli.PATIENCE >= 600
+    monkeypatch.setattr(backup_cli, "PATIENCE", 5)
     holder = subprocess.Popen(["flock", play.backups / ".lock", "sleep", "1"])
     try:
         while not (play.backups / ".lock").exists():
@@ -631,7 +633,7 @@ def test_what_is_overdue_is_told(play: Play, capsys: pytest.CaptureFixture[str])
     play.say("pg_dump", "")
     assert play.run("nightly") == 0 and play.run("status") == 0
     late = NOW + timedelta(days=9000)
-    found = backup.troubles(play.status(), late, ["last_success", "last_verified", "last_offsite"])
+    found = backup_cli.troubles(play.status(), late, ["last_success", "last_verified", "last_offsite"])
     assert [line.split(":")[0] for line in found] == ["success", "verified", "offsite"]
 
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slipway_backup import host, rules
-from slipway_backup.store import Backups
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import rules
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.store import Backups
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import clock
 
 from .backup_play import KilledError, Play, play
 
@@ -24,8 +25,8 @@ def play_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     made = play(tmp_path, monkeypatch)
     # A second between two names would be waited for at each of a hundred kills.
     counter = iter(range(10**6))
-    start = host.utc_now()
-    monkeypatch.setattr(host, "utc_now", lambda: start + timedelta(seconds=next(counter)))
+    start = clock.utc_now()
+    monkeypatch.setattr(clock, "utc_now", lambda: start + timedelta(seconds=next(counter)))
     return made
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slipway_backup import host, offsite, rules
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import offsite, rules
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import clock, files
 
 from .backup_play import Play, play
 
@@ -29,7 +30,7 @@ def elsewhere(play: Play) -> dict[str, bool]:
 
 
 def days_ago(days: float) -> str:
-    return rules.backup_name(host.utc_now() - timedelta(days=days))
+    return rules.backup_name(clock.utc_now() - timedelta(days=days))
 
 
 # --- Pure ---------------------------------------------------------------------------------------------
@@ -207,9 +208,9 @@ def test_a_flipped_byte_in_the_repository_is_found_and_repaired_by_the_next_run(
 
 def test_each_part_of_the_data_is_read_in_turn(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """[D3] All of it within a week."""
-    today = host.utc_now()
+    today = clock.utc_now()
     for day in range(7):
-        monkeypatch.setattr(host, "utc_now", lambda day=day: today + timedelta(days=day))
+        monkeypatch.setattr(clock, "utc_now", lambda day=day: today + timedelta(days=day))
         assert play.run("offsite") == 0
     parts = {word for line in play.said("restic.log").splitlines() for word in line.split() if word.startswith("--read-data-subset=")}
     assert parts == {f"--read-data-subset={part}/7" for part in range(1, 8)}
@@ -222,7 +223,7 @@ def test_a_copy_comes_back_to_another_host(play: Play, capsys: pytest.CaptureFix
     """[D3] The disk is gone; what remains is the repository and its password."""
     assert play.run("nightly") == 0
     (name,) = play.complete()
-    host.remove(play.backups)
+    files.remove(play.backups)
     play.backups.mkdir()
     assert play.run("offsite-list") == 0 and f"{name}  0" in capsys.readouterr().out
     assert play.run("fetch", "latest") == 0
@@ -245,7 +246,7 @@ def test_a_damaged_copy_does_not_come_back(play: Play) -> None:
     (name,) = play.complete()
     for path in play.repository.glob("snapshots/*/data/**/1.dat"):
         path.write_text("the-roes\n")
-    host.remove(play.backups / name)
+    files.remove(play.backups / name)
     assert play.run("fetch", name) == 1
     assert play.complete() == [] and play.partial() == [] and play.status()["last_failure"]["step"] == "fetch"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway_backup import pitr
-from slipway_backup.rules import BackupError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import pitr
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.rules import BackupError
 
 from .backup_play import Play, play
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from slipway_backup import host, proof
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import host, proof
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import lock
 
 from .backup_play import Play, play
 
@@ -146,7 +147,7 @@ def test_the_newest_with_uploads_is_proven(play: Play) -> None:
 def test_a_deploy_can_take_its_restore_point_during_a_proof(play: Play) -> None:
     """[D3] A proof may take minutes; only a second proof is turned away."""
     assert play.run("create") == 0
-    with host.locked(play.backups / ".lock-reading", "proof"):
+    with lock.locked(play.backups / ".lock-reading", "proof"):
         assert play.run("create", "--database-only") == 0
         assert play.run("verify") == 75
 

@@ -96,7 +96,7 @@ def test_new_secrets_while_visitors_ask(
 
 def test_the_backups_log_in_with_the_new_password(host: Any, app: App) -> None:
     """[D3] [A11] The next night is not refused."""
-    taken = host.run(f"/usr/local/lib/slipway/backup.py --config {app.config}/backup.json create --label rotated")
+    taken = host.run(f"/usr/local/bin/slipway {app.name} backup create --label rotated")
     assert taken.rc == 0, f"{taken.stdout}{taken.stderr}"
 
 

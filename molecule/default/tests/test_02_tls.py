@@ -101,8 +101,8 @@ def test_renewal_is_scheduled(host: Any) -> None:
     assert must(host, "systemctl is-enabled demo-tls.timer").strip() == "enabled"
     assert "autorenew = False" in must(host, "cat /etc/letsencrypt/renewal/demo.conf")
     must(host, "systemctl start demo-tls.service")
-    said = must(host, "/usr/local/lib/slipway/certificate.py --config /etc/demo/tls.json status")
-    assert said.startswith("ok: "), said
+    said = must(host, "/usr/local/bin/slipway demo tls status")
+    assert said.startswith("certificate: ok: "), said
 
 
 def test_what_the_tls_role_writes_says_so(host: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers import App, must
 
-PROGRAM = "/usr/local/lib/slipway/backup.py"
+PROGRAM = "/usr/local/bin/slipway demo backup"
 TABLE = "slipway_probe"
 
 

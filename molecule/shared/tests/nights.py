@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers import App, must
 
-PROGRAM = "/usr/local/lib/slipway/backup.py"
+PROGRAM = "/usr/local/bin/slipway demo backup"
 LEDGER = "CREATE TABLE IF NOT EXISTS ledger (id bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp())"
 #: One row after the other, each committed: its number and its time.
 WRITER = "while :; do echo 'INSERT INTO ledger DEFAULT VALUES;'; sleep 0.002; done | psql -Xq -h /run/postgresql -d demo >/dev/null 2>&1"

@@ -33,7 +33,7 @@ def alone(ladder: Ladder) -> Iterator[None]:
 def test_wrong_dns_is_named_and_the_ca_is_left_alone(ladder: Ladder) -> None:
     """[E2] The placeholder serves; the status says which name leads where, and where it should; the CA was never asked."""
     status = ladder.status()
-    assert status["certificate"]["source"] == "placeholder" and status["state"] == "alarm", ladder.standing()
+    assert status["certificate"]["source"] == "placeholder" and status["state"] == "failed", ladder.standing()
     reason = status["attempt"]["reason"]
     assert f"{DOMAIN} resolves to {OTHER}, should be {HOST}" in reason, reason
     assert f"{ALIAS} has no address in DNS: NXDOMAIN" in reason, reason
@@ -128,7 +128,7 @@ def test_a_clock_60_days_ahead(ladder: Ladder, alone: None) -> None:
     assert ladder.orders() == orders + 1
     second = ladder.program("run --now --json", "faketime -f +61d")
     assert ladder.orders() == orders + 1, "every turn would ask for another one, and burn the CA's limit"
-    assert second.rc == 1 and "the clock of this host is wrong" in json.loads(second.stdout)["summary"], second.stdout
+    assert second.rc == 1 and "the clock of this host is wrong" in json.loads(second.stdout)["evidence"], second.stdout
     right = ladder.program("run --json")
     assert right.rc == 0 and ladder.orders() == orders + 1, right.stdout
 
@@ -184,7 +184,7 @@ def test_a_ca_that_is_down(ladder: Ladder) -> None:
     ladder.stop_ca()
     trying = ladder.program("run --json", "faketime -f +56d")
     said = json.loads(trying.stdout)
-    assert trying.rc == 75 and said["state"] == "trying" and "Connection refused" in said["summary"], trying.stdout
+    assert trying.rc == 75 and said["state"] == "degraded" and "Connection refused" in said["evidence"], trying.stdout
     assert said["attempt"]["kind"] == "unreachable" and said["attempt"]["next_try"], said
     assert ladder.served() == ladder.stored() == before
     # The unit itself, on a host whose clock says that 61 of the 90 days are over.
@@ -197,8 +197,8 @@ def test_a_ca_that_is_down(ladder: Ladder) -> None:
     finally:
         must(ladder.host, f"rm -r {folder}; systemctl daemon-reload")
     alarms = must(ladder.host, "journalctl --no-pager -p err -u demo-tls.service -n 5")
-    assert result.rc != 0 and "alarm: less than a third of the lifetime is left" in alarms, f"{alarms}\n{ladder.standing()}"
-    assert ladder.status()["state"] == "alarm" and ladder.served() == before
+    assert result.rc != 0 and "failed: less than a third of the lifetime is left" in alarms, f"{alarms}\n{ladder.standing()}"
+    assert ladder.status()["state"] == "failed" and ladder.served() == before
     # Nobody does anything but the CA, which comes back.
     ladder.start_ca()
     for _ in range(15):
@@ -232,7 +232,7 @@ def test_what_is_secret_or_left_over(ladder: Ladder) -> None:
     assert must(host, "stat -Lc '%U %a' /etc/ssl/demo/privkey.pem").strip() == "root 600"
     assert must(host, "stat -c '%a' /var/lib/slipway/demo-tls.json").strip() == "644"
     assert must(host, "systemctl is-enabled demo-tls.timer").strip() == "enabled"
-    assert must(host, f"{PROGRAM} --config {CONFIG} status").startswith("ok: "), journal(host, "demo-tls.service")
+    assert must(host, f"{PROGRAM} --config {CONFIG} status").startswith("certificate: ok: "), journal(host, "demo-tls.service")
 
 
 def test_evidence_is_at_hand(host: Any, ladder: Ladder) -> None:

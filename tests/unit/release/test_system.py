@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils import system
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import units as system
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
 
 @pytest.fixture

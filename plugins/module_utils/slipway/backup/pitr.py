@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """Any moment of the last days: pgBackRest keeps whole copies of the cluster, what changed since, and every segment of the WAL."""
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from ..core import clock, files
+from ..core.lock import locked
 from . import host
 from .database import Server
 from .proof import Proof, check_pages
@@ -70,7 +74,7 @@ class Pitr:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with host.locked(self.backups.folder / ".lock-pitr", "copy of the cluster", self.backups.patience):
+        with locked(self.backups.folder / ".lock-pitr", "copy of the cluster", self.backups.patience):
             yield
 
     def copy(self) -> dict[str, Any]:
@@ -86,7 +90,7 @@ class Pitr:
                     raise
                 except BackupError as error:
                     broken = error
-            kind = kind_due(copies, host.utc_now(), self.config.full_days, broken is not None)
+            kind = kind_due(copies, clock.utc_now(), self.config.full_days, broken is not None)
             # Waits until every segment that it needs is in the archive, and fails when one does not come.
             self._pgbackrest("backup", f"--type={kind}", "--no-expire-auto")
             label = str(self.copies()[-1]["label"])
@@ -95,7 +99,7 @@ class Pitr:
             if not copies and self.config.proof:
                 proof = self._prove()
             self._pgbackrest("expire")
-            result = {"at": host.utc_now().isoformat(), "label": label, "type": kind, **proof}
+            result = {"at": clock.utc_now().isoformat(), "label": label, "type": kind, **proof}
             backups.note(last_pitr=result)
         self.log.info(f"pitr: {label} ({kind}), recovered in {proof.get('restore_seconds', '-')} s")
         return result
@@ -104,7 +108,7 @@ class Pitr:
         """Recover the cluster to this moment, with every segment since its last copy, and look at each page of the app's database."""
         started = time.monotonic()
         # A name in the WAL: the end of the archive would do as well, and a hole in it would look like one.
-        name = f"slipway-{host.utc_now():%Y%m%dT%H%M%SZ}"
+        name = f"slipway-{clock.utc_now():%Y%m%dT%H%M%SZ}"
         self._archive(name)
         with self.recovered("--type=name", f"--target={name}", "--target-action=promote") as server:
             took = time.monotonic() - started
@@ -146,12 +150,12 @@ class Pitr:
         size = int(self.backups.database.sql("SELECT sum(pg_database_size(oid))::bigint FROM pg_database"))
         with self.backups.reading(), self.proof.place(programs, size * 5 // 4) as place:
             data = place / "data"
-            host.make_folder(data, self.config.admin)
+            files.make_folder(data, self.config.admin)
             # --archive-mode=off: what is recovered must not write into the archive of the live one.
             self._pgbackrest(f"--pg1-path={data}", *target, "--archive-mode=off", "restore")
             for name, text in FILES.items():
                 (data / name).write_text(text)
-                host.hand_over(data / name, self.config.admin)
+                files.hand_over(data / name, self.config.admin)
             # hot_standby=off: it answers only when everything is replayed, and asks for no more connections than it needs.
             with self.proof.serving(programs, place, REPLAY_WAIT, hot_standby="off", wal_level="replica") as server:
                 yield server
@@ -159,7 +163,7 @@ class Pitr:
     def recover(self, text: str) -> dict[str, Any]:
         """A backup of the app's database as it was at a moment; to be restored like every other one."""
         until = moment(text)
-        if until > host.utc_now():
+        if until > clock.utc_now():
             raise BackupError(f"{until.isoformat()} is still to come")
         begins = min((int(copy["timestamp"]["stop"]) for copy in self.copies() if not copy.get("error")), default=None)
         if begins is None or until.timestamp() < begins:

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """The backups of one app on this host: take one, list them, check one, remove the expired."""
 
 from __future__ import annotations
@@ -9,9 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core import clock, files
+from ..core.lock import LockedError, locked
+from ..core.log import Log
 from . import host
 from .config import Config
 from .database import Server
+from .paths import sources
 from .rules import (
     BackupError,
     Copy,
@@ -42,7 +48,7 @@ GZIP = "gzip --rsyncable"
 class Backups:
     """The backups of one app."""
 
-    def __init__(self, config: Config, log: host.Log, patience: float = 0) -> None:
+    def __init__(self, config: Config, log: Log, patience: float = 0) -> None:
         """Work with the backups of ``config``; so many seconds of ``patience`` when somebody else does."""
         self.patience = patience
         self.config = config
@@ -53,13 +59,13 @@ class Backups:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else writes backups or databases meanwhile."""
-        with host.locked(self.folder / ".lock", "backup or restore", self.patience):
+        with locked(self.folder / ".lock", "backup or restore", self.patience):
             yield
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """No backup is removed meanwhile. Not the lock of those that write: a deploy need not wait for a proof."""
-        with host.locked(self.folder / ".lock-reading", "proof or copy"):
+        with locked(self.folder / ".lock-reading", "proof or copy"):
             yield
 
     # --- what there is ---
@@ -100,7 +106,7 @@ class Backups:
 
     def proof(self, name: str) -> dict[str, Any] | None:
         """What a restore has shown of the backup; None while none has been tried."""
-        return _read(self.folder / name / PROOF) or None
+        return files.read_json(self.folder / name / PROOF) or None
 
     def is_proven(self, name: str) -> bool:
         """Whether a restore of it went well. Where none is tried, being complete has to do."""
@@ -108,29 +114,29 @@ class Backups:
 
     def status(self) -> dict[str, Any]:
         """The last success and the last failure."""
-        return _read(self.folder / STATUS)
+        return files.read_json(self.folder / STATUS)
 
     def note(self, **change: Mapping[str, Any]) -> None:
         """Keep in status.json what has just happened."""
-        host.write_atomically(self.folder / STATUS, json.dumps({**self.status(), **change}, indent=2) + "\n")
+        files.write_atomically(self.folder / STATUS, json.dumps({**self.status(), **change}, indent=2) + "\n")
 
     @contextlib.contextmanager
     def noting(self, step: str) -> Iterator[None]:
         """A failure of the block is kept in status.json, with its reason."""
         try:
             yield
-        except host.LockedError:
+        except LockedError:
             raise
         except Exception as error:
             with contextlib.suppress(OSError):
-                self.note(last_failure={"at": host.utc_now().isoformat(), "step": step, "reason": str(error) or type(error).__name__})
+                self.note(last_failure={"at": clock.utc_now().isoformat(), "step": step, "reason": str(error) or type(error).__name__})
             raise
 
     # --- create ---
 
     def create(self, label: str = "", database_only: bool = False) -> dict[str, Any]:
         """Take a backup; remove the expired ones only after it is complete."""
-        backup_name(host.utc_now(), label)
+        backup_name(clock.utc_now(), label)
         # A restore point is for its deploy, which fails with the reason: no night was missed.
         with self.locked(), self.noting("restore point" if database_only else "create"):
             manifest = self._create(label, database_only)
@@ -148,22 +154,22 @@ class Backups:
     def _create(self, label: str, database_only: bool, source: Server | None = None) -> dict[str, Any]:
         started = time.monotonic()
         self._clean()
-        name = backup_name(host.utc_now(), label)
+        name = backup_name(clock.utc_now(), label)
         while (self.folder / name).exists():
             time.sleep(0.2)
-            name = backup_name(host.utc_now(), label)
+            name = backup_name(clock.utc_now(), label)
         self.log.info(f"create {name}: begin")
         before = list(self.complete().values())
-        paths = [] if database_only else host.expand(self.config.paths)
+        paths = [] if database_only else sources(self.config.paths)
         kind = "database" if database_only else "whole"
         alike = [manifest for manifest in before if is_whole(manifest) == (kind == "whole")]
         self._check_space(int(alike[-1]["bytes"]) if alike else None, paths)
-        partial = self.folder / f"{host.PARTIAL}{name}"
-        host.make_folder(partial)
+        partial = self.folder / f"{files.PARTIAL}{name}"
+        files.make_folder(partial)
         try:
             content = self._dump(source or self.database, partial / DUMP, int(before[-1]["tables"]) if before else 0)
             self._archive(partial / FILES, paths)
-            files = host.checksums(partial)
+            sums = files.checksums(partial)
             manifest = sealed(
                 {
                     "format": FORMAT,
@@ -171,20 +177,20 @@ class Backups:
                     "app": self.config.app,
                     "kind": kind,
                     "label": label,
-                    "taken_at": (taken_at(name) or host.utc_now()).isoformat(),
+                    "taken_at": (taken_at(name) or clock.utc_now()).isoformat(),
                     "duration_seconds": round(time.monotonic() - started, 1),
-                    "bytes": sum(entry["bytes"] for entry in files.values()),
-                    "files": files,
+                    "bytes": sum(entry["bytes"] for entry in sums.values()),
+                    "files": sums,
                     "paths": paths,
                     **content,
                 }
             )
-            host.write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-            host.sync_tree(partial)
-            host.move(partial, self.folder / name)
+            files.write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+            files.sync_tree(partial)
+            files.move(partial, self.folder / name)
         except BaseException:
             with contextlib.suppress(OSError):
-                host.remove(partial)
+                files.remove(partial)
             raise
         self.log.info(
             f"create {name}: complete, {human(manifest['bytes'])}, {manifest['tables']} tables, {sum(manifest['rows'].values())} rows,"
@@ -196,12 +202,12 @@ class Backups:
         upper_bound = 0
         if previous is None:
             size = self.database.sql(f"SELECT pg_database_size({literal(self.config.database)})")
-            upper_bound = int(size) + host.disk_usage(paths)
+            upper_bound = int(size) + files.disk_usage(paths)
         self.check_room(self.folder, space_needed(previous, upper_bound, 0), "keep fewer days, ")
 
     def check_room(self, place: Path, wanted: int, advice: str = "") -> None:
         """Stop before a disk is full: the database may live on it, too."""
-        free, needed = host.free_space(place), wanted + self.config.reserve_mb * host.CHUNK
+        free, needed = files.free_space(place), wanted + self.config.reserve_mb * files.CHUNK
         if free < needed:
             raise host.RoomError(
                 f"{human(free)} free at {place}, {human(needed)} wanted (reserve {self.config.reserve_mb} MiB):"
@@ -248,9 +254,9 @@ class Backups:
 
     def _clean(self) -> None:
         """Remove what interrupted runs left. We hold the lock: nobody is at work there."""
-        for path in self.folder.glob(f"{host.PARTIAL}*"):
+        for path in self.folder.glob(f"{files.PARTIAL}*"):
             self.log.info(f"remove {path.name}, left by an interrupted run")
-            host.remove(path)
+            files.remove(path)
 
     def prune(self) -> None:
         """Remove the expired backups."""
@@ -259,14 +265,14 @@ class Backups:
 
     def _prune(self) -> None:
         copies = [Copy(name, is_whole(manifest), self.is_proven(name)) for name, manifest in self.complete().items()]
-        doomed = expired(copies, host.utc_now(), self.config.keep_days, self.config.keep_count)
+        doomed = expired(copies, clock.utc_now(), self.config.keep_days, self.config.keep_count)
         # While somebody reads a backup none is removed: the next run does it.
-        with contextlib.suppress(host.LockedError), self.reading():
+        with contextlib.suppress(LockedError), self.reading():
             for name in doomed:
                 # Under a temporary name first: a removal that is interrupted must not leave half a backup.
-                partial = self.folder / f"{host.PARTIAL}expired-{name}"
-                host.move(self.folder / name, partial)
-                host.remove(partial)
+                partial = self.folder / f"{files.PARTIAL}expired-{name}"
+                files.move(self.folder / name, partial)
+                files.remove(partial)
                 self.log.info(f"remove {name}, older than {self.config.keep_days} days")
 
     # --- check ---
@@ -284,7 +290,7 @@ class Backups:
     def verify_files(path: Path, manifest: Mapping[str, Any]) -> None:
         """Compare each file with its checksum."""
         for name, recorded in manifest["files"].items():
-            if host.sha256(path / name) != recorded["sha256"]:
+            if files.sha256(path / name) != recorded["sha256"]:
                 raise BackupError(f"{path / name} is not what was backed up (sha256 differs); take another backup")
 
     def check_restored(self, server: Server, database: str, manifest: Mapping[str, Any]) -> int:
@@ -301,11 +307,3 @@ class Backups:
             more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise BackupError(f"the restored rows are not those of the backup: {'; '.join(wrong[:5])}{more}")
         return sum(found.values())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return loaded if isinstance(loaded, dict) else {}

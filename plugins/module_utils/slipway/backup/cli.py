@@ -1,13 +1,12 @@
-#!/usr/bin/python3
-"""Take, list, prove, copy and restore the backups of one app.
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""`slipway <app> backup`: take, list, prove, copy and restore the backups of one app.
 
 A backup is one folder, ``<backup_dir>/<UTC time>[-<label>]/``: ``db.dump`` (pg_dump, one file per table), ``files.tar.gz``
 (uploads and configuration) and ``manifest.json``. It is written under a temporary name, read back, and renamed when it
 is complete: what carries a name like ``20261120T033000Z`` is whole. Each night the newest is restored into a throw-away
 cluster; only then it counts (``proof.json``). A restore goes into a new database, is checked there, and takes the old
 one's place by a rename; the old one is kept.
-
-This file is the command line; what it does is in the folder slipway_backup beside it.
 """
 
 from __future__ import annotations
@@ -16,21 +15,24 @@ import argparse
 import json
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from slipway_backup import host
-from slipway_backup.config import Config
-from slipway_backup.offsite import Copies, Offsite
-from slipway_backup.pitr import Pitr
-from slipway_backup.proof import Proof
-from slipway_backup.restore import Restore
-from slipway_backup.rules import BackupError, human
-from slipway_backup.store import Backups
+from ..core import clock
+from ..core.errors import SlipwayError
+from ..core.lock import LockedError
+from ..core.log import Log
+from . import host
+from .config import Config
+from .offsite import Copies, Offsite
+from .pitr import Pitr
+from .proof import Proof
+from .restore import Restore
+from .rules import BackupError, human
+from .store import Backups
 
 EXIT_FAILED = 1
 EXIT_LOCKED = 75  # EX_TEMPFAIL: try again later
@@ -92,34 +94,38 @@ def troubles(status: Mapping[str, Any], now: datetime, expected: Sequence[str]) 
     return found
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="backup.py", description="Backups of one app: take, list, prove, copy, restore.")
-    top.add_argument("--config", type=Path, required=True, help="/etc/<app>/backup.json")
-    top.add_argument("--json", action="store_true", help="print the result as JSON")
-    verbs = top.add_subparsers(dest="verb", required=True)
-    create = verbs.add_parser("create", help="take a backup now")
+def add(subjects: Any, common: argparse.ArgumentParser) -> None:
+    """The words of the command line."""
+    top = subjects.add_parser("backup", parents=[common], help="backups: create, list, status, verify, restore, …")
+    top.add_argument("--config", type=Path, help="the configuration; /etc/<app>/backup.json unless given")
+    verbs = top.add_subparsers(dest="verb", metavar="verb")
+    top.set_defaults(handler=main, verb="status")
+
+    def verb(name: str, text: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = verbs.add_parser(name, parents=[common], help=text)
+        return made
+
+    create = verb("create", "take a backup now")
     create.add_argument("--label", default="", help="ends the name: before-upgrade")
     create.add_argument("--database-only", action="store_true", help="without uploads and configuration: before a migration")
-    verbs.add_parser("nightly", help="create, verify and offsite, one after the other: what cron runs")
-    verbs.add_parser("list", help="the complete backups, oldest first")
-    verbs.add_parser("status", help="what is overdue or has failed; exit status 1 when something is")
-    verbs.add_parser("check", help="verify checksums and read the archives to the end").add_argument("name")
-    verify = verbs.add_parser("verify", help="restore into a throw-away cluster and compare with what was noted")
+    verb("nightly", "create, verify and offsite, one after the other: what cron runs")
+    verb("list", "the complete backups, oldest first")
+    verb("status", "what is overdue or has failed; exit status 1 when something is")
+    verb("check", "verify checksums and read the archives to the end").add_argument("name")
+    verify = verb("verify", "restore into a throw-away cluster and compare with what was noted")
     verify.add_argument("name", nargs="?", default="", help="a name of `list`; the newest with uploads, unless named")
-    restore = verbs.add_parser("restore", help="bring a backup back; the replaced database is kept")
+    restore = verb("restore", "bring a backup back; the replaced database is kept")
     restore.add_argument("name", help="a name of `list`, or latest")
     restore.add_argument("--files", action="store_true", help="the uploads too, over what is there")
-    verbs.add_parser("kept", help="the databases that restores have put aside")
-    verbs.add_parser("drop", help="drop a database of `kept`").add_argument("name")
-    verbs.add_parser("undo", help="let a database of `kept` be the live one again").add_argument("name")
-    recover = verbs.add_parser("recover", help="make a backup of how the database was at a moment; then restore it")
+    verb("kept", "the databases that restores have put aside")
+    verb("drop", "drop a database of `kept`").add_argument("name")
+    verb("undo", "let a database of `kept` be the live one again").add_argument("name")
+    recover = verb("recover", "make a backup of how the database was at a moment; then restore it")
     recover.add_argument("until", help="2026-11-20 07:00:00, in UTC; or with a zone, as in 2026-11-20 08:00:00+01:00")
-    verbs.add_parser("pitr", help="copy the cluster, what changed of it, or all of it when that is due")
-    verbs.add_parser("offsite", help="copy elsewhere what is not there yet")
-    verbs.add_parser("offsite-list", help="the copies elsewhere")
-    verbs.add_parser("fetch", help="bring a copy back to this host").add_argument("name", help="a name of `offsite-list`, or latest")
-    return top
+    verb("pitr", "copy the cluster, what changed of it, or all of it when that is due")
+    verb("offsite", "copy elsewhere what is not there yet")
+    verb("offsite-list", "the copies elsewhere")
+    verb("fetch", "bring a copy back to this host").add_argument("name", help="a name of `offsite-list`, or latest")
 
 
 class Program:
@@ -168,7 +174,7 @@ class Program:
                 done[name] = step()
             except host.StoppedError:
                 raise
-            except (BackupError, OSError) as error:
+            except (SlipwayError, OSError) as error:
                 # Each in a line of its own: the journal shows all that is wrong.
                 self.backups.log.error(f"{name}: {error}")
                 failed.append(name)
@@ -247,7 +253,7 @@ class Program:
         expected = ["last_success", *(["last_verified"] if self.backups.config.proof else [])]
         expected += ["last_offsite"] if self._has_offsite() else []
         expected += ["last_pitr"] if self.backups.config.engine == "pgbackrest" else []
-        if found := troubles(self.backups.status(), host.utc_now(), expected):
+        if found := troubles(self.backups.status(), clock.utc_now(), expected):
             raise BackupError("; ".join(found))
         return self.backups.status(), "All is well."
 
@@ -256,27 +262,23 @@ def _interrupted(number: int, _frame: object) -> NoReturn:
     raise host.StoppedError(f"stopped by signal {signal.Signals(number).name}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status is 0 only when everything that was asked is done."""
-    options = parser().parse_args(argv)
+def main(options: argparse.Namespace) -> int:
+    """Do what ``options`` ask for; the exit status is 0 only when all of it is done."""
     os.umask(0o077)
-    log: host.Log | None = None
+    options.config = options.config or Path("/etc", options.app, "backup.json")
+    log: Log | None = None
     try:
         config = Config.parse(options.config.read_text(encoding="utf-8"))
-        log = host.Log(config.log_file, f"{config.app}-backup")
+        log = Log(config.log_file, f"{config.app}-backup")
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, _interrupted)
         program = Program(Backups(config, log), options)
         data, text = getattr(program, options.verb.replace("-", "_"))()
     except Exception as error:
         # Cron throws away what is printed: a defect of this program has to be in the log, too.
-        expected = isinstance(error, (BackupError, OSError))
+        expected = isinstance(error, (SlipwayError, OSError))
         message = f"{options.verb}: {error if expected else traceback.format_exc()}"
-        (log or host.Log(Path(os.devnull), "slipway-backup")).error(message)
-        return EXIT_LOCKED if isinstance(error, host.LockedError) else EXIT_FAILED
+        (log or Log(Path(os.devnull), "slipway-backup")).error(message)
+        return EXIT_LOCKED if isinstance(error, LockedError) else EXIT_FAILED
     print(json.dumps(data) if options.json else text)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """``/etc/<app>/backup.json``."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """Pure: names, retention, and what a dump says about itself. Nothing here touches the host."""
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from ..core.errors import SlipwayError
+
 NAME = re.compile(r"(?P<time>\d{8}T\d{6}Z)(-(?P<label>[a-z0-9][a-z0-9-]{0,39}))?")
 LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 #: Since this version pg_dump writes zstd by itself; before, a dump folder is compressed with gzip or not at all.
 ZSTD_SINCE = 16
 
 
-class BackupError(Exception):
-    """Something an operator has to know; the text says what and, where possible, what to do."""
+class BackupError(SlipwayError):
+    """Something about the backups that an operator has to know."""
 
 
 # --- Names and retention ----------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """Copies elsewhere: encrypted and deduplicated by restic, in a folder, on an SFTP server, or in an S3 bucket."""
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..core import clock, files
 from . import host
 from .rules import BackupError, Copy, expired, is_whole, taken_at
 from .store import Backups
@@ -158,7 +161,7 @@ class Copies:
 
     def _remember(self, **change: Any) -> None:
         content = {"repository": self.offsite.repository, **self._remembered(), **change}
-        host.write_atomically(self._known, json.dumps(content, indent=2) + "\n")
+        files.write_atomically(self._known, json.dumps(content, indent=2) + "\n")
 
     def open(self, make: bool = False) -> None:
         """Make sure that this is the repository, and the one of last time.
@@ -212,14 +215,14 @@ class Copies:
             self._mark(there)
             self._check()
             removed = self._expire()
-            result = {"at": host.utc_now().isoformat(), "repository": self.offsite.repository, "copied": copied, "removed": removed}
+            result = {"at": clock.utc_now().isoformat(), "repository": self.offsite.repository, "copied": copied, "removed": removed}
             backups.note(last_offsite=result)
         self.log.info(f"offsite: copied {', '.join(copied) or 'nothing new'}; removed {', '.join(removed) or 'nothing'}")
         return result
 
     def _wanted(self, there: Mapping[str, Any], everything: bool) -> list[str]:
         """Backups that belong there: whole, not known to be bad, and not about to be removed there as too old."""
-        backups, oldest = self.backups, host.utc_now() - timedelta(days=self.offsite.keep_days)
+        backups, oldest = self.backups, clock.utc_now() - timedelta(days=self.offsite.keep_days)
         return [
             name
             for name, manifest in backups.complete().items()
@@ -257,7 +260,7 @@ class Copies:
     def _check(self) -> None:
         """The structure each time, and of the data one part of ``check_days``: all of it is read in as many days."""
         days = self.offsite.check_days
-        part = f"{host.utc_now().toordinal() % days + 1}/{days}"
+        part = f"{clock.utc_now().toordinal() % days + 1}/{days}"
         try:
             self._restic("check", f"--read-data-subset={part}")
         except host.ProgramError as error:
@@ -284,7 +287,7 @@ class Copies:
         there = named(self.snapshots())
         offsite = self.offsite
         copies = [Copy(name, True, any(map(is_proven, snapshots))) for name, snapshots in there.items()]
-        gone = expired(copies, host.utc_now(), offsite.keep_days, offsite.keep_count)
+        gone = expired(copies, clock.utc_now(), offsite.keep_days, offsite.keep_count)
         doomed = [snapshot for name in gone for snapshot in there[name]]
         doomed += [snapshot for name, snapshots in there.items() if name not in gone for snapshot in snapshots[:-1]]
         if doomed:
@@ -315,10 +318,10 @@ class Copies:
             if name in backups.complete():
                 return backups.find(name)[1]
             snapshot = there[name][-1]
-            partial = backups.folder / f"{host.PARTIAL}fetch-{name}"
+            partial = backups.folder / f"{files.PARTIAL}fetch-{name}"
             if partial.exists():
-                host.remove(partial)
-            host.make_folder(partial)
+                files.remove(partial)
+            files.make_folder(partial)
             try:
                 self._restic("restore", str(snapshot["id"]), "--target", str(partial))
                 found = partial / str(snapshot["paths"][0]).lstrip("/")
@@ -326,13 +329,13 @@ class Copies:
                 if manifest is None:
                     raise BackupError(f"the copy of {name} is not complete")
                 backups.verify_files(found, manifest)
-                host.sync_tree(found)
+                files.sync_tree(found)
                 # A damaged one of this name may be the reason for asking.
                 if (backups.folder / name).exists():
-                    host.move(backups.folder / name, backups.folder / f"{host.PARTIAL}damaged-{name}")
-                host.move(found, backups.folder / name)
+                    files.move(backups.folder / name, backups.folder / f"{files.PARTIAL}damaged-{name}")
+                files.move(found, backups.folder / name)
             finally:
                 with contextlib.suppress(OSError):
-                    host.remove(partial)
+                    files.remove(partial)
         self.log.info(f"offsite: {name} was fetched")
         return manifest

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """Bring a backup back: beside the live database, checked there, and then in its place by a rename."""
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core import clock
 from . import host
 from .rules import BackupError, is_whole, literal
 from .store import DUMP, FILES, Backups
@@ -96,7 +99,7 @@ class Restore:
 
     def _aside(self) -> str:
         """A name that no database has yet."""
-        while self.server.exists(name := KEPT.format(database=self.config.database, time=host.utc_now())):
+        while self.server.exists(name := KEPT.format(database=self.config.database, time=clock.utc_now())):
             time.sleep(0.2)
         return name
 

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """PostgreSQL, as its superuser, over a socket: the live server, and the throw-away one that proves a backup."""
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core import files
 from . import host
 from .rules import (
     BackupError,
@@ -151,9 +154,9 @@ class Server:
     def dump(self, database: str, target: Path, moment: Snapshot, wanted: str) -> str:
         """Write a dump folder, several tables at a time, as of ``moment``; how it is compressed."""
         compress = compression(wanted, major(host.run(["pg_dump", "--version"], user=self.admin)))
-        host.make_folder(target, self.admin)
+        files.make_folder(target, self.admin)
         # The folders above are root's alone: the descriptor leads past them. What is in the folder is synced later, by root.
-        with host.opened(target) as (descriptor, path):
+        with files.opened(target) as (descriptor, path):
             command = ["pg_dump", "--format=directory", f"--jobs={self.jobs}", f"--compress={compress}", "--no-sync"]
             command += [f"--file={path}", f"--snapshot={moment.identity}", *self._where(database)]
             command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
@@ -171,8 +174,8 @@ class Server:
             with dump.open("rb") as handle:
                 return host.run(command, user=self.admin, stdin=handle, environment=environment)
         # It may have come from another host, where a user has another number.
-        host.hand_over(dump, self.admin)
-        with host.opened(dump) as (descriptor, path):
+        files.hand_over(dump, self.admin)
+        with files.opened(dump) as (descriptor, path):
             return host.run([*command, path], user=self.admin, pass_fds=(descriptor,), environment=environment)
 
     def revisions_of(self, dump: Path) -> list[str]:
@@ -217,8 +220,8 @@ class Server:
         """Statements that set and grant on a database of this name what is set and granted there now."""
         with tempfile.TemporaryDirectory(prefix="slipway-") as scratch:
             dump = Path(scratch, "properties")
-            host.make_folder(dump, self.admin)
-            with host.opened(dump) as (descriptor, path):
+            files.make_folder(dump, self.admin)
+            with files.opened(dump) as (descriptor, path):
                 command = ["pg_dump", "--format=directory", "--schema-only", "--no-sync", f"--file={path}", *self._where(database)]
                 command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
                 host.run(command, user=self.admin, pass_fds=(descriptor,), environment=self._environment(""))

@@ -1,3 +1,5 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
 """Prove a backup by restoring it: into a cluster that is made for it, reached over a socket of its own, and thrown away."""
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core import clock, files
 from . import host
 from .database import Server
 from .rules import BackupError, is_whole, major, quote
@@ -85,14 +88,14 @@ class Proof:
                 raise BackupError(f"{name} is no good: {error}") from error
             proof = {"good": True, "duration_seconds": round(time.monotonic() - started, 1), **found}
             self._keep(path, proof)
-            backups.note(last_verified={"name": name, "at": host.utc_now().isoformat(), **proof})
+            backups.note(last_verified={"name": name, "at": clock.utc_now().isoformat(), **proof})
         self.log.info(
             f"verify {name}: restored in {proof['restore_seconds']} s, {proof['rows']} rows, all good, {proof['duration_seconds']} s"
         )
         return {"name": name, **proof}
 
     def _keep(self, path: Path, proof: Mapping[str, Any]) -> None:
-        host.write_atomically(path / PROOF, json.dumps({"at": host.utc_now().isoformat(), **proof}, indent=2) + "\n")
+        files.write_atomically(path / PROOF, json.dumps({"at": clock.utc_now().isoformat(), **proof}, indent=2) + "\n")
 
     def _prove(self, path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         with judging():
@@ -134,7 +137,7 @@ class Proof:
                 host.run(command, user=self.config.admin)
         if place.exists():
             self.log.info(f"remove {place}, left by an interrupted run")
-            host.remove(place)
+            files.remove(place)
 
     @contextlib.contextmanager
     def cluster(self, programs: Path, size: int) -> Iterator[Server]:
@@ -153,12 +156,12 @@ class Proof:
         place = self.config.proof_dir
         self.clean(programs)
         self.backups.check_room(place, size)
-        host.make_folder(place, self.config.admin)
+        files.make_folder(place, self.config.admin)
         try:
             yield place
         finally:
             with contextlib.suppress(OSError):
-                host.remove(place)
+                files.remove(place)
 
     @contextlib.contextmanager
     def serving(self, programs: Path, place: Path, patience: float, **settings: str) -> Iterator[Server]:

@@ -1,0 +1,41 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""The command line `slipway`.
+
+`slipway <app> <subject> …`, and `slipway status` for all apps of the machine. `--json` everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .backup import cli as backup
+from .core.errors import SlipwayError
+from .tls import cli as tls
+
+EXIT_FAILED = 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of an app."""
+    common = argparse.ArgumentParser(add_help=False)
+    # Suppressed: the default of a verb would overrule what was said before it.
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the result as JSON")
+    top = argparse.ArgumentParser(prog="slipway", description="The apps on this machine.", parents=[common])
+    top.add_argument("app", help="name of the app; or `status` alone, for all apps of the machine")
+    subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
+    for subject in (tls, backup):
+        subject.add(subjects, common)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    options = parser().parse_args(list(sys.argv[1:] if argv is None else argv), argparse.Namespace(json=False))
+    try:
+        return int(options.handler(options))
+    except (SlipwayError, OSError) as error:
+        print(f"slipway: {error}", file=sys.stderr)
+        return EXIT_FAILED

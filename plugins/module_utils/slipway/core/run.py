@@ -1,0 +1,117 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Run a command: the only place where the program, and the modules that share it, start one and wait for it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from .errors import SlipwayError
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class CommandError(SlipwayError):
+    """A command exited with another status than 0; the message is what it said."""
+
+
+class Account(NamedTuple):
+    """A system user, as numbers."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, user: str, group: str = "") -> Account:
+        """Look both up (the group: the user's own, unless one is named); KeyError when one does not exist."""
+        entry = pwd.getpwnam(user)
+        return cls(user, entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid)
+
+
+class Result(NamedTuple):
+    """What a command did. ``errors`` is empty where both channels are merged, ``output`` where it went into a file."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def execute(
+    argv: Sequence[str],
+    *,
+    account: Account | None = None,
+    groups: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes | IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    merged: bool = False,
+    folder: str | Path | None = None,
+    timeout: float | None = None,
+    pass_fds: Sequence[int] = (),
+    umask: int = -1,
+) -> Result:
+    """Run a command to its end, whatever its status.
+
+    :arg account: who runs it; with no group but its own and ``groups``.
+    :arg environment: all of its environment; this process's own, unless given.
+    :arg stdin: bytes or a file; nothing, unless given.
+    :arg merged: errors within the output, in the order in which they came.
+    :arg timeout: seconds; then it is killed, and subprocess.TimeoutExpired raised.
+    :raises OSError: when it cannot be started.
+    """
+    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
+    if account:
+        given.update(user=account.uid, group=account.gid, extra_groups=list(groups))
+    result = subprocess.run(
+        list(argv),
+        stdout=stdout if stdout is not None else subprocess.PIPE,
+        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+        env=None if environment is None else dict(environment),
+        cwd=folder,
+        timeout=timeout,
+        pass_fds=pass_fds,
+        umask=umask,
+        check=False,
+        **given,
+    )
+    return Result(result.returncode, _text(result.stdout), _text(result.stderr))
+
+
+def _text(said: bytes | None) -> str:
+    return (said or b"").decode(errors="replace")
+
+
+def command(*words: str, account: Account | None = None, environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Run a command and return what it printed, errors included; CommandError when it fails.
+
+    It keeps nothing of this process's environment; as another ``account`` none of root's groups either.
+    """
+    clean = {"PATH": PATH, "LC_ALL": "C.UTF-8", **(environment or {})}
+    result = execute(words, account=account, environment=clean, merged=True, folder=cwd, umask=0o022)
+    if result.status != 0:
+        raise CommandError(f"{result.output.strip()}\n({words[0]} exited {result.status})".strip())
+    return result.output
+
+
+def attempt(argv: Sequence[str], timeout: float = 60, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a command in this process's environment; its exit status, and what it said on both channels. Never an error."""
+    try:
+        words = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
+        result = execute(argv, stdin=stdin, environment=words, merged=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return 124, f"{Path(argv[0]).name} timed out after {timeout:.0f} s"
+    except OSError as error:
+        return 127, f"{argv[0]} could not be started: {error}"
+    return result.status, result.output
+
+
+def tail(text: str, lines: int = 30) -> str:
+    """The last lines of what a command said."""
+    return "\n".join(text.strip().splitlines()[-lines:])

@@ -1,0 +1,106 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""systemd's units and their journal."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from .run import CommandError, attempt, command, tail
+
+#: How `journalctl --show-cursor` begins its last line.
+CURSOR = "-- cursor: "
+
+
+def is_active(unit: str) -> bool:
+    """Whether a unit runs."""
+    return attempt(["systemctl", "is-active", "--quiet", unit])[0] == 0
+
+
+def is_ending(unit: str) -> bool:
+    """Whether a unit has been told to stop, and finishes what it has begun."""
+    return command("systemctl", "show", "--property=ActiveState", "--value", unit).strip() == "deactivating"
+
+
+def instances(template: str) -> list[str]:
+    """Units of a template (`blog` for `blog@.service`) that run, start, end or wait to be restarted."""
+    listed = command(
+        *("systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service"),
+        *("--state=active,activating,reloading,deactivating", f"{template}@*.service"),
+    )
+    return [line.split()[0] for line in listed.splitlines() if line.split()]
+
+
+def journal(unit: str, lines: int = 30) -> str:
+    """The last lines of the unit's last run. They are evidence of something else: that they cannot be read is no failure."""
+    try:
+        run = command("systemctl", "show", "--property=InvocationID", "--value", unit).strip()
+        match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"] if run else [f"--unit={unit}"]
+        return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
+    except CommandError as error:
+        return f"(the journal of {unit} cannot be read: {tail(str(error), 3)})"
+
+
+def start_unit(unit: str) -> None:
+    """Start a unit and wait until it is up; what the journal says of it is the error otherwise."""
+    try:
+        command("systemctl", "start", unit)
+    except CommandError as error:
+        raise CommandError(f"{journal(unit)}\n{error}".strip()) from error
+
+
+def queue_unit(unit: str) -> None:
+    """Have a unit started as soon as it can be, and do not wait for that."""
+    command("systemctl", "start", "--no-block", unit)
+
+
+def stop_units(*units: str) -> None:
+    """Stop units and wait until they are down. One that cannot be stopped is left to the caller's next probe.
+
+    One that had failed is forgotten: `systemctl --failed` shall not name what a refused release has left.
+    """
+    if not units:
+        return
+    for verb in ("stop", "reset-failed"):
+        with contextlib.suppress(CommandError):
+            command("systemctl", verb, *units)
+
+
+def end_units(*units: str) -> None:
+    """Tell units to stop and do not wait: systemd sees to the rest, also when nobody is left who waits."""
+    if not units:
+        return
+    with contextlib.suppress(CommandError):
+        command("systemctl", "stop", "--no-block", *units)
+
+
+def memory_available() -> int:
+    """Bytes that can be used without swapping: the kernel's own estimate."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def memory_used(unit: str) -> int:
+    """Bytes that a unit uses now; 0 when systemd does not say."""
+    said = command("systemctl", "show", "--property=MemoryCurrent", "--value", unit).strip()
+    # "[not set]", or the largest number there is, where nothing is accounted.
+    return int(said) if said.isdigit() and int(said) < 2**60 else 0
+
+
+def journal_since(unit: str, cursor: Path, since: float) -> list[str]:
+    """Lines of a unit that are new since the last call with the same ``cursor`` file; with the first call, since that time."""
+    # journalctl takes a cursor's file or a time, not both.
+    where = ("--cursor-file", str(cursor)) if cursor.exists() else (f"--since=@{since:.3f}", "--show-cursor")
+    said = command("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={unit}", *where).splitlines()
+    if said and said[-1].startswith(CURSOR) and not cursor.exists():
+        cursor.write_text(said.pop().removeprefix(CURSOR))
+    return said
+
+
+def journal_between(unit: str, since: float, until: float) -> list[str]:
+    """Lines of a unit between two times, in seconds since 1970."""
+    times = (f"--since=@{since:.3f}", f"--until=@{until:.3f}")
+    return command("journalctl", "--no-pager", "--quiet", "--output=cat", f"--unit={unit}", *times).splitlines()

@@ -1,0 +1,112 @@
+"""What all subjects of the program share: commands, files, locks, certificates' names, the public endpoint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import files, http, lock, run, x509
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.status import DEGRADED, FAILED, OK, UNKNOWN, Status, worst
+
+
+def test_a_command_that_fails_says_what_it_said() -> None:
+    with pytest.raises(run.CommandError, match=r"out\nerr\n\(sh exited 3\)"):
+        run.command("sh", "-c", "echo out; echo err >&2; exit 3")
+    assert run.command("sh", "-c", "echo out; echo err >&2") == "out\nerr\n"
+
+
+def test_a_command_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K5] An operator's shell leads nowhere else."""
+    monkeypatch.setenv("PGHOST", "elsewhere")
+    assert sorted(run.command("env").splitlines()) == ["LC_ALL=C.UTF-8", f"PATH={run.PATH}"]
+
+
+def test_an_attempt_is_never_an_error() -> None:
+    assert run.attempt(["/nowhere/program"])[0] == 127
+    status, said = run.attempt(["sleep", "5"], timeout=0.1)
+    assert status == 124 and "sleep timed out" in said
+    assert run.attempt(["cat"], stdin=b"hello") == (0, "hello")
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    """A reader meanwhile sees one text or the other; what failed leaves the old one and nothing besides."""
+    path = tmp_path / "status.json"
+    seen: set[str] = set()
+    texts = {letter: letter * 200_000 for letter in "ab"}
+    files.write_atomically(path, texts["a"])
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            text = path.read_text()
+            seen.add(text[:1] if len(set(text)) == 1 and len(text) == 200_000 else "torn")
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(20):
+        for text in texts.values():
+            files.write_atomically(path, text, 0o640)
+    done.set()
+    reader.join()
+    assert seen <= {"a", "b"} and path.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(UnicodeEncodeError):
+        files.write_atomically(path, "\udcff")
+    assert [found.name for found in tmp_path.iterdir()] == ["status.json"] and path.read_text() == texts["b"]
+
+
+def test_a_file_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """[K5] Where another user may write, too."""
+    (tmp_path / "victim").write_text("safe")
+    (tmp_path / "file").symlink_to(tmp_path / "victim")
+    files.write_atomically(tmp_path / "file", "new")
+    assert (tmp_path / "victim").read_text() == "safe" and not (tmp_path / "file").is_symlink()
+
+
+def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
+    """[D3] `kill -9` leaves no lock."""
+    path = tmp_path / "lock"
+    code = "import fcntl, sys, time; h = open(sys.argv[1], 'a'); fcntl.flock(h, 2); h.write('pid 7'); h.flush(); print(flush=True)"
+    holder = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(60)", path], stdout=subprocess.PIPE)
+    assert holder.stdout and holder.stdout.readline()
+    with pytest.raises(lock.LockedError, match=r"another run is under way \(pid 7\)"), lock.locked(path, "run"):
+        pass
+    holder.kill()
+    holder.communicate()
+    with lock.locked(path, "run"):
+        assert path.read_text().startswith(f"pid {os.getpid()} since ")
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "good"),
+    [
+        (["a.example.com"], "A.example.com", True),
+        (["*.example.com"], "a.example.com", True),
+        (["*.example.com"], "*.example.com", True),
+        (["*.example.com"], "example.com", False),
+        (["*.example.com"], "a.b.example.com", False),
+        (["*.example.com"], "*.b.example.com", False),
+    ],
+)
+def test_which_names_a_certificate_is_good_for(names: list[str], name: str, good: bool) -> None:
+    """[E2] One rule for the operator's own certificate, the program that renews, and verify."""
+    assert x509.covers(names, name) is good
+    assert x509.uncovered(names, [name]) == ([] if good else [name])
+
+
+def test_no_public_endpoint_is_an_answer() -> None:
+    answer = http.visit("blog.example.com", "/", timeout=1, port=1)
+    assert answer.status == 0 and "refused" in answer.body
+
+
+def test_the_worst_subject_counts() -> None:
+    """[K8] What is not known is worse than what is tried again."""
+    ok, degraded, failed, unknown = (Status("x", state, "") for state in (OK, DEGRADED, FAILED, UNKNOWN))
+    assert worst([ok, degraded]) == DEGRADED and worst([degraded, unknown]) == UNKNOWN and worst([unknown, failed, ok]) == FAILED
+    assert worst([]) == UNKNOWN
+    assert Status("certificate", FAILED, "expired", "renew", "2026-11-20T00:00:00Z").data() == {
+        **{"subject": "certificate", "state": "failed", "evidence": "expired", "fix": "renew", "since": "2026-11-20T00:00:00Z"}
+    }
