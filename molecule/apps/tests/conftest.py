@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import pytest
 from deploys import ROOT, Outcome, invocation
 from fixtures import acme_root, address, neighbour
 from load import OpenLoop
+from machine import Play, Visit
 
 __all__ = ["acme_root", "address", "neighbour"]
-
-Play = Callable[..., Outcome]
-Visit = Callable[[str], OpenLoop]
 
 
 @pytest.fixture(scope="session")

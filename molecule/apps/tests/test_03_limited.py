@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conftest import Play
-from machine import owned
+from machine import Play, owned
 
 
 def test_a_limited_run_leaves_the_others_as_they_are(host: Any, play: Play, tmp_path: Path) -> None:
@@ -32,6 +31,8 @@ def test_settings_of_the_machine_that_disagree_are_refused(play: Play, tmp_path:
 
 def test_one_name_for_two_apps_is_refused(play: Play, tmp_path: Path) -> None:
     """[F2 K10] A unit, a domain or a database has one owner."""
-    for says in ({"shop": {"app_domains": ["blog.slipway.test"]}}, {"shop": {"app_processes": {"x": {"command": "true"}}}, "tiny": {"app_name": "shop-x"}}):
+    unit = {"shop": {"app_processes": {"x": {"command": "true"}}}, "tiny": {"app_name": "shop-x"}}
+    domain: dict[str, dict[str, Any]] = {"shop": {"app_domains": ["blog.slipway.test"]}}
+    for says in (unit, domain):
         outcome = play("site.yml", says=says, folder=tmp_path)
         assert outcome.status != 0 and "would belong to" in outcome.output, str(outcome)

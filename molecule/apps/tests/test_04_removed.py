@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import Play, Visit
 from helpers import must
-from machine import must_be_served, owned
+from machine import Play, Visit, must_be_served, owned
 
 
 def test_an_app_goes_and_the_others_serve(host: Any, play: Play, visit: Visit) -> None:
@@ -23,7 +22,8 @@ def test_an_app_goes_and_the_others_serve(host: Any, play: Play, visit: Visit) -
 
 def test_nothing_of_it_is_left_but_its_backups(host: Any) -> None:
     """[F2] Files, units, user, database, Redis, certificate."""
-    left = must(host, "find / -xdev \\( -path /proc -o -path /sys -o -path /var/backups -o -path /var/lib/apt \\) -prune -o -name '*shop*' -print 2>/dev/null || true")
+    elsewhere = "-path /proc -o -path /sys -o -path /var/backups -o -path /var/lib/apt"
+    left = must(host, f"find / -xdev \\( {elsewhere} \\) -prune -o -name '*shop*' -print 2>/dev/null || true")
     assert not [line for line in left.splitlines() if "/var/log/" not in line], left
     assert not must(host, "systemctl list-units --all --plain --no-legend '*shop*'").strip()
     assert host.run("id shop").rc != 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from deploys import Outcome
 from helpers import must
 from load import OpenLoop
 
+Play = Callable[..., Outcome]
+Visit = Callable[[str], OpenLoop]
 APPS = ("blog", "shop", "tiny")
 #: What belongs to an app alone: files, by the folders and names that carry its name.
 OWNED = (
