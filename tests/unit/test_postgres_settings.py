@@ -8,20 +8,19 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.slipway.vps.plugins.module_utils import postgres_settings
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import (
     CONNECTION,
     GIB,
     MIB,
-    SERVER,
+    Client,
     Host,
     Share,
     arithmetic,
     demand,
-    misfit,
     plan,
     settings,
     suggested,
+    too_few,
     too_much,
     total,
 )
@@ -43,14 +42,19 @@ def size(text: str) -> int:
     return int(match[1]) * {"kB": 2**10, "MB": MIB, "GB": GIB}[match[2]]
 
 
+#: What the role gunicorn says when nobody says otherwise.
+DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/gunicorn/defaults/main.yml").read_text())
+SERVER = {name: DEFAULTS[f"gunicorn_{name}"] for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")}
+
+
 def values(host: Host, share: float = 0.25, storage: str = "ssd", server: dict[str, Any] | None = None) -> dict[str, str]:
-    shares = demand(server or {}, host)
-    assert shares is not None
-    return {line.name: line.value for line in settings(host, suggested(shares), share, storage)}
+    found = plan(host, shares_of(server or {}, host), "auto", {}, share, storage)
+    return {line.name: line.value for line in found.settings}
 
 
 def shares_of(server: dict[str, Any], host: Host | None = None, **more: Any) -> list[Share]:
-    found = demand(server, host, **more)
+    kept = {name: more.pop(name) for name in ("administration", "backup") if name in more}
+    found = demand([Client("blog", {**SERVER, **server}, **more)], host, **kept)
     assert found is not None
     return found
 
@@ -141,10 +145,6 @@ def test_every_setting_says_why() -> None:
         ({"workers": 1}, {"processes": {"worker": {"command": "celery"}, "beat": {"command": "c", "connections": 1}}}, 10 + 10 + 2 + 13),
         ({"workers": 1}, {"processes": {"worker": {"command": "celery"}}, "pool": 2, "hosts": 2}, 2 * (4 + 4) + 13),
         ({"workers": 1}, {"administration": 2, "backup": 9}, 10 + 2 + 9 + 3),
-        # The environment has the last word, as it has with Gunicorn.
-        ({"workers": 4}, {"environment": {"WEB_CONCURRENCY": "2", "GUNICORN_THREADS": 1}}, 2 * 2 * 2 + 13),
-        ({}, {"environment": {"WEB_CONCURRENCY": 3}}, 3 * 5 * 2 + 13),
-        ({"workers": "6", "threads": "2", "worker_class": None}, {}, 6 * 3 * 2 + 13),
     ],
 )
 def test_connections_are_added_up(server: dict[str, Any], more: dict[str, Any], needed: int) -> None:
@@ -156,23 +156,29 @@ def test_connections_are_added_up(server: dict[str, Any], more: dict[str, Any], 
 def test_automatic_workers_are_counted_as_gunicorn_will(host: Host, workers: int) -> None:
     """[A3] [D2] By cores, and never more than half of the memory holds."""
     assert shares_of({}, host)[0].connections == workers * 5 * 2
-    assert demand({}, None) is None, "a number was made up for a host nobody has seen"
+    assert demand([Client("blog", SERVER)], None) is None, "a number was made up for a host nobody has seen"
 
 
-def test_the_server_is_what_the_role_gunicorn_says() -> None:
-    """The numbers stand in two places; this keeps them equal. And each variable that overrules them is one that Gunicorn reads."""
-    defaults = yaml.safe_load((ROOT / "roles/gunicorn/defaults/main.yml").read_text())
-    assert {name: defaults[f"gunicorn_{name}"] for name in SERVER} == SERVER
-    text = (ROOT / "roles/gunicorn/templates/etc/app/gunicorn.conf.py.j2").read_text()
-    for variable, name in postgres_settings.OVERRIDES.items():
-        assert re.search(rf'^{name} = setting\("{variable}"', text, re.MULTILINE), variable
+def test_all_apps_of_a_server_are_added_up() -> None:
+    """[D2] [F2] Each under its name; what is kept for others is kept once. One app of unknown size makes the sum unknown."""
+    blog, shop = Client("blog", {**SERVER, "workers": 2}), Client("shop", {**SERVER, "workers": 3}, processes={"worker": {}})
+    found = demand([blog, shop], None)
+    assert found and [share.who for share in found[:3]] == ["blog: web", "shop: web", "shop: process worker"]
+    assert total(found) == 2 * 5 * 2 + 3 * 5 * 2 + 5 * 2 + 13
+    assert demand([blog, Client("tiny", SERVER)], None) is None
+
+
+def test_a_client_is_what_the_model_says() -> None:
+    """[D2] [F2] The facts of an app, as the module gets them."""
+    facts = {"name": "blog", "server": SERVER, "database": {"hosts": "2", "pool": 3}, "processes": {"worker": {"connections": 4}}}
+    assert Client.of(facts) == Client("blog", SERVER, 2, 3, {"worker": {"connections": 4}})
 
 
 def test_too_few_are_refused_with_the_arithmetic() -> None:
     """[D2] Exactly enough is enough."""
     shares = shares_of({"workers": 4}, processes={"worker": {}})
-    assert misfit(shares, total(shares)) is None
-    found = misfit(shares, total(shares) - 1)
+    assert too_few(shares, total(shares)) is None
+    found = too_few(shares, total(shares) - 1)
     assert found and found.variable == "postgres_max_connections"
     assert f"{total(shares) - 1} is less than the {total(shares)} connections" in found.what
     for part in (
@@ -183,7 +189,7 @@ def test_too_few_are_refused_with_the_arithmetic() -> None:
         "needed",
     ):
         assert part in found.what
-    assert f"then it is {suggested(shares)}" in found.fix
+    assert "remove it" in found.fix
 
 
 def test_the_lines_of_the_arithmetic_add_up() -> None:
@@ -194,10 +200,27 @@ def test_the_lines_of_the_arithmetic_add_up() -> None:
     assert "2 hosts x 3 workers" in lines[0]
 
 
-@pytest.mark.parametrize("needed", [1, 9, 10, 11, 63])
+@pytest.mark.parametrize("needed", [1, 9, 10, 63, 200, 201, 999])
 def test_the_suggestion_always_fits(needed: int) -> None:
+    """[D2] [F2] And has room for more apps: a change restarts the server."""
     shares = [Share("web", "", needed)]
-    assert misfit(shares, suggested(shares)) is None and suggested(shares) % 10 == 0 and suggested(shares) - needed < 10
+    found = suggested(shares, 100 * GIB)
+    assert too_few(shares, found) is None and found >= 200 and found % 100 == 0 and found - needed < max(200, 100)
+
+
+@pytest.mark.parametrize(("needed", "budget", "most"), [(63, 256 * MIB, 120), (63, 100 * MIB, 70), (130, 256 * MIB, 130), (63, GIB, 200)])
+def test_a_small_host_gets_what_its_memory_holds(needed: int, budget: int, most: int) -> None:
+    """[D2] Never less than what can be asked for."""
+    assert suggested([Share("web", "", needed)], budget) == most
+
+
+def test_room_for_more_apps_takes_no_memory_from_the_sorts_of_those_that_are_there() -> None:
+    """[D1] `work_mem` counts on the connections that can be asked for."""
+    shares = shares_of({"workers": 4})
+    found = {line.name: line.value for line in plan(HOSTS[4], shares, "auto", {}, 0.25).settings}
+    assert found["max_connections"] == "200"
+    exact = {line.name: line.value for line in settings(HOSTS[4], total(shares), 0.25)}
+    assert found["work_mem"] == exact["work_mem"]
 
 
 def test_memory_bounds_the_connections() -> None:
@@ -213,7 +236,7 @@ def test_memory_bounds_the_connections() -> None:
 def test_every_host_fits_with_the_defaults(host: Host) -> None:
     """[D2] Nobody who changes nothing is refused."""
     found = plan(host, shares_of({}, host), "auto", {}, 0.25)
-    assert found.misfits == []
+    assert found.violations == []
 
 
 # --- The plan -----------------------------------------------------------------------------------
@@ -226,9 +249,9 @@ def test_the_operators_settings_are_shown_and_judged() -> None:
     rows = {line.name: line for line in found.settings}
     assert rows["work_mem"][1:] == ("8MB", "yours (postgres_settings_custom)") and rows["max_connections"].value == "20"
     assert "search_path" not in rows
-    assert [reason.variable for reason in found.misfits] == ["postgres_max_connections"]
+    assert [reason.variable for reason in found.violations] == ["postgres_max_connections"]
     ours = plan(SMALL, shares, "200", {}, 0.25)
-    assert ours.settings[0] == ("max_connections", "200", "yours (postgres_max_connections)") and ours.misfits == []
+    assert ours.settings[0] == ("max_connections", "200", "yours (postgres_max_connections)") and ours.violations == []
     # Fewer connections leave more for each.
     assert size({line.name: line.value for line in ours.settings}["work_mem"]) < size(rows["work_mem"].value)
     assert plan(SMALL, shares, 200, {"max_connections": 60}, 0.25).settings[0].value == "60"
