@@ -11,7 +11,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.source import without_
 
 
 class FilterModule:
-    """What the release role hands to its module, and what it says of a source."""
+    """What the release role says of a source."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {"without_secrets": without_secrets}

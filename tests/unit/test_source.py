@@ -28,7 +28,7 @@ def test_addresses_lose_their_secrets(text: str, kept: str) -> None:
 
 
 def test_only_what_says_the_version_is_kept() -> None:
-    """[K8] [A11] The key that fetches the source is none of it; what is not said is not there."""
+    """[K8 A11] The key that fetches the source is none of it; what is not said is not there."""
     assert asked_for({"type": "git", "repo": "r", "version": 1.4, "deploy_key": "s3cret", "url": None}) == {
         **{"type": "git", "repo": "r", "version": "1.4"},
     }

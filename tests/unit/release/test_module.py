@@ -107,7 +107,7 @@ def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], d
 def test_a_lock_that_is_lost_during_a_step_is_a_failure(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release, existing: Existing
 ) -> None:
-    """[S6] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
+    """[S1] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
     existing(NEW, READY)
     lock = Lock(root / "srv")
     lock.acquire(Holder("mine", "ada"))
@@ -139,7 +139,7 @@ def test_a_lock_that_is_lost_during_a_step_is_a_failure(
 def test_a_lock_that_is_not_ones_own_stops_the_step(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release
 ) -> None:
-    """[S6] Before it does anything."""
+    """[S1] Before it does anything."""
     Lock(root / "srv").acquire(Holder("theirs", "bob"))
     answer = run(deploy(token="mine", action="prepare"))
     assert (answer["failed"], answer["step"]) == (True, "lock") and "bob" in answer["msg"]
@@ -148,7 +148,7 @@ def test_a_lock_that_is_not_ones_own_stops_the_step(
 
 
 def test_a_step_renews_its_lock(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
-    """[S6] And leaves it to the next step."""
+    """[S1] And leaves it to the next step."""
     lock = Lock(root / "srv")
     lock.acquire(Holder("mine", "ada"), ttl=1)
     before = json.loads(lock.file.read_text())["expires_at"]
@@ -161,7 +161,7 @@ def test_a_step_renews_its_lock(deploy: Make, run: Callable[[Deploy], dict[str, 
 def test_looking_needs_no_lock(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, history: Release, act: str
 ) -> None:
-    """[S6] [K7] During a long build of another run, too: only then can a second run get as far as the lock, and wait for that."""
+    """[S1 K7] During a long build of another run, too: only then can a second run get as far as the lock, and wait for that."""
     with module.exclusive(root / "srv"):
         answer = run(deploy(action=act))
     assert "failed" not in answer, answer["msg"]
