@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.x509 import uncovered
+
 try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -94,10 +96,7 @@ def _names(leaf: x509.Certificate, names: Sequence[str]) -> Iterator[Misfit]:
         own = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     except x509.ExtensionNotFound:
         own = []
-    # A wildcard stands for one label; one that is asked for has to be there itself.
-    held = {name.lower() for name in own}
-    absent = [name for name in names if name not in held and (name.startswith("*.") or f"*.{name.partition('.')[2]}" not in held)]
-    if absent:
+    if absent := uncovered(own, names):
         what = f"is for {', '.join(own) or 'no name at all'}, and not for {', '.join(absent)}"
         yield Misfit("certificate", what, "get one with every name of app_domains, or shorten that list")
 

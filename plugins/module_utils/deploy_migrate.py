@@ -21,6 +21,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import CommandE
 UPGRADE = "flask db upgrade"
 #: Seconds the live release may take to be ready on the new schema: one probe that fails may be a passing fault.
 STILL_READY_WITHIN = 5
+#: EX_CONFIG: how `slipway <app> backup` ends where no backups are set up.
+NO_BACKUPS = 78
 
 
 class Migrator:
@@ -140,7 +142,12 @@ class Migrator:
         if not shutil.which(words[0]):
             return None, f"none: {words[0]} is not there yet (ansible-playbook site.yml --tags keep)"
         with self.app.step("restore point"):
-            said = command(*words, "--label", f"before-{release.id.lower()}")
+            try:
+                said = command(*words, "--label", f"before-{release.id.lower()}")
+            except CommandError as error:
+                if error.status == NO_BACKUPS:
+                    return None, "none: no backups are set up yet (ansible-playbook site.yml --tags keep)"
+                raise
             try:
                 return str(json.loads(said[said.index("{") :])["name"]), ""
             except (ValueError, KeyError, TypeError) as error:

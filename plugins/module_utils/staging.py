@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.slipway.vps.plugins.module_utils.releases import write_atomically
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import write_atomically
 
 #: Where nginx names a place in its complaint.
 _PLACE = re.compile(r" in (?P<file>/\S+):(?P<line>\d+)$", re.MULTILINE)

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import cli as backup_cli
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, rules
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, rules, status
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.config import Config
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.rules import BackupError, Copy
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.store import Backups
@@ -212,7 +213,7 @@ def test_create_leaves_one_complete_folder(play: Play, capsys: pytest.CaptureFix
     with tarfile.open(play.backups / name / "files.tar.gz") as archive:
         assert str(play.shared).lstrip("/") + "/upload.txt" in archive.getnames()
     assert play.partial() == []
-    assert play.status()["last_success"]["name"] == name and "last_failure" not in play.status()
+    assert play.status()["last_success"]["name"] == name and not play.status().get("failures")
     assert f"INFO create {name}: complete" in play.log.read_text()
     assert (play.backups / name).stat().st_mode & 0o077 == 0
 
@@ -224,7 +225,7 @@ def test_a_table_that_somebody_has_locked_ends_a_backup(play: Play) -> None:
     assert play.run("create") == 1
     (dump,) = (play.root / "dumps").read_text().splitlines()
     assert dump.split()[-1] == "--lock-wait-timeout=60s"
-    assert "lock timeout" in play.status()["last_failure"]["reason"] and play.partial() == []
+    assert "lock timeout" in play.status()["failures"]["create"]["reason"] and play.partial() == []
 
 
 def test_no_question_waits_for_a_lock_for_ever(play: Play) -> None:
@@ -277,7 +278,7 @@ def test_a_backup_after_a_restore_point_holds_everything(play: Play, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(files, "disk_usage", lambda paths: 2**60 if paths else 0)
         assert play.run("create") == 1
-    assert "free some" in play.status()["last_failure"]["reason"]
+    assert "free some" in play.status()["failures"]["create"]["reason"]
     assert play.run("create") == 0
     (name,) = (name for name in play.complete() if name != restore_point)
     with tarfile.open(play.backups / name / "files.tar.gz") as archive:
@@ -313,7 +314,7 @@ def test_a_bad_dump_leaves_nothing_but_the_reason(play: Play, capsys: pytest.Cap
     play.say(what, said)
     assert play.run("create") == 1
     assert play.complete() == [] and play.partial() == []
-    assert words in play.status()["last_failure"]["reason"] and "last_success" not in play.status()
+    assert words in play.status()["failures"]["create"]["reason"] and "last_success" not in play.status()
     assert words in capsys.readouterr().err and f"ERROR create: {words}" in play.log.read_text()
 
 
@@ -403,7 +404,7 @@ def test_a_backup_without_its_counts_is_none(play: Play, what: str, text: str, w
     """[D3] What it is compared with would be missing."""
     play.say(what, text)
     assert play.run("create") == 1
-    assert play.complete() == [] and play.partial() == [] and words in play.status()["last_failure"]["reason"]
+    assert play.complete() == [] and play.partial() == [] and words in play.status()["failures"]["create"]["reason"]
 
 
 def test_a_full_disk_leaves_the_last_good_copy_and_the_next_run_repairs(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +412,7 @@ def test_a_full_disk_leaves_the_last_good_copy_and_the_next_run_repairs(play: Pl
     good = play.fake("20261101T000000Z").name
     play.say("pg_dump", "could not write to file: No space left on device")
     assert play.run("create") == 1
-    assert play.complete() == [good] and play.partial() == [] and "No space left" in play.status()["last_failure"]["reason"]
+    assert play.complete() == [good] and play.partial() == [] and "No space left" in play.status()["failures"]["create"]["reason"]
     play.say("pg_dump", "")
     with monkeypatch.context() as patch:
 
@@ -431,7 +432,7 @@ def test_a_database_that_lost_its_tables_is_no_backup(play: Play) -> None:
     play.say("listing", ";\n")
     play.say("rows", "")
     assert play.run("create") == 1
-    assert "before this one holds 2" in play.status()["last_failure"]["reason"]
+    assert "before this one holds 2" in play.status()["failures"]["create"]["reason"]
 
 
 def test_a_second_run_is_refused_and_leaves_the_first_alone(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
@@ -456,7 +457,7 @@ def test_leftovers_of_an_interrupted_run_go(play: Play) -> None:
 def test_too_little_space_stops_before_the_dump(play: Play) -> None:
     play.settings["reserve_mb"] = 10**9
     assert play.run("create") == 1
-    assert "free some" in play.status()["last_failure"]["reason"] and play.partial() == []
+    assert "free some" in play.status()["failures"]["create"]["reason"] and play.partial() == []
 
 
 def test_the_log_is_not_written_through_a_link(play: Play, tmp_path: Path) -> None:
@@ -623,18 +624,50 @@ def test_a_night_waits_for_a_deploy_that_takes_its_restore_point(play: Play, mon
 def test_what_is_overdue_is_told(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
     """[D3] For whoever watches: exit status 1 and a line for each."""
     assert play.run("status") == 1
-    assert "success: never; verified: never" in capsys.readouterr().err
+    assert "backups: failed: success: never; verified: never" in capsys.readouterr().out
     assert play.run("nightly") == 0
     assert play.run("status") == 0
     play.say("pg_dump", "no")
     assert play.run("nightly") == 1
     assert play.run("status") == 1
-    assert "create failed at" in capsys.readouterr().err
+    assert "create failed at" in capsys.readouterr().out
+    assert play.run("--json", "status") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["subject"], told["state"], told["since"]) == ("backups", "failed", play.status()["failures"]["create"]["at"])
+    assert "slipway demo backup nightly" in told["fix"]
     play.say("pg_dump", "")
     assert play.run("nightly") == 0 and play.run("status") == 0
     late = NOW + timedelta(days=9000)
-    found = backup_cli.troubles(play.status(), late, ["last_success", "last_verified", "last_offsite"])
+    found = status.troubles(play.status(), late, ["create", "verify", "offsite"])
     assert [line.split(":")[0] for line in found] == ["success", "verified", "offsite"]
+
+
+def test_a_failure_of_one_step_does_not_hide_another(play: Play) -> None:
+    """[D3] Each is told until its own step has succeeded."""
+    play.say("pg_dump", "no")
+    play.say("restored_rows", "")
+    play.fake("20261119T033000Z", proven=None)
+    assert play.run("create") == 1 and play.run("verify") == 1
+    assert set(play.status()["failures"]) == {"create", "verify"}
+    play.say("pg_dump", "")
+    assert play.run("create") == 0
+    assert set(play.status()["failures"]) == {"verify"}
+
+
+def test_the_failure_of_an_earlier_version_is_told(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    """[D3] It kept one for all steps."""
+    assert play.run("nightly") == 0
+    noted = play.status()
+    old = {**noted, "last_failure": {"at": "2126-11-20T03:30:00+00:00", "step": "verify", "reason": "bad page"}}
+    (play.backups / "status.json").write_text(json.dumps(old))
+    assert play.run("status") == 1 and "verify failed at 2126-11-20T03:30:00+00:00: bad page" in capsys.readouterr().out
+    assert play.run("nightly") == 0 and "last_failure" not in play.status() and play.run("status") == 0
+
+
+def test_an_app_without_backups_is_another_matter_than_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """[D1] A deploy on a host whose layer keep is still to come goes on without a restore point."""
+    assert cli.main(["demo", "backup", "--config", str(tmp_path / "backup.json"), "--json", "create"]) == 78
+    assert "site.yml --tags keep" in capsys.readouterr().err
 
 
 def test_the_database_of_another_host_is_asked_over_the_network(play: Play) -> None:

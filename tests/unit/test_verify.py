@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import json
 import os
 import socket as sockets
@@ -10,31 +9,27 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError, command
-from ansible_collections.slipway.vps.plugins.modules import verify
-from ansible_collections.slipway.vps.plugins.modules.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
+from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli, verify
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import status
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import x509
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
+
+from .program_app import app
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> RequestPath:
-    return RequestPath(
-        {
-            **{"name": "blog", "domains": ["blog.example.com", "www.blog.example.com"], "user": "blog", "group": "blog"},
-            **{"socket": str(tmp_path / "gunicorn.sock"), "proxy_group": grp.getgrgid(os.getgid()).gr_name, "root": str(tmp_path / "srv")},
-            **{
-                "ready": "/healthz/ready",
-                "certificate": str(tmp_path / "fullchain.pem"),
-                "certificate_status": str(tmp_path / "tls.json"),
-                "backup_dir": str(tmp_path / "backups"),
-                "backup_command": "/usr/bin/backup --config b.json",
-            },
-            **{"database_url": "postgresql:///blog?host=/run/postgresql", "redis_socket": "/run/redis-blog/redis.sock"},
-        }
-    )
+    """The request path of an app on a host of its own."""
+    return RequestPath(app(tmp_path), {"PGDATABASE": "blog"})
 
 
 def seen(text: str) -> Callable[[RequestPath], str]:
@@ -42,10 +37,10 @@ def seen(text: str) -> Callable[[RequestPath], str]:
 
 
 def broken(text: str) -> Callable[[RequestPath], str]:
-    def look(path: RequestPath) -> str:
+    def probe(path: RequestPath) -> str:
         raise BrokenHopError(text)
 
-    return look
+    return probe
 
 
 def test_a_hop_behind_a_broken_one_is_not_blamed(path: RequestPath) -> None:
@@ -54,7 +49,7 @@ def test_a_hop_behind_a_broken_one_is_not_blamed(path: RequestPath) -> None:
         Check("nginx", "active", seen("yes"), "-"),
         Check("app", "ready", broken("503"), "journalctl -u '{name}@*'", ("postgres",)),
         Check("postgres", "reachable", broken("no socket"), "-"),
-        Check("front door", "a request", broken("503"), "-", ("nginx", "app")),
+        Check("public endpoint", "a request", broken("503"), "-", ("nginx", "app")),
         Check("logs", "rotated", broken("absent"), "-"),
     )
     found = walk(path, checks)
@@ -72,17 +67,17 @@ def test_a_check_that_succeeds_is_never_behind(path: RequestPath) -> None:
 def test_whatever_goes_wrong_is_a_broken_hop(path: RequestPath, error: Exception) -> None:
     """[K8] And the walk goes on."""
 
-    def look(path: RequestPath) -> str:
+    def probe(path: RequestPath) -> str:
         raise error
 
-    found = walk(path, (Check("a", "x", look, "-"), Check("b", "y", seen("yes"), "-")))
+    found = walk(path, (Check("a", "x", probe, "-"), Check("b", "y", seen("yes"), "-")))
     assert [row["result"] for row in found] == ["BROKEN", "ok"] and found[0]["evidence"]
 
 
-def test_every_hop_of_the_path_is_looked_at() -> None:
+def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
     hops = list(dict.fromkeys(check.hop for check in CHECKS))
-    assert hops == ["firewall", "tls", "nginx", "socket", "gunicorn", "app", "postgres", "redis", "backup", "logs", "front door"]
+    assert hops == ["firewall", "tls", "nginx", "socket", "gunicorn", "app", "postgres", "redis", "backup", "logs", "public endpoint"]
     assert {hop for check in CHECKS for hop in check.behind} <= set(hops)
 
 
@@ -104,20 +99,17 @@ def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: st
             path.firewall()
 
 
-def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, issuer: str = "CN = Some CA") -> None:
+def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, issuer: str = "CN=Some CA") -> None:
     """The certificate on the disk, which nginx serves."""
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null"]
     words += ["-days", str(days), "-subj", "/CN=blog", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
     pem = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    Path(path.p["certificate"]).write_text(pem)
-    monkeypatch.setattr(path, "served_certificate", lambda: ssl.PEM_cert_to_DER_cert(pem))
+    path.known.certificate.write_text(pem)
+    monkeypatch.setattr(verify, "served_certificate", lambda domain: ssl.PEM_cert_to_DER_cert(pem))
     monkeypatch.setattr(verify, "is_active", lambda unit: unit == "blog-tls.timer")
 
-    def said(*words: str, **options: Any) -> str:
-        # It signs itself, as the placeholder does: another issuer is only said.
-        return command(*words, **options).replace("issuer=CN = blog", f"issuer={issuer}").replace("issuer=CN=blog", f"issuer={issuer}")
-
-    monkeypatch.setattr(verify, "command", said)
+    # It signs itself, as the placeholder does: another issuer is only said.
+    monkeypatch.setattr(verify, "describe", lambda der: replace(x509.describe(der), issuer=issuer))
 
 
 def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +126,7 @@ def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"issuer": "CN = blog"}, "no certificate has been issued yet. www leads elsewhere"),
+        ({"issuer": "CN=blog"}, "no certificate has been issued yet. www leads elsewhere"),
         ({"names": ["*.example.com"]}, "does not name www.blog.example.com. www leads elsewhere"),
     ],
 )
@@ -142,12 +134,12 @@ def test_tls_says_why_there_is_no_certificate(
     path: RequestPath, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
 ) -> None:
     """[E2] [K8] In the words of the program that keeps it; without its status file the check says what it sees."""
-    Path(path.p["certificate_status"]).write_text(json.dumps({"attempt": {"reason": "www leads elsewhere"}}))
+    path.known.certificate_status.write_text(json.dumps({"attempt": {"reason": "www leads elsewhere"}}))
     certificate(path, monkeypatch, **{"names": ["blog.example.com", "www.blog.example.com"], **changes})
     with pytest.raises(BrokenHopError) as told:
         path.tls()
     assert words in str(told.value)
-    Path(path.p["certificate_status"]).unlink()
+    path.known.certificate_status.unlink()
     with pytest.raises(BrokenHopError) as told:
         path.tls()
     assert words.removesuffix(" www leads elsewhere") in str(told.value)
@@ -160,9 +152,9 @@ def test_socket(path: RequestPath, monkeypatch: pytest.MonkeyPatch, mode: int, a
     """[A5] Mode and group exactly: open to more is as broken as open to none."""
     monkeypatch.setattr(verify, "is_active", lambda unit: active)
     listener = sockets.socket(sockets.AF_UNIX)
-    listener.bind(path.p["socket"])
-    Path(path.p["socket"]).chmod(mode)
-    os.chown(path.p["socket"], -1, os.getgid())
+    listener.bind(str(path.known.socket))
+    path.known.socket.chmod(mode)
+    os.chown(path.known.socket, -1, os.getgid())
     if good:
         assert "0660" in path.socket()
     else:
@@ -179,8 +171,8 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "journal", lambda *_: "journal")
     with pytest.raises(BrokenHopError, match="no release is live"):
         path.gunicorn()
-    (path.store.releases / "r1").mkdir(parents=True)
-    path.store.point_current_at("r1")
+    path.known.root.mkdir()
+    path.known.current.symlink_to("releases/r1")
     assert path.gunicorn() == "release r1"
     running.append("blog@r0.service")
     with pytest.raises(BrokenHopError, match="r0"):
@@ -219,36 +211,58 @@ def test_redis(path: RequestPath, monkeypatch: pytest.MonkeyPatch, said: str, go
 
 
 @pytest.mark.parametrize(
-    ("said", "hours", "good"),
+    ("noted", "hours", "good"),
     [
-        ("", 1, "all is well"),
-        ("error: status: success: never; verified: never", 1, "the first night is to come"),
-        ("error: status: success: never; verified: never", 27, None),
-        ("error: status: success: 2026-11-18T03:30:00+00:00, more than 26 hours ago; verified: never", 1, None),
-        ("error: status: create failed at 2026-11-20T03:30:00+00:00: empty dump refused", 1, None),
-        ("Traceback: ValueError", 1, None),
+        ({"last_success": {"name": "b1", "taken_at": "AGO"}}, 1, "newest b1, all is well"),
+        ({}, 1, "the first night is to come"),
+        ({}, 27, None),
+        ({"last_success": {"name": "b1", "taken_at": "2026-11-18T03:30:00+00:00"}}, 1, None),
+        ({"failures": {"create": {"at": "AGO", "reason": "empty dump refused"}}}, 1, None),
     ],
 )
-def test_backup(path: RequestPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, hours: float, good: str | None) -> None:
-    """[D3] [K5] What its program says counts; only a host that has not had a night yet may lack a backup."""
-
-    def command(*words: str, **_: Any) -> str:
-        assert words == ("/usr/bin/backup", "--config", "b.json", "status")
-        if said:
-            raise CommandError(f"{said}\n(/usr/bin/backup exited 1)")
-        return "All is well."
-
-    monkeypatch.setattr(verify, "command", command)
-    monkeypatch.setattr(verify, "is_active", lambda unit: unit == "cron.service")
-    monkeypatch.setattr(verify, "CRON", tmp_path)
+def test_backup(path: RequestPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: Any, hours: float, good: str | None) -> None:
+    """[D3] [K5] What is noted of it counts; only a host that has not had a night yet may lack a backup."""
+    ago = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+    with pytest.raises(BrokenHopError, match="no backups are set up"):
+        path.backup()
+    settings: dict[str, Any] = {
+        **dict.fromkeys(("app", "user", "proxy_group", "database"), "blog"),
+        **{"admin": "postgres", "socket_dir": "/run/postgresql", "backup_dir": str(path.known.backup_dir), "log_file": "/dev/null"},
+        **{"shared": "/srv", "paths": [], "keep_days": 14, "reserve_mb": 1, "proof": False},
+    }
+    for folder in (path.known.config_dir, path.known.backup_dir):
+        folder.mkdir(parents=True)
+    (path.known.config_dir / "backup.json").write_text(json.dumps(settings))
+    (path.known.backup_dir / "status.json").write_text(json.dumps(noted).replace("AGO", ago))
+    monkeypatch.setattr(status, "is_active", lambda unit: unit == "cron.service")
+    monkeypatch.setattr(status.scheduled, "__defaults__", (tmp_path,))
     with pytest.raises(BrokenHopError, match="no cron job"):
         path.backup()
     schedule = tmp_path / "blog-backup"
     schedule.touch()
     os.utime(schedule, times=(0, time.time() - hours * 3600))
     if good:
-        assert path.backup() == f"scheduled; none taken yet; {good}"
+        assert path.backup() == good
     else:
-        with pytest.raises(BrokenHopError) as error:
+        with pytest.raises(BrokenHopError, match=r"success: |create failed at .*: empty dump refused"):
             path.backup()
-        assert str(error.value) in (said.removeprefix("error: status: "), f"{said}\n(/usr/bin/backup exited 1)")
+
+
+def test_the_command_line_walks_the_same_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """[K8] `slipway blog verify`: a table, what was seen and what to do; exit status 1 while a hop is broken."""
+    monkeypatch.setattr(App, "load", classmethod(lambda cls, name: app(tmp_path)))
+    monkeypatch.setattr(
+        verify.walk,
+        "__defaults__",
+        (
+            (
+                Check("nginx", "active", seen("yes"), "-"),
+                Check("app", "ready", broken("503"), "read"),
+            ),
+        ),
+    )
+    assert cli.main(["blog", "verify"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["hop", "check", "result", "evidence"] and said[-2:] == ["  saw: 503", "  fix: read"]
+    assert cli.main(["blog", "verify", "--json"]) == 1
+    assert [check["hop"] for check in json.loads(capsys.readouterr().out)["broken"]] == ["app"]

@@ -181,7 +181,7 @@ def test_a_failed_dump_is_loud_and_leaves_nothing(kit: Kit) -> None:
         left = set(must(kit.host, f"ls -A {scratch}").split()) - {".lock", "backup.json"}
         assert left == {"status.json"}
         status = json.loads(must(kit.host, f"cat {scratch}/status.json"))
-        assert "slipway_missing" in status["last_failure"]["reason"] and "last_success" not in status
+        assert "slipway_missing" in status["failures"]["create"]["reason"] and "last_success" not in status
         assert "ERROR create: " in must(kit.host, f"tail -n 3 {kit.app.logs}/backup.log")
         assert "slipway_missing" in must(kit.host, f"journalctl --no-pager -p err -n 5 -t {kit.app.name}-backup")
     finally:

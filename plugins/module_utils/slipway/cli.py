@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from . import overview, releases, shell, verify
 from .backup import cli as backup
 from .core.errors import SlipwayError
 from .tls import cli as tls
@@ -26,15 +27,19 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="slipway", description="The apps on this machine.", parents=[common])
     top.add_argument("app", help="name of the app; or `status` alone, for all apps of the machine")
     subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
-    for subject in (tls, backup):
+    for subject in (overview, releases, tls, backup, verify, shell):
         subject.add(subjects, common)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
-    options = parser().parse_args(list(sys.argv[1:] if argv is None else argv), argparse.Namespace(json=False))
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
+        # An app may be called so: then a subject follows.
+        if [word for word in words if word != "--json"] == ["status"]:
+            return overview.machine("--json" in words)
+        options = parser().parse_args(words, argparse.Namespace(json=False))
         return int(options.handler(options))
     except (SlipwayError, OSError) as error:
         print(f"slipway: {error}", file=sys.stderr)

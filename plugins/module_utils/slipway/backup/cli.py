@@ -15,16 +15,16 @@ import argparse
 import json
 import os
 import signal
+import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core import clock
 from ..core.errors import SlipwayError
 from ..core.lock import LockedError
 from ..core.log import Log
+from ..core.status import OK
 from . import host
 from .config import Config
 from .offsite import Copies, Offsite
@@ -32,13 +32,13 @@ from .pitr import Pitr
 from .proof import Proof
 from .restore import Restore
 from .rules import BackupError, human
+from .status import probe
 from .store import Backups
 
 EXIT_FAILED = 1
 EXIT_LOCKED = 75  # EX_TEMPFAIL: try again later
-#: Hours after which a nightly backup is missing: a day, and two for a long night.
-OVERDUE = 26
-
+#: No backups are set up for this app: a deploy then goes on without a restore point.
+EXIT_UNCONFIGURED = 78  # EX_CONFIG
 #: Seconds that cron's run waits for a deploy's restore point or a restore.
 PATIENCE = 900
 
@@ -72,26 +72,6 @@ def report_restore(result: Mapping[str, Any]) -> str:
     if was != now:
         lines.append(f"The schema went from {was} to {now}: deploy, so that the migrations of the live release run.")
     return "\n".join(lines)
-
-
-def troubles(status: Mapping[str, Any], now: datetime, expected: Sequence[str]) -> list[str]:
-    """What is overdue, of ``expected`` steps, and which failure nothing has made good since."""
-    found = []
-    limit = now - timedelta(hours=OVERDUE)
-    stamps = {key: entry.get("at") or entry.get("taken_at") for key, entry in status.items()}
-    at = {key: datetime.fromisoformat(stamp) for key, stamp in stamps.items() if stamp}
-    for step in expected:
-        if step not in at:
-            found.append(f"{step.removeprefix('last_')}: never")
-        elif at[step] < limit:
-            found.append(f"{step.removeprefix('last_')}: {at[step].isoformat()}, more than {OVERDUE} hours ago")
-    failure = status.get("last_failure")
-    mends = {"create": "last_success", "verify": "last_verified", "offsite": "last_offsite", "pitr": "last_pitr"}.get(
-        (failure or {}).get("step", "")
-    )
-    if failure and mends and at["last_failure"] > at.get(mends, datetime.min.replace(tzinfo=now.tzinfo)):
-        found.append(f"{failure['step']} failed at {failure['at']}: {failure['reason']}")
-    return found
 
 
 def add(subjects: Any, common: argparse.ArgumentParser) -> None:
@@ -134,6 +114,8 @@ class Program:
     def __init__(self, backups: Backups, options: argparse.Namespace) -> None:
         """Do what ``options`` ask for with ``backups``."""
         self.backups, self.options = backups, options
+        #: Whether the exit status is 0.
+        self.good = True
 
     def _copies(self) -> Copies:
         path = self.options.config.with_name("backup-offsite.json")
@@ -250,12 +232,9 @@ class Program:
 
     def status(self) -> Result:
         """Whether somebody has to do something."""
-        expected = ["last_success", *(["last_verified"] if self.backups.config.proof else [])]
-        expected += ["last_offsite"] if self._has_offsite() else []
-        expected += ["last_pitr"] if self.backups.config.engine == "pgbackrest" else []
-        if found := troubles(self.backups.status(), clock.utc_now(), expected):
-            raise BackupError("; ".join(found))
-        return self.backups.status(), "All is well."
+        found = probe(self.backups.config, self.options.config)
+        self.good = found.state == OK
+        return {**found.data(), "noted": self.backups.status()}, found.text()
 
 
 def _interrupted(number: int, _frame: object) -> NoReturn:
@@ -266,6 +245,9 @@ def main(options: argparse.Namespace) -> int:
     """Do what ``options`` ask for; the exit status is 0 only when all of it is done."""
     os.umask(0o077)
     options.config = options.config or Path("/etc", options.app, "backup.json")
+    if not options.config.exists():
+        print(f"slipway: there is no {options.config}: ansible-playbook site.yml --tags keep writes it", file=sys.stderr)
+        return EXIT_UNCONFIGURED
     log: Log | None = None
     try:
         config = Config.parse(options.config.read_text(encoding="utf-8"))
@@ -281,4 +263,4 @@ def main(options: argparse.Namespace) -> int:
         (log or Log(Path(os.devnull), "slipway-backup")).error(message)
         return EXIT_LOCKED if isinstance(error, LockedError) else EXIT_FAILED
     print(json.dumps(data) if options.json else text)
-    return 0
+    return 0 if program.good else EXIT_FAILED

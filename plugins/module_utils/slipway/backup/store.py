@@ -33,13 +33,14 @@ from .rules import (
     table_count,
     taken_at,
 )
+from .status import FILE as STATUS
+from .status import failures
 
 DUMP = "db.dump"
 FILES = "files.tar.gz"
 MANIFEST = "manifest.json"
 #: Beside the manifest once a restore has shown what the backup is worth.
 PROOF = "proof.json"
-STATUS = "status.json"
 FORMAT = 2
 #: --rsyncable: one changed upload changes one place of the archive, so that a copy elsewhere grows by little.
 GZIP = "gzip --rsyncable"
@@ -113,23 +114,30 @@ class Backups:
         return bool((self.proof(name) or {"good": not self.config.proof}).get("good"))
 
     def status(self) -> dict[str, Any]:
-        """The last success and the last failure."""
+        """The last success of each step, and the failures that nothing has made good."""
         return files.read_json(self.folder / STATUS)
 
     def note(self, **change: Mapping[str, Any]) -> None:
         """Keep in status.json what has just happened."""
         files.write_atomically(self.folder / STATUS, json.dumps({**self.status(), **change}, indent=2) + "\n")
 
+    def _note_failures(self, found: Mapping[str, Any]) -> None:
+        noted = {key: value for key, value in self.status().items() if key != "last_failure"}
+        files.write_atomically(self.folder / STATUS, json.dumps({**noted, "failures": found}, indent=2) + "\n")
+
     @contextlib.contextmanager
     def noting(self, step: str) -> Iterator[None]:
-        """A failure of the block is kept in status.json, with its reason."""
+        """A failure of the block is kept in status.json, with its reason, until the step has succeeded again."""
         try:
             yield
+            if step in failures(self.status()):
+                self._note_failures({known: failure for known, failure in failures(self.status()).items() if known != step})
         except LockedError:
             raise
         except Exception as error:
             with contextlib.suppress(OSError):
-                self.note(last_failure={"at": clock.utc_now().isoformat(), "step": step, "reason": str(error) or type(error).__name__})
+                failure = {"at": clock.utc_now().isoformat(), "reason": str(error) or type(error).__name__}
+                self._note_failures({**failures(self.status()), step: failure})
             raise
 
     # --- create ---

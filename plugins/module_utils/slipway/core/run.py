@@ -18,7 +18,11 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class CommandError(SlipwayError):
-    """A command exited with another status than 0; the message is what it said."""
+    """A command exited with another status than 0, ``status``; the message is what it said."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Account(NamedTuple):
@@ -96,7 +100,7 @@ def command(*words: str, account: Account | None = None, environment: Mapping[st
     clean = {"PATH": PATH, "LC_ALL": "C.UTF-8", **(environment or {})}
     result = execute(words, account=account, environment=clean, merged=True, folder=cwd, umask=0o022)
     if result.status != 0:
-        raise CommandError(f"{result.output.strip()}\n({words[0]} exited {result.status})".strip())
+        raise CommandError(f"{result.output.strip()}\n({words[0]} exited {result.status})".strip(), result.status)
     return result.output
 
 

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What is known of an app on its host: ``/etc/<app>/app.json``, which the contract's model writes. Nothing is derived here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .core.errors import SlipwayError
+
+ETC = Path("/etc")
+#: Any of these in a folder of /etc makes it an app's.
+MARKS = ("app.json", "tls.json", "backup.json")
+
+
+@dataclass(frozen=True)
+class App:
+    """An app on this host, without secrets. Names and paths as the model has them."""
+
+    name: str
+    user: str
+    group: str
+    proxy_group: str
+    domains: tuple[str, ...]
+    root: Path
+    releases: Path
+    current: Path
+    shared: Path
+    config_dir: Path
+    environment_file: Path
+    secrets_file: Path
+    log_dir: Path
+    backup_dir: Path
+    socket: Path
+    ready: str
+    certificate: Path
+    certificate_status: Path
+    database: Mapping[str, Any]
+    redis_socket: str
+    redis_local: bool
+    processes: tuple[str, ...]
+
+    @property
+    def domain(self) -> str:
+        """The canonical one."""
+        return self.domains[0]
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> App:
+        """The app in the model's form; an error that names the fact which is missing."""
+        try:
+            return cls(
+                name=str(data["name"]),
+                user=str(data["user"]),
+                group=str(data["group"]),
+                proxy_group=str(data["proxy_group"]),
+                domains=tuple(str(name) for name in data["domains"]),
+                root=Path(data["root"]),
+                releases=Path(data["releases"]),
+                current=Path(data["current"]),
+                shared=Path(data["shared"]),
+                config_dir=Path(data["config_dir"]),
+                environment_file=Path(data["environment_file"]),
+                secrets_file=Path(data["secrets_file"]),
+                log_dir=Path(data["log_dir"]),
+                backup_dir=Path(data["backup_dir"]),
+                socket=Path(data["socket"]),
+                ready=str(data["health"]["ready"]),
+                certificate=Path(data["tls"]["certificate"]),
+                certificate_status=Path(data["tls"]["status"]),
+                database=dict(data["database"]),
+                redis_socket=str(data["redis"]["socket"]),
+                redis_local=bool(data["redis"]["local"]),
+                processes=tuple(data["processes"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise SlipwayError(f"what is known of the app is not usable: {type(error).__name__}: {error}") from error
+
+    @classmethod
+    def load(cls, name: str, etc: Path = ETC) -> App:
+        """The app called ``name`` on this host."""
+        path = etc / name / "app.json"
+        try:
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            known = ", ".join(names(etc)) or "none"
+            raise SlipwayError(f"there is no {path} (apps here: {known}); ansible-playbook site.yml writes it") from error
+        except ValueError as error:
+            raise SlipwayError(f"{path} is no JSON: {error}; ansible-playbook site.yml writes it anew") from error
+
+    def units(self, release: str) -> Iterator[str]:
+        """The units that run while ``release`` is live."""
+        yield f"{self.name}.socket"
+        yield f"{self.name}@{release}.service"
+        yield from (f"{self.name}-{process}@{release}.service" for process in self.processes)
+
+
+def names(etc: Path = ETC) -> list[str]:
+    """The apps on this machine."""
+    return sorted({path.parent.name for mark in MARKS for path in etc.glob(f"*/{mark}")})

@@ -1,0 +1,266 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Walk the request path of an app, hop by hop: the hop that is broken is named, and not only the 502 that follows from it."""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import http.client
+import json
+import stat
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .app import App
+from .backup.config import Config
+from .backup.status import scheduled
+from .core.clock import DAY, stamp
+from .core.errors import SlipwayError
+from .core.files import read_json
+from .core.http import get, served_certificate, visit
+from .core.run import Account, CommandError, command, tail
+from .core.status import FAILED
+from .core.text import table
+from .core.units import instances, is_active, journal
+from .core.x509 import describe, first_certificate, uncovered
+from .releases import Releases
+
+
+class BrokenHopError(SlipwayError):
+    """A check failed; the text is what was seen."""
+
+
+class RequestPath:
+    """The request path of one app on this host. Each method is one check: it returns what it saw, or raises."""
+
+    def __init__(self, app: App, database: Mapping[str, str] | None) -> None:
+        """Walk the path of ``app``; ``database``: libpq's variables for its database, None when that is no PostgreSQL."""
+        self.known, self.name, self.domain, self.database = app, app.name, app.domain, database
+        self.releases = Releases.of(app)
+
+    def firewall(self) -> str:
+        status = command("ufw", "status")
+        if "Status: active" not in status:
+            raise BrokenHopError(status.strip())
+        closed = [port for port in ("80/tcp", "443/tcp") if not any(line.startswith(port) for line in status.splitlines())]
+        if closed:
+            raise BrokenHopError(f"no rule opens {' and '.join(closed)}")
+        return "active; 80 and 443 open"
+
+    def tls(self) -> str:
+        """The certificate on the disk is served, is good for every domain, and is kept fresh."""
+        try:
+            served = served_certificate(self.domain)
+        except OSError as error:
+            raise BrokenHopError(f"no TLS on port 443: {error}") from error
+        if served != first_certificate(self.known.certificate.read_text(encoding="utf-8", errors="replace")):
+            raise BrokenHopError(f"the certificate served is not the one in {self.known.certificate}")
+        certificate = describe(served)
+        if absent := uncovered(certificate.names, self.known.domains):
+            raise BrokenHopError(f"the certificate does not name {', '.join(absent)}. {self.cause()}".strip())
+        if certificate.subject == certificate.issuer:
+            raise BrokenHopError(f"the placeholder is served: no certificate has been issued yet. {self.cause()}".strip())
+        left = int((certificate.ends - time.time()) // DAY)
+        if left < 1:
+            raise BrokenHopError(f"the certificate ends on {stamp(certificate.ends)}. {self.cause()}".strip())
+        if not is_active(f"{self.name}-tls.timer"):
+            raise BrokenHopError(f"nothing renews the certificate: {self.name}-tls.timer is not active")
+        return f"issued by {certificate.issuer}; {left} days left"
+
+    def cause(self) -> str:
+        """Why the certificate is not what it should be, in the words of the program that keeps it."""
+        return str((read_json(self.known.certificate_status).get("attempt") or {}).get("reason") or "")
+
+    def nginx(self) -> str:
+        if not is_active("nginx.service"):
+            raise BrokenHopError(f"nginx.service is not active\n{journal('nginx.service', 5)}")
+        try:
+            command("nginx", "-t", "-q")
+        except CommandError as error:
+            raise BrokenHopError(str(error)) from error
+        return "active; configuration valid"
+
+    def redirect(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=5)
+        try:
+            connection.request("GET", "/", headers={"Host": self.domain})
+            response = connection.getresponse()
+        except OSError as error:
+            raise BrokenHopError(f"no answer on port 80: {error}") from error
+        finally:
+            connection.close()
+        target = response.getheader("Location") or ""
+        if response.status not in (301, 308) or not target.startswith(f"https://{self.domain}/"):
+            raise BrokenHopError(f"http://{self.domain}/ answered {response.status} {target}")
+        return f"{response.status} to {target}"
+
+    def socket(self) -> str:
+        path = self.known.socket
+        if not is_active(f"{self.name}.socket"):
+            raise BrokenHopError(f"{self.name}.socket is not active")
+        status = path.stat()
+        mode, group = stat.S_IMODE(status.st_mode), grp.getgrgid(status.st_gid).gr_name
+        if mode != 0o660 or group != self.known.proxy_group:
+            raise BrokenHopError(f"{path} has mode {mode:04o} and group {group}; 0660 and {self.known.proxy_group} are due")
+        return f"{path} 0660 {group}"
+
+    def gunicorn(self) -> str:
+        live = self.releases.live_id()
+        if not live:
+            raise BrokenHopError("no release is live")
+        unit = f"{self.name}@{live}.service"
+        if not is_active(unit):
+            raise BrokenHopError(f"{unit} is not active\n{journal(unit, 10)}")
+        others = [other for other in instances(self.name) if other != unit]
+        if others:
+            raise BrokenHopError(f"besides {unit} there still runs {', '.join(others)}")
+        return f"release {live}"
+
+    def app(self) -> str:
+        answer = get(self.known.socket, self.known.ready, self.domain)
+        if answer.status != 200:
+            raise BrokenHopError(f"GET {self.known.ready} answered {answer.status or 'nothing'}: {tail(answer.body, 3)[:300]}")
+        return f"GET {self.known.ready} 200"
+
+    def postgres(self) -> str:
+        """Reached as the app reaches it."""
+        if self.database is None:
+            return "not used"
+        # With a service file, which is root's alone, root asks: the password is nobody else's.
+        account = None if "PGSERVICEFILE" in self.database else Account.of(self.known.user, self.known.group)
+        try:
+            version = command("psql", "-XAtqc", "SHOW server_version", account=account, environment=self.database)
+        except (CommandError, OSError) as error:
+            raise BrokenHopError(tail(str(error), 3)) from error
+        parts = self.known.database
+        over = f"as {self.known.user} over its socket" if parts["over_socket"] else f"as {parts['user']} on {parts['host'] or 'localhost'}"
+        return f"{version.split()[0]}, {over}"
+
+    def redis(self) -> str:
+        account = Account.of(self.known.user, self.known.group)
+        try:
+            answer = command("redis-cli", "-s", self.known.redis_socket, "ping", account=account).strip()
+        except (CommandError, OSError) as error:
+            raise BrokenHopError(tail(str(error), 3)) from error
+        if answer != "PONG":
+            raise BrokenHopError(answer)
+        return "PONG"
+
+    def backup(self) -> str:
+        """Taken each night, and none is overdue."""
+        path = self.known.config_dir / "backup.json"
+        if not path.exists():
+            raise BrokenHopError(f"no backups are set up: there is no {path}")
+        found = scheduled(Config.parse(path.read_text(encoding="utf-8")), path)
+        if found.state == FAILED:
+            raise BrokenHopError(found.evidence)
+        return found.evidence
+
+    def logs(self) -> str:
+        rule = Path(f"/etc/logrotate.d/{self.name}")
+        if not rule.is_file():
+            raise BrokenHopError(f"{rule} is absent")
+        return "rotated"
+
+    def public_endpoint(self) -> str:
+        if self.releases.closed:
+            return "closed for maintenance (playbooks/maintenance.yml -e on=false opens it)"
+        answer = visit(self.domain, "/")
+        if not answer.status:
+            raise BrokenHopError(f"no answer: {answer.body}")
+        if answer.status >= 500:
+            raise BrokenHopError(f"GET https://{self.domain}/ answered {answer.status}; request id {answer.request_id}")
+        return f"GET https://{self.domain}/ {answer.status}"
+
+
+class Check(NamedTuple):
+    """One probe of one hop. ``behind``: hops without which it cannot succeed, so that their failure explains its own."""
+
+    hop: str
+    check: str
+    probe: Callable[[RequestPath], str]
+    fix: str
+    behind: tuple[str, ...] = ()
+
+
+SITE = "ansible-playbook site.yml --tags"
+CHECKS = (
+    Check("firewall", "ufw is active", RequestPath.firewall, f"{SITE} edge; then: ufw status verbose"),
+    Check(
+        "tls",
+        "certificate served",
+        RequestPath.tls,
+        f"let each domain point at this host; {{name}}-tls.timer tries again, {SITE} edge at once",
+        ("nginx",),
+    ),
+    Check("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
+    Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
+    Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
+    Check("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook playbooks/deploy.yml; journalctl -u '{name}@*'"),
+    Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
+    Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
+    Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
+    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and playbooks/backup.yml"),
+    Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
+    Check(
+        "public endpoint",
+        "a visitor's request",
+        RequestPath.public_endpoint,
+        "journalctl -u '{name}@*' -n 50",
+        ("nginx", "socket", "gunicorn", "app"),
+    ),
+)
+
+
+def walk(path: RequestPath, checks: Sequence[Check] = CHECKS) -> list[dict[str, str]]:
+    """All checks in order. One that fails does not stop the rest; one that fails because of another hop is said to be behind it."""
+    found = []
+    for check in checks:
+        try:
+            result, evidence = "ok", check.probe(path)
+        except (SlipwayError, OSError, KeyError, ValueError) as error:
+            result, evidence = "BROKEN", str(error) or type(error).__name__
+        fix = check.fix.format(name=path.name)
+        found.append({"hop": check.hop, "check": check.check, "result": result, "evidence": evidence, "fix": fix})
+    broken = {row["hop"] for row in found if row["result"] == "BROKEN"}
+    for row, check in zip(found, checks, strict=True):
+        causes = [hop for hop in check.behind if hop in broken]
+        if row["result"] == "BROKEN" and causes:
+            row["result"] = f"behind {' and '.join(causes)}"
+    return found
+
+
+def database_of(app: App) -> dict[str, str] | None:
+    """libpq's variables for the app's database, without a password of its own: that of another host is in root's service file."""
+    if not app.database.get("name"):
+        return None
+    if app.database["over_socket"]:
+        known = {"PGHOST": "socket_dir", "PGPORT": "port", "PGDATABASE": "name", "PGUSER": "user"}
+        return {variable: str(app.database[part]) for variable, part in known.items()}
+    return {
+        "PGSERVICEFILE": str(app.config_dir / "backup-database.service"),
+        "PGSERVICE": "slipway",
+        "PGDATABASE": str(app.database["name"]),
+    }
+
+
+def add(subjects: Any, common: argparse.ArgumentParser) -> None:
+    """The words of the command line."""
+    subjects.add_parser("verify", parents=[common], help="walk the request path, hop by hop; changes nothing").set_defaults(handler=main)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Exit status 1 when a hop is broken."""
+    app = App.load(options.app)
+    checks = walk(RequestPath(app, database_of(app)))
+    broken = [check for check in checks if check["result"] == "BROKEN"]
+    if options.json:
+        print(json.dumps({"checks": checks, "broken": broken}))
+    else:
+        print(table([{name: check[name] for name in ("hop", "check", "result", "evidence")} for check in checks]))
+        for check in broken:
+            print(f"{check['hop']}: {check['check']} failed.\n  saw: {check['evidence']}\n  fix: {check['fix']}")
+    return 1 if broken else 0
