@@ -42,7 +42,8 @@ class Restore:
             if with_files:
                 self._restore_files(path / FILES)
         self.log.info(f"restore {manifest['name']}: complete, the replaced database is {result['kept_as'] or 'none'}")
-        return {"name": manifest["name"], "files": with_files, **result}
+        noted = {"taken_at": manifest.get("taken_at"), "rows": sum(manifest.get("rows", {}).values())}
+        return {"name": manifest["name"], "files": with_files, **noted, **result}
 
     def tidy(self) -> None:
         """Drop what an interrupted restore left: it takes as much room as the live database."""
