@@ -81,7 +81,7 @@ def test_a_shell_reads_the_same(tmp_path: Path) -> None:
     values = {f"SLIPWAY_{index}": value for index, value in enumerate(NASTY)}
     file = tmp_path / "environment"
     file.write_bytes(environment_file(values).encode())
-    output = subprocess.run(["sh", "-c", f"set -a; . '{file}'; exec env -0"], capture_output=True, check=True).stdout.decode()
+    output = subprocess.run(["sh", "-c", f"set -a; . '{file}'; exec env -0"], env={}, capture_output=True, check=True).stdout.decode()
     found = dict(entry.split("=", 1) for entry in output.split("\0") if entry.startswith("SLIPWAY_"))
     assert found == values
 
