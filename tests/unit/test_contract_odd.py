@@ -33,9 +33,13 @@ ODD: tuple[Any, ...] = (
 )
 
 
+#: The roles' defaults, resolved.
+BASE = said_of()
+
+
 def resolved(**changes: Any) -> None:
     """What the action plugin does with values that nobody refuses: the machine, conflicts with a neighbour, and the secrets."""
-    said = merged({**said_of(), **GOOD, **changes}, specs().options)
+    said = merged({**BASE, **GOOD, **changes}, specs().options)
     machine = resolve_machine("x", {"blog": said, "shop": {**said, "app_name": "shop"}}, JOINED)
     list(conflicts({app.entry: app for app in machine.apps}, {"blog": changes, "shop": changes}))
     machine.facts()
