@@ -161,7 +161,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             except AnsibleError as error:
                 # Another role's variable may need what only that role's tasks know.
                 if not quietly and (name.startswith("app_") or name in (*MODEL_INPUTS, *JOINED)):
-                    entry.unresolved.append(Problem(name, f"cannot be resolved: {error.message}", "correct the expression"))
+                    entry.unresolved.append(Problem(name, f"cannot be resolved: {_words(error)}", "correct the expression"))
 
     def _own_certificate(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the operator's certificate and key hold (decrypted when they are in the vault), or why they cannot be read."""
@@ -199,7 +199,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             try:
                 addresses[name] = self._address(name, raw[name])
             except AnsibleError as error:
-                what = f"of {name} cannot be resolved, and it may be the same machine: {error.message}"
+                what = f"of {name} cannot be resolved, and it may be the same machine: {_words(error)}"
                 found.append(Finding(Problem("ansible_host", what, "correct the expression, or say app_machine"), Entry(name, raw[name])))
         if not found:
             mine = addresses[entry.name]
@@ -276,6 +276,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             "leads": not running or running[0] == entry.name,
             "log_secrets": truthy(entry.values.get("app_log_secrets")),
         }
+
+
+def _words(error: AnsibleError) -> str:
+    """Ansible's message, as the end of a sentence."""
+    return str(error.message).strip().rstrip(".")
 
 
 def _same(one: Any, other: Any) -> bool:

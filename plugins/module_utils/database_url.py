@@ -48,7 +48,7 @@ def parse(url: str) -> DatabaseUrl:
     """The parts of ``url``; ValueError, which does not repeat it, when it is no PostgreSQL URL."""
     try:
         parts = urlsplit(url)
-        port = str(parts.port or "")
+        port = "" if parts.port is None else str(parts.port)
     except ValueError as error:
         raise ValueError("it cannot be read as a URL (percent-encode special characters of the password)") from error
     if not _SCHEME.fullmatch(parts.scheme) or not url.startswith(f"{parts.scheme}://"):

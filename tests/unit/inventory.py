@@ -53,8 +53,12 @@ class Inventory:
             (folder / f"host_vars/{entry}.yml").write_text(text)
         where = {entry: hosts.get(entry, {"ansible_host": ADDRESS}) for entry in entries}
         (folder / "hosts.yml").write_text(yaml.safe_dump({"app_servers": {"hosts": where}}))
+        self.read()
+
+    def read(self) -> None:
+        """As Ansible reads it when it starts."""
         self.loader = DataLoader()
-        self.inventory = InventoryManager(self.loader, sources=[str(folder / "hosts.yml")])
+        self.inventory = InventoryManager(self.loader, sources=[str(self.folder / "hosts.yml")])
         self.variables = VariableManager(self.loader, self.inventory)
 
     def result(self, entry: str, part: str = "model", running: Sequence[str] | None = None, **extra: Any) -> dict[str, Any]:

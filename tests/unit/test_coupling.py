@@ -1,6 +1,7 @@
-"""A role reads its own variables, the contract's and facts: what it needs from another role comes through the play.
+"""A role reads its own variables, the model and facts: what it needs from another role comes through the play.
 
-Ansible would not notice: in a list of roles each one sees the defaults of all the others.
+Ansible would not notice: in a list of roles each one sees the defaults of all the others. What the model derives is derived nowhere else:
+tests/unit/test_derived_once.py.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir()
 MAGIC = {
     *("ansible_check_mode", "ansible_facts", "ansible_failed_result", "ansible_managed", "inventory_dir", "inventory_hostname"),
     *("item", "lookup", "omit", "query", "role_path", "vars"),
+}
+#: What the contract returns, for everybody (roles/app/tasks/contract.yml). The operator's app_* are for the contract alone.
+MODEL = {"app", "app_secret"}
+#: Names for the operator's own expressions, which the contract sets and no role reads.
+PLACES = {
+    *("app_domain", "app_user", "app_group", "app_root", "app_releases", "app_current", "app_shared", "app_config_dir", "app_files_dir"),
+    *("app_log_dir", "app_backup_dir", "app_socket"),
 }
 #: Inputs of the contract without its prefix, and the roles that may read them.
 INPUTS = {"acme_email": {"app", "tls"}}
@@ -94,13 +102,13 @@ def names(text: str) -> set[str]:
 
 def foreign(role: str, used: set[str]) -> set[str]:
     """Names that the role may not read."""
-    own = (f"{role}_", f"__{role}_", "app_")
-    return {name for name in used if not name.startswith(own) and name not in MAGIC and role not in EXCEPTIONS.get(name, set())}
+    own = (f"{role}_", f"__{role}_")
+    return {name for name in used if not name.startswith(own) and name not in MAGIC | MODEL and role not in EXCEPTIONS.get(name, set())}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_reads_its_own_variables_only(role: str) -> None:
-    """And the contract's, and facts."""
+    """[F1] And the model, and facts."""
     read = [(where, name) for where, text in sources(ROOT / "roles" / role) for name in sorted(foreign(role, names(text)))]
     assert not read, f"role {role} reads what is not its own: " + ", ".join(f"{name} ({where})" for where, name in read)
 
@@ -111,7 +119,11 @@ def test_a_role_sets_its_own_variables_only(role: str) -> None:
     for path in sorted((ROOT / "roles" / role).glob("*/*.yml")):
         if path.parent.name in ("tasks", "handlers"):
             for name in written(yaml.safe_load(path.read_text())):
-                assert name.startswith(f"__{role}_"), f"{path.name} sets {name}, which is not __{role}_*"
+                if (role, path.name) == ("app", "contract.yml"):
+                    # What other apps say of the machine is set by its own name.
+                    assert name in MODEL | PLACES | {"{{ item.key }}"}, f"the contract sets {name}"
+                else:
+                    assert name.startswith(f"__{role}_"), f"{path.name} sets {name}, which is not __{role}_*"
         if path.parent.name in ("defaults", "vars"):
             prefix = f"{role}_" if path.parent.name == "defaults" else f"__{role}_"
             for name in yaml.safe_load(path.read_text()) or {}:
@@ -134,6 +146,94 @@ def test_a_role_asks_for_features_not_for_distributions(role: str) -> None:
     pattern = re.compile(r"ansible_(distribution|os_family|lsb)|ansible_facts(\.|\[['\"])(distribution|os_family|lsb)")
     for where, text in sources(ROOT / "roles" / role):
         assert not pattern.search(text), f"{where}: {text}"
+
+
+# --- Plays --------------------------------------------------------------------------------------
+
+PLAYS = sorted((ROOT / "playbooks").glob("*.yml"))
+#: What an operator says with -e for one run of a playbook.
+SAID = {
+    *(
+        "backup",
+        "drop",
+        "entry",
+        "fetch",
+        "files",
+        "from",
+        "label",
+        "message",
+        "on",
+        "reason",
+        "release",
+        "schema",
+        "target",
+        "undo",
+        "until",
+    ),
+}
+#: What plays hand from one role to another.
+HANDED_OVER = {"gunicorn_requirements", "gunicorn_runtime_files", "nginx_firewall_rules", "postgres_firewall_rules"}
+#: What else a play reads, and why.
+PLAY_EXCEPTIONS = {
+    # The deploys of a rotation are given other secrets than the vault's, one after the other.
+    "app_secrets": {"rotate.yml"},
+    # Without copies elsewhere there is nothing to drill with; the role says it too late.
+    "backup_offsite_repository": {"drill.yml"},
+    # The restore's report: the drill is not a module yet.
+    "__backup_restore": {"drill.yml"},
+}
+#: What Ansible gives to a play, besides.
+PLAY_MAGIC = MAGIC | MODEL | SAID | HANDED_OVER | {"_raw_params", "group_names", "groups", "now"}
+
+
+def foreign_to(play: Path, used: set[str]) -> set[str]:
+    """Names that a play may not read: the operator's app_*, and what belongs to a role alone."""
+    own = f"__{play.stem.removeprefix('un')}"
+    return {name for name in used - PLAY_MAGIC if not name.startswith(own) and play.name not in PLAY_EXCEPTIONS.get(name, set())}
+
+
+@pytest.mark.parametrize("play", PLAYS, ids=lambda path: path.stem)
+def test_a_play_reads_the_model(play: Path) -> None:
+    """[F1] [F2] And what it hands from one role to another; nothing private of a role, and no input of the contract."""
+    read = {name for text in expressions(yaml.safe_load(play.read_text())) for name in foreign_to(play, names(text))}
+    assert not read, f"{play.name} reads {', '.join(sorted(read))}"
+
+
+def test_the_scan_of_plays_sees_a_violation() -> None:
+    play = ROOT / "playbooks/verify.yml"
+    for name in ("app_name", "app_socket", "__backup_command", "nginx_packages", "__rotate", "gunicorn_workers", "app_secrets"):
+        assert foreign_to(play, {name, "app", "__verify", "target"}) == {name}
+    assert foreign_to(ROOT / "playbooks/unfreeze.yml", {"__freeze_reason"}) == set()
+
+
+def test_every_exception_of_plays_is_needed() -> None:
+    """One that nobody uses any more is a hole."""
+    read: dict[str, set[str]] = {}
+    for play in PLAYS:
+        for text in expressions(yaml.safe_load(play.read_text())):
+            for name in names(text):
+                read.setdefault(name, set()).add(play.name)
+    assert {name: read.get(name, set()) for name in PLAY_EXCEPTIONS} == PLAY_EXCEPTIONS
+    assert set(read) >= HANDED_OVER | SAID, f"nobody reads {sorted((HANDED_OVER | SAID) - set(read))}"
+
+
+@pytest.mark.parametrize("play", [play for play in PLAYS if play.name not in ("contract.yml", "site.yml")], ids=lambda path: path.stem)
+def test_every_playbook_begins_with_the_contract(play: Path) -> None:
+    """[F1] [K10] Nothing runs on input that nobody has judged; a playbook that imports others leaves it to them."""
+    first = next(part for part in yaml.safe_load(play.read_text()) if part.get("hosts") != "localhost")
+    assert "ansible.builtin.import_playbook" in first, f"{play.name} begins with a play of its own"
+    target = first["ansible.builtin.import_playbook"]
+    assert target == "contract.yml" or (ROOT / "playbooks" / target).exists()
+
+
+@pytest.mark.parametrize("play", PLAYS, ids=lambda path: path.stem)
+def test_the_machines_part_runs_once(play: Path) -> None:
+    """[F2] On the entry that leads; two that ran it at once would meet on the package manager's lock."""
+    for part in yaml.safe_load(play.read_text()):
+        for task in part.get("tasks", []):
+            role = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role") or {}
+            if role.get("tasks_from") == "machine":
+                assert re.match(r"app\.leads\b", str(task.get("when"))), f"{play.name}: {task['name']}"
 
 
 # --- The scan itself ----------------------------------------------------------------------------
@@ -161,6 +261,11 @@ def test_the_scan_sees_a_name(text: str) -> None:
 )
 def test_the_scan_sees_only_names(text: str) -> None:
     assert "nginx_packages" not in names(text)
+
+
+def test_the_scan_knows_the_model_from_the_inputs() -> None:
+    """[F1] A role that reads an input would go past what the contract adopts."""
+    assert foreign("nginx", names("{{ app.socket ~ app_secret.environment ~ app_socket ~ app_name }}")) == {"app_socket", "app_name"}
 
 
 def test_the_scan_looks_into_every_kind_of_file(tmp_path: Path) -> None:

@@ -49,21 +49,16 @@ def judge(
     :arg roles: whose prefixes are guarded against typos.
     :arg unresolved: variables whose expression has no value.
     """
-    names, set_by_operator = list(given), frozenset(said)
+    set_by_operator = frozenset(said)
     found: list[Problem] = []
     required = {name: option for name, option in options.items() if name.startswith("app_")}
     found += inputs.missing({**dict.fromkeys(unresolved, "?"), **values}, required)
     found += inputs.wrong_types({name: value for name, value in values.items() if name in set_by_operator}, options)
     found += inputs.unknown_keys(values, options)
     found += problems(values, unresolved.union(problem.variable for problem in found))
-    reported = {problem.variable for problem in found}
+    # A variable that was replaced has a rule, which says by what.
+    unknown = set(given) - set(options) - {problem.variable for problem in found}
     strays = [
-        stray
-        for role in roles
-        for stray in inputs.stray_names(
-            [name for name in names if name.startswith(f"{role}_")], [name for name in options if name.startswith(f"{role}_")], role
-        )
-        # A variable that was replaced has a rule, which says by what.
-        if stray.variable not in reported
+        stray for role in roles for stray in inputs.stray_names([name for name in unknown if name.startswith(f"{role}_")], options, role)
     ]
     return strays + found

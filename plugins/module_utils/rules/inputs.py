@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values, kind
@@ -15,10 +15,10 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 Spec = Mapping[str, Mapping[str, Any]]
 
 
-def stray_names(names: Sequence[str], known: Sequence[str], role: str) -> Iterator[Problem]:
+def stray_names(names: Iterable[str], options: Iterable[str], role: str) -> Iterator[Problem]:
     """Variables that carry a role's prefix and mean nothing to it: typos, or names from another version."""
-    for name in sorted(set(names) - set(known)):
-        near = nearest(name, known, role)
+    for name in sorted(names):
+        near = nearest(name, [option for option in options if option.startswith(f"{role}_")], role)
         what = "is not a variable of the contract" if role == "app" else f"is not a variable of the role {role}"
         yield Problem(
             name, what, f"did you mean {near}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
