@@ -81,11 +81,11 @@ def test_what_postgres_takes_stays_within_its_share(host: Host, share: float) ->
     ("host", "share", "expected"),
     [
         # Worked out by hand from the formulas of the comments.
-        (HOSTS[0], 0.25, ("60", "42MB", "128MB", "2MB", "16MB", "512MB", "128MB", "0", "3")),
-        (SMALL, 0.25, ("200", "170MB", "512MB", "4864kB", "32MB", "2048MB", "512MB", "1", "3")),
-        (HOSTS[4], 0.25, ("200", "682MB", "2048MB", "12544kB", "128MB", "4096MB", "1024MB", "2", "3")),
-        (HOSTS[4], 0.75, ("200", "2048MB", "6144MB", "37MB", "384MB", "4096MB", "1024MB", "2", "3")),
-        (HOSTS[-1], 0.75, ("1400", "65536MB", "196608MB", "100MB", "1024MB", "4096MB", "1024MB", "4", "8")),
+        (HOSTS[0], 0.25, ("60", "42MB", "128MB", "2560kB", "16MB", "512MB", "128MB", "0", "3")),
+        (SMALL, 0.25, ("200", "170MB", "512MB", "5376kB", "32MB", "2048MB", "512MB", "1", "3")),
+        (HOSTS[4], 0.25, ("200", "682MB", "2048MB", "13568kB", "128MB", "4096MB", "1024MB", "2", "3")),
+        (HOSTS[4], 0.75, ("200", "2048MB", "6144MB", "40704kB", "384MB", "4096MB", "1024MB", "2", "3")),
+        (HOSTS[-1], 0.75, ("1400", "65536MB", "196608MB", "102912kB", "1024MB", "4096MB", "1024MB", "4", "8")),
     ],
 )
 def test_the_figures_for_hosts_of_several_sizes(host: Host, share: float, expected: tuple[str, ...]) -> None:
