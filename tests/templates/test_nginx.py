@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -472,30 +470,6 @@ def test_maintenance_is_the_operators_alone() -> None:
         if path.parent.name in ("tasks", "handlers") and path != ROOT / "roles/nginx/tasks/maintenance.yml":
             assert "maintenance" not in path.read_text(), path
     assert "__nginx_maintenance_page" in (ROOT / "roles/nginx/tasks/maintenance.yml").read_text()
-
-
-@pytest.fixture(scope="module")
-def front_door() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("front_door", ROOT / "roles/nginx/files/front_door.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize(
-    ("networks", "expected"),
-    [([], False), (["192.0.2.0/24", "2001:db8::/32"], False), (["127.0.0.1"], True), (["::1", "127.0.0.9/8"], True), (["0.0.0.0/0"], True)],
-)
-def test_front_door_knows_whether_it_is_let_in(front_door: ModuleType, networks: list[str], expected: bool) -> None:
-    """[K6] From an address that is let in, what visitors get cannot be seen."""
-    assert front_door.let_in(networks) is expected
-
-
-def test_front_door_says_why_there_is_no_answer(front_door: ModuleType) -> None:
-    """[K6] Nothing listens on port 1."""
-    seen = front_door.ask("demo.slipway.test", port=1)
-    assert seen["status"] == 0 and "ConnectionRefusedError" in str(seen["reason"])
 
 
 # --- Limits -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import files, http, lock, run, x509
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.status import DEGRADED, FAILED, OK, UNKNOWN, Status, worst
+from ansible_collections.slipway.vps.plugins.modules import public_endpoint
 
 
 def test_a_command_that_fails_says_what_it_said() -> None:
@@ -110,3 +111,12 @@ def test_the_worst_subject_counts() -> None:
     assert Status("certificate", FAILED, "expired", "renew", "2026-11-20T00:00:00Z").data() == {
         **{"subject": "certificate", "state": "failed", "evidence": "expired", "fix": "renew", "since": "2026-11-20T00:00:00Z"}
     }
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [([], False), (["192.0.2.0/24", "2001:db8::/32"], False), (["127.0.0.1"], True), (["::1", "127.0.0.9/8"], True), (["0.0.0.0/0"], True)],
+)
+def test_the_public_endpoint_knows_whether_it_is_let_in(networks: list[str], expected: bool) -> None:
+    """[K6] From an address that is let in, what visitors get cannot be seen."""
+    assert public_endpoint.let_in(networks) is expected

@@ -45,7 +45,7 @@ def reached(host: Any, outsider: str, port: int) -> bool:
     return bool(host.run(f"{outsider} timeout 2 bash -c '</dev/tcp/{HERE}/{port}'").rc == 0)
 
 
-def test_an_outsider_reaches_the_front_door_and_nothing_else(host: Any, outsider: str, listener: int) -> None:
+def test_an_outsider_reaches_the_public_endpoint_and_nothing_else(host: Any, outsider: str, listener: int) -> None:
     """[K5] 22, 80 and 443 answer. What else listens, even a service started after the firewall, does not."""
     listening = {
         int(line.split()[3].rsplit(":", 1)[1]) for line in must(host, "ss -Htln").splitlines() if "127.0.0." not in line.split()[3]

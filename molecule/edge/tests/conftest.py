@@ -24,7 +24,7 @@ def neighbour() -> Any:
 
 @pytest.fixture(scope="module")
 def front(app: App, address: str) -> Front:
-    """The front door for whoever wants to send bytes."""
+    """The public endpoint for whoever wants to send bytes."""
     return Front(address, app.domain)
 
 

@@ -9,7 +9,7 @@ from helpers import App, must
 
 
 def handshake(neighbour: Any, app: App, options: str) -> str:
-    """What OpenSSL of Debian 13 says about a handshake with the front door."""
+    """What OpenSSL of Debian 13 says about a handshake with the public endpoint."""
     command = f"openssl s_client -connect {app.domain}:443 -servername {app.domain} {options} </dev/null 2>&1"
     return str(neighbour.run(f"timeout 10 sh -c '{command}'").stdout)
 

@@ -1,4 +1,4 @@
-"""How the edge tests speak to the host: real requests, made on the host itself, to its own front door."""
+"""How the edge tests speak to the host: real requests, made on the host itself, to its own public endpoint."""
 
 from __future__ import annotations
 

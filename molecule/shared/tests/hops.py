@@ -30,7 +30,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "test_05_gunicorn": ("socket", *_DATA),
     "test_06_app": _APP,
     "test_09_backup": ("postgres",),
-    "test_11_front_door": _ALL,
+    "test_11_public_endpoint": _ALL,
     "test_12_sources": _ALL,
     "test_13_refused": _ALL,
 }

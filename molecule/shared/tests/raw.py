@@ -1,4 +1,4 @@
-"""Bytes to the front door, as no client library would send them, and what came back."""
+"""Bytes to the public endpoint, as no client library would send them, and what came back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADERS, DATA, SETTINGS, RST, PING, GOAWAY = 0x1, 0x0, 0x4, 0x3, 0x6, 0x7
 
 @dataclass(frozen=True)
 class Front:
-    """Where the front door is. The certificate is another test's matter."""
+    """Where the public endpoint is. The certificate is another test's matter."""
 
     address: str
     domain: str
