@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.vps.plugins.action.contract import JOINED, MODEL_INPUTS
 
 from .conftest import ROOT
 
@@ -121,3 +122,21 @@ def test_roles_depend_on_nothing(role: str) -> None:
     assert info["min_ansible_version"] == "2.19"
     # All roles say the same about the systems they run on.
     assert info["platforms"] == load(ROOT / "roles/app/meta/main.yml")["galaxy_info"]["platforms"]
+
+
+def test_what_the_model_is_made_of_is_documented() -> None:
+    """[F1] [F2] Inputs by their names, and lists that the apps of a machine join: each is an option, of the right scope."""
+    every = {name: option for role in ROLES for name, option in options(role).items()}
+    machine = {name for role in ROLES for name in entry_points(role).get("machine", {}).get("options", {})}
+    assert set(MODEL_INPUTS) | set(JOINED) <= set(every)
+    assert {every[name]["type"] for name in JOINED} == {"list"}
+    # Said per app, it would be joined and compared at once.
+    assert {name for name in JOINED if name not in machine} <= {"release_build_packages"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_halves_of_a_role_are_separate(role: str) -> None:
+    """[F2] What an app says of itself is its own: a name that both halves read is the machine's, and is refused when two apps differ."""
+    both = set(entry_points(role).get("machine", {}).get("options", {})) & set(entry_points(role).get("app", {}).get("options", {}))
+    assert both <= {"backup_jobs", "nginx_brotli", "nginx_http3", "tls_reload_unit"}, f"{sorted(both)} became the machine's"
+    assert "main" not in entry_points(role) or "machine" not in entry_points(role), "an engine's role has two halves and no third"
