@@ -179,8 +179,6 @@ PLAY_EXCEPTIONS = {
     "app_secrets": {"rotate.yml"},
     # Without copies elsewhere there is nothing to drill with; the role says it too late.
     "backup_offsite_repository": {"drill.yml"},
-    # The restore's report: the drill is not a module yet.
-    "__backup_restore": {"drill.yml"},
 }
 #: What Ansible gives to a play, besides.
 PLAY_MAGIC = MAGIC | MODEL | SAID | HANDED_OVER | {"_raw_params", "group_names", "groups", "now"}

@@ -143,7 +143,7 @@ class Program:
         steps: dict[str, Callable[[], Any]] = {"tidy": Restore(self.backups).tidy, "create": self.backups.create}
         if self.backups.config.proof:
             steps["verify"] = Proof(self.backups).prove
-        if self.backups.config.engine == "pgbackrest":
+        if self.backups.config.copies_cluster and self.backups.config.engine == "pgbackrest":
             steps["pitr"] = lambda: self._pitr().copy()
         if self._has_offsite():
             steps["offsite"] = lambda: self._copies().copy()

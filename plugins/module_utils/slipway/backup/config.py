@@ -14,7 +14,7 @@ ENGINES = ("dump", "pgbackrest")
 #: What a configuration of the version before does not say: this program is put in place first, and the night may come in between.
 SINCE_THEN = {
     **{"compression": "auto", "engine": "dump", "full_days": 7, "jobs": 2, "keep_count": 7, "proof": True},
-    **{"reader": "", "service": ""},
+    **{"reader": "", "service": "", "port": 5432, "copies_cluster": True},
 }
 
 
@@ -30,6 +30,7 @@ class Config:
     database: str
     admin: str
     socket_dir: str
+    port: int
     service: Path | None
     backup_dir: Path
     log_file: Path
@@ -44,13 +45,17 @@ class Config:
     proof_dir: Path
     engine: str
     full_days: int
+    #: The name of pgBackRest's archive: one holds the cluster with all apps of the machine.
+    stanza: str
+    #: One app of a machine copies the cluster for all.
+    copies_cluster: bool
 
     @classmethod
     def parse(cls, text: str) -> Config:
         """Read the configuration, or say which part of it is wrong."""
         try:
             given = json.loads(text)
-            data = {**SINCE_THEN, "role": given["user"], "proof_dir": f"/var/lib/{given['app']}-proof", **given}
+            data = {**SINCE_THEN, "role": given["user"], "stanza": given["app"], "proof_dir": f"/var/lib/{given['app']}-proof", **given}
             config = cls(
                 app=str(data["app"]),
                 user=str(data["user"]),
@@ -60,6 +65,7 @@ class Config:
                 database=str(data["database"]),
                 admin=str(data["admin"]),
                 socket_dir=str(data["socket_dir"]),
+                port=int(data["port"]),
                 service=Path(data["service"]) if data["service"] else None,
                 backup_dir=Path(data["backup_dir"]),
                 log_file=Path(data["log_file"]),
@@ -74,6 +80,8 @@ class Config:
                 proof_dir=Path(data["proof_dir"]),
                 engine=str(data["engine"]),
                 full_days=int(data["full_days"]),
+                stanza=str(data["stanza"]),
+                copies_cluster=bool(data["copies_cluster"]),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise BackupError(f"the configuration is not usable: {type(error).__name__}: {error}") from error

@@ -88,8 +88,11 @@ class Snapshot:
 class Server:
     """A server: reached in ``socket_dir`` as its superuser ``admin``, or elsewhere as libpq's ``service`` file says."""
 
-    def __init__(self, socket_dir: str, admin: str, jobs: int = 1, priority: Sequence[str] = (), service: Path | None = None) -> None:
+    def __init__(
+        self, socket_dir: str, admin: str, jobs: int = 1, priority: Sequence[str] = (), service: Path | None = None, port: int = 5432
+    ) -> None:
         """Talk to the server there, with ``jobs`` sessions at a time where that helps."""
+        self.port = port
         self.socket_dir, self.jobs, self.priority, self.service = socket_dir, jobs, tuple(priority), service
         # The password of another host's server is for root's eyes only.
         self.admin = "" if service else admin
@@ -97,7 +100,7 @@ class Server:
     def _where(self, database: str) -> list[str]:
         if self.service:
             return ["--dbname", f"service={SERVICE} dbname={conninfo(database)}"]
-        return ["--host", self.socket_dir, "--dbname", database]
+        return ["--host", self.socket_dir, "--port", str(self.port), "--dbname", database]
 
     def _environment(self, options: str) -> dict[str, str]:
         return {"PGOPTIONS": options, **({"PGSERVICEFILE": str(self.service)} if self.service else {})}

@@ -59,7 +59,7 @@ class Pitr:
         self.backups, self.config, self.log, self.proof = backups, backups.config, backups.log, Proof(backups)
 
     def _pgbackrest(self, *words: str) -> str:
-        command = ["pgbackrest", f"--stanza={self.config.app}", "--log-level-console=off", "--log-level-stderr=error", *words]
+        command = ["pgbackrest", f"--stanza={self.config.stanza}", "--log-level-console=off", "--log-level-stderr=error", *words]
         return host.run(command, user=self.config.admin)
 
     def copies(self) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def failures(noted: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 def expected(config: Config, offsite: bool) -> list[str]:
     """The steps that a night has."""
-    wanted = {"create": True, "verify": config.proof, "offsite": offsite, "pitr": config.engine == "pgbackrest"}
+    wanted = {"create": True, "verify": config.proof, "offsite": offsite, "pitr": config.copies_cluster and config.engine == "pgbackrest"}
     return [step for step, due in wanted.items() if due]
 
 

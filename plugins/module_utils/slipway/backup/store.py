@@ -54,7 +54,7 @@ class Backups:
         self.patience = patience
         self.config = config
         self.log = log
-        self.database = Server(config.socket_dir, config.admin, config.jobs, service=config.service)
+        self.database = Server(config.socket_dir, config.admin, config.jobs, service=config.service, port=config.port)
         self.folder = config.backup_dir
 
     @contextlib.contextmanager
