@@ -215,3 +215,13 @@ def test_dumps_alone_know_no_moments(play: Play, capsys: pytest.CaptureFixture[s
         assert "without backup_engine: pgbackrest" in capsys.readouterr().err
     play.settings["engine"] = "barman"
     assert play.run("list") == 1
+
+
+def test_the_second_app_of_a_machine_leaves_the_cluster_to_the_first(play: Play) -> None:
+    """[D3] One stanza for the machine: its nights copy it once, and any app's moment comes out of it."""
+    play.settings.update(copies_cluster=False, stanza="main", port=5433)
+    assert play.run("nightly") == 0 and play.run("status") == 0
+    assert "pgbackrest.log" not in {path.name for path in play.root.iterdir()}
+    assert "--port 5433" in play.said("asked") and "--port 5433" in play.said("dumps")
+    assert play.run("pitr") == 0
+    assert "--stanza=main" in play.said("pgbackrest.log") and "--stanza=demo" not in play.said("pgbackrest.log")
