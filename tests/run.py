@@ -23,7 +23,7 @@ CACHE = ROOT / ".cache"
 REPORTS = CACHE / "reports"
 BIN = Path(sys.executable).parent
 #: The scenarios of `make test`, in this order. Others are run by name.
-SCENARIOS = ("default", "tls", "edge", "data", "broken", "deploy", "keep")
+SCENARIOS = ("default", "tls", "edge", "data", "broken", "deploy", "keep", "apps")
 PYTHON = ("plugins/*.py", "molecule/*.py", "tests/*.py", "tools/*.py", "roles/*.py")
 
 

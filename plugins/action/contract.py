@@ -42,7 +42,7 @@ MODEL_INPUTS = (
     *("backup_engine", "backup_hour", "backup_minute"),
 )
 #: Lists of the machine that every app may add to; they are joined instead of compared.
-JOINED = ("base_packages", "firewall_rules_custom", "postgres_packages_custom", "postgres_hba_custom", "release_build_packages")
+JOINED = ("base_packages", "firewall_rules_custom", "postgres_packages_custom", "postgres_hba_custom")
 
 
 @dataclass(frozen=True)
