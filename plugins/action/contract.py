@@ -14,14 +14,8 @@ from typing import Any, NamedTuple
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.vps.plugins.module_utils.model import (
-    App,
-    names,
-    resolve_machine,
-    resolve_secrets,
-    stated_urls,
-    truthy,
-)
+from ansible_collections.slipway.vps.plugins.module_utils.model import App
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, resolve_machine, resolve_secrets, stated_urls, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules import judge
 from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.model import truthy
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import truthy
 
 #: How long a stream or a WebSocket may be silent, in seconds, where nothing else is said.
 STREAM_TIMEOUT = 3600

@@ -12,7 +12,8 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.slipway.vps.plugins.action.contract import JOINED, MODEL_INPUTS
-from ansible_collections.slipway.vps.plugins.module_utils.model import Machine, Secrets, names, resolve_machine, resolve_secrets
+from ansible_collections.slipway.vps.plugins.module_utils.model import Machine, Secrets
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, resolve_machine, resolve_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.model import DATABASE_NAMES
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import DATABASE_NAMES
 from render import model_of, render, secrets_of, specs
 
 from .inventory import Inventory

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.model import names
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import names
 from render import machine_of, model_of, render, secrets_of, specs, value
 
 CANARY = "hunter2-hunter2-hunter2"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.slipway.vps.plugins.action.contract import JOINED
-from ansible_collections.slipway.vps.plugins.module_utils.model import resolve_machine, resolve_secrets
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import resolve_machine, resolve_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
 from render import said_of, specs

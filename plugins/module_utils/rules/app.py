@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.model import names, truthy
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rotation import keys
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values, kind
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.model import REDIS_SCHEMES, SERVER_NAMES, is_own_redis, is_redis, names, truthy
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import REDIS_SCHEMES, SERVER_NAMES, is_own_redis, is_redis, names, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Names that a release sets for itself.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.model import truthy
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 _PATH = re.compile(r"/[\w./~%+@:-]*")

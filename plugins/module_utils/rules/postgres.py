@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
-from ansible_collections.slipway.vps.plugins.module_utils.model import SERVER_NAMES, names, resolve_server, stated_urls
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, demand, too_few
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import SERVER_NAMES, names, resolve_server, stated_urls
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import bad_processes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.environment import other_server
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values

@@ -1,0 +1,287 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""The resolver: every name, path, URL, unit and number that follows from the inventory is derived here, once.
+
+It knows neither Ansible nor hosts nor files: `plugins/action/contract.py` brings the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse, readable, without_password
+from ansible_collections.slipway.vps.plugins.module_utils.model import (
+    POSTGRES_PORT,
+    App,
+    Backup,
+    Database,
+    Health,
+    Limits,
+    Machine,
+    Redis,
+    RedisInstance,
+    Secrets,
+    Server,
+    Tls,
+    union,
+)
+from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
+
+#: Names under which an app may say its database in its environment; each of them is an input of the contract.
+DATABASE_NAMES = ("DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "FLASK_SQLALCHEMY_DATABASE_URI", "DATABASE_URI", "POSTGRES_URL")
+#: Variables of the environment that overrule Gunicorn's settings (roles/gunicorn), and the setting each of them names.
+SERVER_NAMES = {
+    "GUNICORN_WORKER_CLASS": "worker_class",
+    "WEB_CONCURRENCY": "workers",
+    "GUNICORN_THREADS": "threads",
+    "GUNICORN_TIMEOUT": "timeout",
+    "GUNICORN_GRACEFUL_TIMEOUT": "graceful_timeout",
+}
+#: How client libraries spell the URL of a Redis.
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket", "rediss+socket")
+#: Minutes between the nightly backups of two apps on one machine.
+BACKUP_SPACING = 30
+
+Values = Mapping[str, Any]
+
+
+def names(said: Values) -> dict[str, str]:
+    """Names and paths that follow from ``app_name``, as ``app_*``; what the operator says of one of them wins.
+
+    :arg said: resolved values of the operator's variables, ``app_name`` and ``app_domains`` at least.
+    """
+    name = str(said["app_name"])
+    domains = said.get("app_domains") or [""]
+    found: dict[str, str] = {}
+
+    def derive(variable: str, value: str) -> str:
+        found[variable] = str(said.get(variable) or value)
+        return found[variable]
+
+    derive("app_domain", str(domains[0]))
+    derive("app_user", name)
+    derive("app_group", name)
+    derive("app_proxy_group", "www-data")
+    root = derive("app_root", f"/srv/{name}")
+    derive("app_releases", f"{root}/releases")
+    derive("app_current", f"{root}/current")
+    derive("app_shared", f"{root}/shared")
+    config = derive("app_config_dir", f"/etc/{name}")
+    derive("app_environment_file", f"{config}/environment")
+    derive("app_secrets_file", f"{config}/secrets")
+    derive("app_files_dir", f"{config}/files")
+    derive("app_log_dir", f"/var/log/{name}")
+    derive("app_backup_dir", f"/var/backups/{name}")
+    derive("app_socket", f"/run/{name}/gunicorn.sock")
+    tls = derive("app_tls_dir", f"/etc/ssl/{name}")
+    derive("app_tls_certificate", f"{tls}/fullchain.pem")
+    derive("app_tls_key", f"{tls}/privkey.pem")
+    derive("app_tls_status", f"/var/lib/slipway/{name}-tls.json")
+    derive("app_acme_webroot", f"/var/lib/{name}-acme")
+    database = derive("app_database", name)
+    folder = derive("app_database_socket_dir", "/run/postgresql")
+    derive("app_database_url", f"postgresql:///{database}?host={folder}")
+    redis = derive("app_redis_socket", f"/run/redis-{name}/redis.sock")
+    derive("app_redis_url", f"unix://{redis}?db=0")
+    cache = derive("app_redis_cache_socket", f"/run/redis-{name}-cache/redis.sock")
+    derive("app_redis_cache_url", f"unix://{cache}?db=0")
+    return found
+
+
+def environment_of(said: Values) -> dict[str, Any]:
+    """What the operator says of the app's environment, secret or not."""
+    return {**(said.get("app_env") or {}), **(said.get("app_secrets") or {})}
+
+
+def stated_urls(said: Values) -> dict[str, str]:
+    """Where the operator states the database's URL: the variable, or ``app_env NAME``, to the URL."""
+    found = {"app_database_url": str(said["app_database_url"])} if said.get("app_database_url") else {}
+    for variable in ("app_env", "app_secrets"):
+        found.update(
+            {f"{variable} {key}": str(value) for key, value in (said.get(variable) or {}).items() if key in DATABASE_NAMES and value}
+        )
+    return found
+
+
+def same_database(one: str, other: str) -> bool:
+    """Whether two URLs lead to the same database with the same login, in whatever spelling."""
+    return parse(one) == parse(other)
+
+
+def database_url(said: Values) -> str:
+    """The URL of the app's database as the operator states it, or the one that follows from its parts."""
+    stated = stated_urls(said)
+    return next(iter(stated.values()), "") or names(said)["app_database_url"]
+
+
+def resolve_database(said: Values, url: str, known: Mapping[str, str]) -> Database:
+    """The database's parts, out of its URL."""
+    parts: DatabaseUrl = parse(url)
+    user = known["app_user"]
+    folder = parts.host if parts.host.startswith("/") else known["app_database_socket_dir"]
+    allow = [str(address) for address in said["postgres_allow"]]
+    return Database(
+        name=parts.database,
+        host="" if parts.over_socket else parts.host,
+        port=int(parts.port or POSTGRES_PORT),
+        user=parts.user or user,
+        options=dict(parts.query),
+        socket_dir=folder,
+        over_socket=parts.over_socket,
+        local=parts.local,
+        serves=parts.over_socket or bool(allow),
+        url=without_password(url),
+        has_password=bool(parts.password),
+        allow=allow,
+        readonly_users=[str(name) for name in said["postgres_readonly_users"]],
+        hosts=int(said.get("postgres_app_hosts") or max(len(allow), 1)),
+        pool=int(said["app_database_pool"]),
+        limits=Limits(*(_texts(said[f"postgres_limits_{role}"]) for role in ("app", "readonly", "migrate"))),
+        readonly=f"{user}_readonly",
+        migrate=f"{user}_migrate",
+    )
+
+
+def resolve_redis(said: Values, known: Mapping[str, str]) -> Redis:
+    """The app's Redis, and the second one for its cache where that is asked for."""
+    name, socket = known["app_name"], known["app_redis_socket"]
+    url = str(environment_of(said).get("REDIS_URL") or known["app_redis_url"])
+    second = f"{name}-cache"
+    cache = (
+        RedisInstance(second, known["app_redis_cache_socket"], known["app_redis_cache_url"]) if truthy(said["app_redis_cache"]) else None
+    )
+    return Redis(name, socket, without_password(url), is_own_redis(url, socket), cache, second)
+
+
+def is_redis(url: str) -> bool:
+    """Whether a URL is one of a Redis, as far as it can be seen here."""
+    return readable(url, REDIS_SCHEMES)
+
+
+def is_own_redis(url: str, socket: str) -> bool:
+    """Whether a Redis URL leads to the app's own socket, in whichever of the spellings that client libraries have."""
+    scheme, _, rest = url.partition("://")
+    return scheme in ("unix", "redis+socket", "socket") and rest.partition("?")[0] == socket
+
+
+def resolve_server(said: Values, apps: int) -> Server:
+    """Gunicorn's settings; the app's environment overrules the variables, as it does for the running process."""
+    environment = environment_of(said)
+    chosen: dict[str, Any] = {
+        setting: environment.get(variable) if str(environment.get(variable) or "") else said[f"gunicorn_{setting}"]
+        for variable, setting in SERVER_NAMES.items()
+    }
+    return Server(
+        worker_class=str(chosen["worker_class"]),
+        workers=str(chosen["workers"]),
+        threads=int(chosen["threads"]),
+        worker_memory=int(said["gunicorn_worker_memory"]),
+        memory_share=round(float(said["gunicorn_memory_share"]) / apps, 4),
+        timeout=int(chosen["timeout"]),
+        graceful_timeout=int(chosen["graceful_timeout"]),
+    )
+
+
+def resolve_backup(said: Values, taken: Collection[tuple[int, int]] = ()) -> Backup:
+    """The backup's engine and its time of the night: the one that is said, or the next that no other app of the machine has taken."""
+    start = (int(said["backup_hour"]) * 60 + int(said["backup_minute"])) % 1440
+    times = (divmod((start + step * BACKUP_SPACING) % 1440, 60) for step in range(1440 // BACKUP_SPACING))
+    hour, minute = next((time for time in times if time not in taken), divmod(start, 60))
+    return Backup(str(said["backup_engine"]), hour, minute)
+
+
+def public_environment(said: Values, known: Mapping[str, str], database: Database, redis: Redis) -> dict[str, Any]:
+    """The environment without secrets: what the layers derive, then the operator's own."""
+    base: dict[str, Any] = {
+        "DATABASE_URL": database.url,
+        "FLASK_APP": said["app_wsgi"],
+        "FLASK_DEBUG": "0",
+        "PROXY_HOPS": str(said["app_proxy_hops"]),
+        "REDIS_URL": redis.url,
+        "TRUSTED_HOSTS": ",".join(said["app_domains"]),
+        **({"REDIS_CACHE_URL": redis.cache.url} if redis.cache else {}),
+    }
+    own = said.get("app_env") or {}
+    # A password stands in the secret file only.
+    masked = {key: without_password(str(own[key])) for key in (*DATABASE_NAMES, "REDIS_URL") if own.get(key)}
+    return {str(key): value for key, value in {**base, **own, **masked}.items()}
+
+
+def resolve_secrets(said: Values) -> Secrets:
+    """What is secret: the environment's secret part, with each URL that holds a password."""
+    url = database_url(said)
+    password = parse(url).password
+    redis = str(environment_of(said).get("REDIS_URL") or said.get("app_redis_url") or "")
+    own = said.get("app_env") or {}
+    hidden = {
+        key: str(own[key]) for key in (*DATABASE_NAMES, "REDIS_URL") if own.get(key) and without_password(str(own[key])) != str(own[key])
+    }
+    derived = {"DATABASE_URL": url} if password else {}
+    if redis and without_password(redis) != redis:
+        derived["REDIS_URL"] = redis
+    return Secrets(
+        environment={**derived, **hidden, **(said.get("app_secrets") or {})},
+        database_password=password,
+        source=dict(said["app_source"]),
+        files=dict(said.get("app_files") or {}),
+    )
+
+
+def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple[int, int]] = ()) -> App:
+    """One app, from the resolved values of its entry.
+
+    :arg said: the operator's variables and the roles' defaults; a derived name only where the operator says it.
+    :arg entry: the inventory's name for it.
+    :arg apps: how many apps the machine has.
+    :arg taken: hours and minutes at which others of them are backed up.
+    """
+    known = {**names(said), "app_name": str(said["app_name"])}
+    database = resolve_database(said, database_url(said), known)
+    redis = resolve_redis(said, known)
+    paths = ("user", "group", "proxy_group", "root", "releases", "current", "shared", "config_dir", "environment_file", "secrets_file")
+    return App(
+        entry=entry,
+        name=known["app_name"],
+        domain=known["app_domain"],
+        domains=[str(domain) for domain in said["app_domains"]],
+        wsgi=str(said["app_wsgi"]),
+        **{part: known[f"app_{part}"] for part in (*paths, "files_dir", "log_dir", "backup_dir", "socket")},
+        runtime_dir=f"/run/{known['app_name']}",
+        rehearsal_socket=f"/run/{known['app_name']}-rehearsal/gunicorn.sock",
+        health=Health(str(said["app_health_ready"]), str(said["app_health_live"])),
+        tls=Tls(*(known[f"app_{part}"] for part in ("tls_dir", "tls_certificate", "tls_key", "tls_status", "acme_webroot"))),
+        database=database,
+        redis=redis,
+        server=resolve_server(said, apps),
+        backup=resolve_backup(said, taken),
+        environment=public_environment(said, known, database, redis),
+        processes={str(name): dict(entry) for name, entry in said["app_processes"].items()},
+        static={str(prefix): str(folder) for prefix, folder in said["app_static"].items()},
+        uploads={str(prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
+        proxy_hops=int(said["app_proxy_hops"]),
+        migrate_command=str(said["app_migrate_command"]),
+        source=asked_for(said["app_source"]),
+    )
+
+
+def resolve_machine(name: str, entries: Mapping[str, Values], joined: Iterable[str] = ()) -> Machine:
+    """A machine, from the resolved values of its entries in the inventory's order.
+
+    :arg joined: variables whose lists are added up over the apps.
+    """
+    apps: list[App] = []
+    for entry, said in entries.items():
+        taken = {(app.backup.hour, app.backup.minute) for app in apps}
+        apps.append(resolve_app(said, entry, len(entries), taken))
+    lists = {variable: union(list(said.get(variable) or []) for said in entries.values()) for variable in joined}
+    return Machine(name, apps, lists)
+
+
+def _texts(settings: Values) -> dict[str, str]:
+    return {str(name): ("on" if value else "off") if isinstance(value, bool) else str(value) for name, value in settings.items()}
+
+
+def truthy(value: Any) -> bool:
+    """A boolean of YAML, or the text of one from the command line."""
+    return str(value if value is not None else "").lower() not in {"", "0", "false", "no", "off", "n", "f", "none"}
