@@ -1,4 +1,4 @@
-"""The backup program: its rules, and what it leaves behind when something goes wrong."""
+"""The backup program: what it does, and what it leaves behind when something goes wrong."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import os
 import re
 import subprocess
 import tarfile
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import cli as backup_cli
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, rules, status
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, rules
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.config import Config
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.rules import BackupError, Copy
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.store import Backups
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import files
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.log import Log
 
-from .backup_play import LISTING, Play, play
+from .backup_play import Play, play
 
 __all__ = ["play_host"]
 NOW = datetime(2026, 11, 20, 3, 30, tzinfo=timezone.utc)
@@ -29,175 +27,6 @@ NOW = datetime(2026, 11, 20, 3, 30, tzinfo=timezone.utc)
 @pytest.fixture(name="play")
 def play_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     return play(tmp_path, monkeypatch)
-
-
-def names(*days: float, label: str = "") -> list[str]:
-    """Names of backups taken so many days ago."""
-    return [rules.backup_name(NOW - timedelta(days=day), label) for day in days]
-
-
-def proven(*days: float) -> list[Copy]:
-    return [Copy(name) for name in names(*days)]
-
-
-def unproven(*days: float) -> list[Copy]:
-    return [Copy(name, proven=False) for name in names(*days)]
-
-
-def restore_points(*days: float) -> list[Copy]:
-    return [Copy(name, whole=False) for name in names(*days)]
-
-
-# --- Names and retention ------------------------------------------------------------------------
-
-
-def test_a_name_is_utc_and_sorts_by_time() -> None:
-    east = timezone(timedelta(hours=5))
-    assert rules.backup_name(NOW.astimezone(east)) == "20261120T033000Z"
-    assert rules.backup_name(NOW, "before-upgrade") == "20261120T033000Z-before-upgrade"
-    assert rules.taken_at("20261120T033000Z-before-upgrade") == NOW
-    assert sorted(names(3, 1, 2)) == names(3, 2, 1)
-
-
-@pytest.mark.parametrize("label", ["../x", "Upper", "-first", "a b", "x" * 41, "new\nline", "é"])
-def test_a_label_cannot_leave_the_folder(label: str) -> None:
-    with pytest.raises(BackupError, match="label"):
-        rules.backup_name(NOW, label)
-
-
-@pytest.mark.parametrize("name", [".partial-20261120T033000Z", "20261320T033000Z", "20261120", "lost+found", "20261120T033000Z/.."])
-def test_other_folders_are_no_backups(name: str) -> None:
-    assert rules.taken_at(name) is None
-
-
-def test_retention_removes_what_is_older_than_the_days() -> None:
-    """[D3] Exactly so many days are not older."""
-    assert rules.expired(proven(0, 13.9, 14, 14.1, 30), NOW, 14, 1) == names(30, 14.1)
-
-
-def test_retention_keeps_the_newest_proven_ones_whatever_their_age() -> None:
-    """[D3] The clock was wrong, or backups have failed for weeks."""
-    assert rules.expired(proven(60, 50, 40), NOW, 14, 1) == names(60, 50)
-    assert rules.expired(proven(60, 50, 40), NOW, 14, 2) == names(60)
-    assert rules.expired(proven(60, 50, 40), NOW, 14, 7) == []
-    assert rules.expired(proven(40), NOW, 14, 0) == [], "never none at all"
-
-
-def test_an_unproven_backup_counts_for_nothing() -> None:
-    """[D3] Bad ones that evicted the good: the newest proven one stays, however many newer ones there are."""
-    assert rules.expired([*proven(40), *unproven(39, 20, 3, 0)], NOW, 14, 1) == []
-    assert rules.expired([*proven(40, 30), *unproven(39, 20, 0)], NOW, 14, 1) == names(40, 39)
-    assert rules.expired([*proven(40, 30), *unproven(20, 0)], NOW, 14, 2) == []
-
-
-def test_without_a_proven_backup_none_is_removed() -> None:
-    """[D3] Nobody knows which of them is worth anything."""
-    assert rules.expired(unproven(60, 50, 0), NOW, 14, 1) == []
-    assert rules.expired([*restore_points(60, 50, 0), *unproven(55)], NOW, 14, 1) == []
-
-
-def test_restore_points_go_by_their_age_and_hold_no_place() -> None:
-    """[D3] They are proven never or by hand, and say nothing of the uploads."""
-    assert rules.expired([*proven(40, 1), *restore_points(30, 20, 3)], NOW, 14, 1) == sorted(names(40, 30, 20))
-    assert rules.expired([*proven(40), *restore_points(30, 0)], NOW, 14, 1) == []
-
-
-def test_retention_leaves_alone_what_is_no_backup() -> None:
-    others = [Copy("notes"), Copy(".partial-20200101T000000Z")]
-    assert rules.expired([*proven(0), *others], NOW, 14, 1) == []
-
-
-@pytest.mark.parametrize(
-    ("noted", "found", "line"),
-    [
-        ({"a": 1}, {"a": 1}, None),
-        ({"a": 1}, {}, "a is missing"),
-        ({}, {"a": 1}, "a was not there"),
-        ({"a": 1}, {"a": 2}, "a has 2 rows instead of 1"),
-    ],
-)
-def test_rows_are_compared_table_by_table(noted: dict[str, int], found: dict[str, int], line: str | None) -> None:
-    assert rules.differences(noted, found) == ([line] if line else [])
-
-
-def test_a_manifest_vouches_for_itself() -> None:
-    manifest = rules.sealed({"name": "x", "rows": {"a": 1}})
-    assert rules.sealed(manifest) == manifest
-    assert rules.sealed({**manifest, "rows": {"a": 2}})["digest"] != manifest["digest"]
-
-
-@pytest.mark.parametrize(
-    ("said", "version"),
-    [
-        ("pg_dump (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)", 15),
-        ("pg_dump (PostgreSQL) 17.6", 17),
-        ("17.6 (Debian 17.6-0+deb13u1)", 17),
-        ("18beta2", 18),
-    ],
-)
-def test_versions_are_read(said: str, version: int) -> None:
-    assert rules.major(said) == version
-
-
-def test_zstd_where_pg_dump_has_it() -> None:
-    """[D3] Debian 12's has not; what the operator says is left as it is."""
-    assert rules.compression("auto", 15) == "1" and rules.compression("auto", 16) == rules.compression("auto", 17) == "zstd:3"
-    assert rules.compression("lz4", 17) == "lz4" and rules.compression("9", 15) == "9"
-
-
-def test_space_follows_the_last_backup_and_without_one_the_data() -> None:
-    assert rules.space_needed(1000, 999_999, 50) == 1550
-    assert rules.space_needed(None, 999_999, 50) == 1_000_049
-
-
-# --- What a dump says about itself ----------------------------------------------------------------
-
-
-def test_tables_are_counted_without_their_data_and_attachments() -> None:
-    assert rules.table_count(LISTING) == 2
-
-
-@pytest.mark.parametrize(
-    ("dumped", "live", "before", "words"),
-    [(0, 3, 0, "the database has 3"), (0, 0, 5, "before this one holds 5")],
-)
-def test_an_empty_dump_is_refused(dumped: int, live: int, before: int, words: str) -> None:
-    assert words in (rules.refusal(dumped, live, before) or "")
-
-
-def test_a_database_that_never_had_a_table_is_fine() -> None:
-    assert rules.refusal(0, 0, 0) is None
-    assert rules.refusal(3, 3, 9) is None
-
-
-def test_revisions_are_read_from_the_dump() -> None:
-    sql = "SET x = 0;\nCOPY public.alembic_version (version_num) FROM stdin;\nb2\na1\n\\.\n\nSELECT 1;\n"
-    assert rules.copied_rows(sql) == ["a1", "b2"]
-    assert rules.copied_rows("SET x = 0;\n") == []
-
-
-def test_only_privileged_extensions_are_made_by_the_superuser() -> None:
-    assert rules.extensions(LISTING) == {"postgis"}
-    assert rules.restore_passes(LISTING, set()) == [("", False)]
-    passes = rules.restore_passes(LISTING, {"postgis"})
-    assert [superuser for _, superuser in passes] == [False, True, False]
-    assert passes[0][0].split()[3] == "SCHEMA"
-    assert passes[1][0].count("EXTENSION") == 2
-    assert sum(len(text.splitlines()) for text, _ in passes) == len(rules.toc_entries(LISTING))
-
-
-def test_identifiers_and_strings_are_quoted() -> None:
-    assert rules.quote('my-"app') == '"my-""app"'
-    assert rules.literal("o'clock") == "'o''clock'"
-
-
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"app": "x"}'])
-def test_a_broken_configuration_is_named(text: str) -> None:
-    with pytest.raises(BackupError, match="configuration"):
-        Config.parse(text)
-
-
-# --- The program -----------------------------------------------------------------------------------
 
 
 def test_create_leaves_one_complete_folder(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
@@ -619,55 +448,6 @@ def test_a_night_waits_for_a_deploy_that_takes_its_restore_point(play: Play, mon
         assert play.run("nightly") == 0
     finally:
         holder.wait()
-
-
-def test_what_is_overdue_is_told(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    """[D3] For whoever watches: exit status 1 and a line for each."""
-    assert play.run("status") == 1
-    assert "backups: failed: success: never; verified: never" in capsys.readouterr().out
-    assert play.run("nightly") == 0
-    assert play.run("status") == 0
-    play.say("pg_dump", "no")
-    assert play.run("nightly") == 1
-    assert play.run("status") == 1
-    assert "create failed at" in capsys.readouterr().out
-    assert play.run("--json", "status") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["subject"], told["state"], told["since"]) == ("backups", "failed", play.status()["failures"]["create"]["at"])
-    assert "slipway demo backup nightly" in told["fix"]
-    play.say("pg_dump", "")
-    assert play.run("nightly") == 0 and play.run("status") == 0
-    late = NOW + timedelta(days=9000)
-    found = status.troubles(play.status(), late, ["create", "verify", "offsite"])
-    assert [line.split(":")[0] for line in found] == ["success", "verified", "offsite"]
-
-
-def test_a_failure_of_one_step_does_not_hide_another(play: Play) -> None:
-    """[D3] Each is told until its own step has succeeded."""
-    play.say("pg_dump", "no")
-    play.say("restored_rows", "")
-    play.fake("20261119T033000Z", proven=None)
-    assert play.run("create") == 1 and play.run("verify") == 1
-    assert set(play.status()["failures"]) == {"create", "verify"}
-    play.say("pg_dump", "")
-    assert play.run("create") == 0
-    assert set(play.status()["failures"]) == {"verify"}
-
-
-def test_the_failure_of_an_earlier_version_is_told(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    """[D3] It kept one for all steps."""
-    assert play.run("nightly") == 0
-    noted = play.status()
-    old = {**noted, "last_failure": {"at": "2126-11-20T03:30:00+00:00", "step": "verify", "reason": "bad page"}}
-    (play.backups / "status.json").write_text(json.dumps(old))
-    assert play.run("status") == 1 and "verify failed at 2126-11-20T03:30:00+00:00: bad page" in capsys.readouterr().out
-    assert play.run("nightly") == 0 and "last_failure" not in play.status() and play.run("status") == 0
-
-
-def test_an_app_without_backups_is_another_matter_than_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """[D1] A deploy on a host whose layer keep is still to come goes on without a restore point."""
-    assert cli.main(["demo", "backup", "--config", str(tmp_path / "backup.json"), "--json", "create"]) == 78
-    assert "site.yml --tags keep" in capsys.readouterr().err
 
 
 def test_the_database_of_another_host_is_asked_over_the_network(play: Play) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.certificates import misfits
+from ansible_collections.slipway.vps.plugins.module_utils.certificates import violations
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -63,7 +63,7 @@ OTHER = issue("other.example.com", MIDDLE, NAMES)
 
 
 def said(certificate: str, key: str, names: list[str] | None = None) -> list[tuple[str, str]]:
-    return [(misfit.part, misfit.what) for misfit in misfits(certificate, key, names or NAMES, NOW)]
+    return [(violation.part, violation.what) for violation in violations(certificate, key, names or NAMES, NOW)]
 
 
 @pytest.mark.parametrize(

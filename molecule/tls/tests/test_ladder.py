@@ -22,7 +22,7 @@ RFC2136 += "dns_rfc2136_secret = c2xpcHdheS10ZXN0LWtleS1mb3ItbnN1cGRhdGUtb25seQ=
 
 @pytest.fixture
 def alone(ladder: Ladder) -> Iterator[None]:
-    """Without the timer: the test takes the turns itself. The configuration is as before afterwards."""
+    """Without the timer: the test does the runs itself. The configuration is as before afterwards."""
     ladder.timer("stop")
     must(ladder.host, f"cp -p {CONFIG} /run/tls.json")
     yield
@@ -81,11 +81,11 @@ def test_a_plain_dry_run_of_certbot_works(ladder: Ladder) -> None:
 
 
 def test_names_come_and_go(ladder: Ladder, alone: None) -> None:
-    """[E2] A domain less and a domain more are each a new certificate, served at once; the next turn changes nothing."""
+    """[E2] A domain less and a domain more are each a new certificate, served at once; the next run changes nothing."""
     for names in ([DOMAIN], [DOMAIN, ALIAS]):
         ladder.configure(names=names)
-        turn = ladder.program("run --now --json")
-        assert turn.rc == 0 and json.loads(turn.stdout)["changed"], f"{turn.stdout}\n{turn.stderr}"
+        run = ladder.program("run --now --json")
+        assert run.rc == 0 and json.loads(run.stdout)["changed"], f"{run.stdout}\n{run.stderr}"
         assert ladder.names() == set(names) and ladder.served() == ladder.stored()
         again = ladder.program("run --now --json")
         assert again.rc == 0 and not json.loads(again.stdout)["changed"], again.stdout
@@ -102,8 +102,8 @@ def test_a_renewal_under_load_loses_next_to_nothing(ladder: Ladder, alone: None,
     before = ladder.served()
     with OpenLoop(address, DOMAIN, root, "renewal", rate=100, post_every=0, path="/static/hello.txt") as visitors:
         for _ in range(3):
-            turn = ladder.program("run --force --json")
-            assert turn.rc == 0, f"{turn.stdout}\n{turn.stderr}"
+            run = ladder.program("run --force --json")
+            assert run.rc == 0, f"{run.stdout}\n{run.stderr}"
         must(ladder.host, "sleep 2")
     counts = visitors.counts()
     print(f"three renewals under load: {dict(counts)}, p99 {visitors.p(0.99) * 1000:.0f} ms")
@@ -119,7 +119,7 @@ def test_a_renewal_under_load_loses_next_to_nothing(ladder: Ladder, alone: None,
 
 
 def test_a_clock_60_days_ahead(ladder: Ladder, alone: None) -> None:
-    """[E2] A third of the lifetime is left: renewed by age, once. The next turns do not ask again, and the alarm names the clock."""
+    """[E2] A third of the lifetime is left: renewed by age, once. The next runs do not ask again, and the alarm names the clock."""
     before = ladder.served()
     ahead = "faketime -f +60d"
     orders = ladder.orders()
@@ -127,7 +127,7 @@ def test_a_clock_60_days_ahead(ladder: Ladder, alone: None) -> None:
     assert ladder.served() == ladder.stored() != before, f"{first.stdout}\n{first.stderr}"
     assert ladder.orders() == orders + 1
     second = ladder.program("run --now --json", "faketime -f +61d")
-    assert ladder.orders() == orders + 1, "every turn would ask for another one, and burn the CA's limit"
+    assert ladder.orders() == orders + 1, "every run would ask for another one, and burn the CA's limit"
     assert second.rc == 1 and "the clock of this host is wrong" in json.loads(second.stdout)["evidence"], second.stdout
     right = ladder.program("run --json")
     assert right.rc == 0 and ladder.orders() == orders + 1, right.stdout
@@ -216,12 +216,12 @@ def test_nonces_rejected_nine_times_of_ten(ladder: Ladder, alone: None) -> None:
     ladder.stop_ca()
     ladder.start_ca(PEBBLE_WFE_NONCEREJECT="90")
     before = ladder.served()
-    turn = ladder.program("run --force --json")
+    run = ladder.program("run --force --json")
     asked = int(must(ladder.neighbour, "grep -c 'POST /' /run/pebble.log").strip())
     plain = ladder.host.run("certbot renew --dry-run --no-random-sleep-on-renew --server https://acme:14000/dir")
     print(f"requests for one certificate, nine of ten nonces rejected: {asked}")
     assert plain.rc != 0 and "nonce" in plain.stdout + plain.stderr, f"certbot by itself came through: {plain.stdout}"
-    assert turn.rc == 0 and ladder.served() == ladder.stored() != before, f"{turn.stdout}\n{turn.stderr}"
+    assert run.rc == 0 and ladder.served() == ladder.stored() != before, f"{run.stdout}\n{run.stderr}"
     ladder.stop_ca()
     ladder.start_ca()
 

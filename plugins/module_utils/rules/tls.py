@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from ansible_collections.slipway.vps.plugins.module_utils.certificates import misfits
+from ansible_collections.slipway.vps.plugins.module_utils.certificates import violations
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import is_domain
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
@@ -85,8 +85,8 @@ def bad_own_certificate(values: Values) -> Iterator[Problem]:
         elif content is not None:
             contents[name] = str(content)
     if len(contents) == 2:
-        for misfit in misfits(contents["tls_certificate_file"], contents["tls_key_file"], values["app_domains"]):
-            yield Problem(f"tls_{misfit.part}_file", misfit.what, misfit.fix)
+        for violation in violations(contents["tls_certificate_file"], contents["tls_key_file"], values["app_domains"]):
+            yield Problem(f"tls_{violation.part}_file", violation.what, violation.fix)
 
 
 def no_authority(values: Values) -> Iterator[Problem]:
