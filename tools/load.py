@@ -52,6 +52,10 @@ class OpenLoop:
     rate: float = 10.0
     post_every: int = 1
     path: str = "/"
+    #: Ask again on a new connection when a kept one ended before the first byte of the answer, as browsers do (RFC 9112, 9.3.1): nginx
+    #: closes idle connections when it is reloaded, and a request may be under way.
+    resend: bool = False
+    resent: int = 0
     answers: list[Answer] = field(default_factory=list)
     #: Keys that were answered 201, and all that were sent.
     written: list[str] = field(default_factory=list)
@@ -102,7 +106,7 @@ class OpenLoop:
 
     async def _ask(self, key: str, context: ssl.SSLContext) -> int:
         """One request on a connection that is kept alive; the status."""
-        reader, writer = await self._connection(context)
+        reader, writer, kept = await self._connection(context)
         try:
             body = json.dumps({"key": key}).encode() if key else b""
             head = f"{'POST /ledger' if key else f'GET {self.path}'} HTTP/1.1\r\nHost: {self.domain}\r\nUser-Agent: slipway-load\r\n"
@@ -111,6 +115,16 @@ class OpenLoop:
             writer.write(head.encode() + b"\r\n" + body)
             await writer.drain()
             status, keep = await response(reader)
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            writer.close()
+            begun = isinstance(error, asyncio.IncompleteReadError) and error.partial
+            if begun or not (self.resend and kept):
+                raise
+            self.resent += 1
+            for _, _, idle in self._idle:
+                idle.close()
+            self._idle.clear()
+            return await self._ask(key, context)
         except BaseException:
             writer.close()
             raise
@@ -120,13 +134,14 @@ class OpenLoop:
             writer.close()
         return status
 
-    async def _connection(self, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connection(self, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bool]:
+        """A connection, and whether it was used before."""
         while self._idle:
             since, reader, writer = self._idle.pop()
             if time.monotonic() - since < IDLE and not reader.at_eof():
-                return reader, writer
+                return reader, writer, True
             writer.close()
-        return await asyncio.open_connection(self.address, 443, ssl=context, server_hostname=self.domain)
+        return *await asyncio.open_connection(self.address, 443, ssl=context, server_hostname=self.domain), False
 
     # --- What came of it ----------------------------------------------------------------------------------------------
 

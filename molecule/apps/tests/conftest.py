@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ def play() -> Play:
     def run(name: str, *words: str, says: dict[str, dict[str, Any]] | None = None, folder: Path | None = None, **variables: Any) -> Outcome:
         command, environment = invocation(ROOT / name, None, variables)
         if says and folder:
-            # A second source of the inventory wins over the first.
-            extra = folder / "says.yml"
-            extra.write_text(json.dumps({"app_servers": {"hosts": says}}))
-            environment["ANSIBLE_INVENTORY"] += f",{extra}"
+            # A second source of the inventory wins over the first, folder by folder.
+            source = Path(tempfile.mkdtemp(dir=folder))
+            (source / "host_vars").mkdir()
+            (source / "hosts.yml").write_text(json.dumps({"app_servers": {"hosts": {entry: {} for entry in says}}}))
+            for entry, variables_of_entry in says.items():
+                (source / f"host_vars/{entry}.yml").write_text(json.dumps(variables_of_entry))
+            environment["ANSIBLE_INVENTORY"] += f",{source}"
         result = subprocess.run(
             [*command, *words],
             cwd=ROOT,
@@ -48,6 +52,8 @@ def visit(address: str, acme_root: Path) -> Visit:
     """Visitors of an app, ten requests a second, every third of them a row in the ledger."""
 
     def arrive(name: str) -> OpenLoop:
-        return OpenLoop(address, f"{name}.slipway.test", acme_root, prefix=f"{name}-{os.urandom(4).hex()}", rate=10, post_every=3)
+        prefix = f"{name}-{os.urandom(4).hex()}"
+        # A new site is loaded by a reload, which may close a kept connection just as it is used; browsers then ask again.
+        return OpenLoop(address, f"{name}.slipway.test", acme_root, prefix=prefix, rate=10, post_every=3, resend=True)
 
     return arrive

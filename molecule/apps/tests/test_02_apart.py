@@ -18,7 +18,8 @@ def test_an_app_reads_no_file_of_another(host: Any, name: str, other: str) -> No
     assert own.rc == 0, f"the control: {own}"
     paths = (
         *(f"/etc/{other}/{file}" for file in ("environment", "secrets", "files", "backup.json")),
-        *(f"/srv/{other}/shared", f"/var/log/{other}", f"/var/backups/{other}", f"/etc/letsencrypt/live/{other}"),
+        *(f"/srv/{other}", f"/srv/{other}/shared", f"/srv/{other}/current/requirements.txt"),
+        *(f"/var/log/{other}", f"/var/backups/{other}", f"/etc/letsencrypt/live/{other}"),
     )
     for path in paths:
         assert host.file(path).exists, f"the test names a path that is not there: {path}"

@@ -40,6 +40,7 @@ def must_be_served(visitors: OpenLoop, least: int = 50) -> None:
     """Every visitor got an answer, and every row was written."""
     counts = dict(visitors.counts())
     assert set(counts) == {"GET 200", "POST 201"}, f"visitors saw {counts}"
+    assert visitors.resent <= 3, f"{visitors.resent} kept connections ended under a request"
     assert sum(counts.values()) >= least, f"too few requests to mean anything: {counts}"
 
 
