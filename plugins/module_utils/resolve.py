@@ -104,11 +104,6 @@ def stated_urls(said: Values) -> dict[str, str]:
     return found
 
 
-def same_database(one: str, other: str) -> bool:
-    """Whether two URLs lead to the same database with the same login, in whatever spelling."""
-    return parse(one) == parse(other)
-
-
 def database_url(said: Values) -> str:
     """The URL of the app's database as the operator states it, or the one that follows from its parts."""
     stated = stated_urls(said)
