@@ -23,12 +23,12 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     fingerprint,
     new_id,
     now,
-    remove,
-    write_atomically,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import remove, write_atomically
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import stop_units
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, stop_units
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
 RESERVE = 200 * 2**20

@@ -15,7 +15,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import Ho
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, Release
 from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISIONS, Step, has_migrations, steps
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError, command, get, is_active, tail
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import get
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, command, tail
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
 
 #: Alembic's own command, as Flask-Migrate spells it.
 UPGRADE = "flask db upgrade"

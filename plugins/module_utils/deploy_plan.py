@@ -23,8 +23,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     last_good,
     reusable,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
-from ansible_collections.slipway.vps.plugins.module_utils.system import is_active
 
 
 class Planner:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, CommandError, command, is_active, tail
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command, tail
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
 
 UNTOUCHED = "nothing was switched"
 #: Seconds to wait for a command that an interrupted run left: a long migration, mostly.

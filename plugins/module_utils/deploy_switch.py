@@ -14,10 +14,10 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST, Tally, tally, verdict
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, by_service, now
-from ansible_collections.slipway.vps.plugins.module_utils.system import (
-    CommandError,
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import get, visit
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, tail
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import (
     end_units,
-    get,
     instances,
     is_active,
     is_ending,
@@ -29,8 +29,6 @@ from ansible_collections.slipway.vps.plugins.module_utils.system import (
     queue_unit,
     start_unit,
     stop_units,
-    tail,
-    visit,
 )
 
 #: Seconds between two looks at the new release during the burn-in.
@@ -63,7 +61,7 @@ class Switcher:
             self.revive()
         # Asked now, while nobody is about to end: what nginx keeps open for us would be kept open to the old one.
         if not release.on_trial:
-            release.served_before = self.front_door() is None
+            release.served_before = self.public_endpoint() is None
             self.store.save(release)
         with self.app.failing(release):
             self.try_out(release)
@@ -278,7 +276,7 @@ class Switcher:
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
-    def front_door(self) -> str | None:
+    def public_endpoint(self) -> str | None:
         """Why a visitor is not served, or None. The readiness path and, unless maintenance is on, the front page, through nginx."""
         for path in (self.settings.ready,) if self.store.closed else (self.settings.ready, "/"):
             answer = visit(self.settings.host, path)
@@ -293,17 +291,17 @@ class Switcher:
         if self.settings.check_mode or release.id != self.store.live_id():
             return result
         serves = f"release {release.id} serves"
-        with self.app.step("front door", outcome=serves):
+        with self.app.step("public endpoint", outcome=serves):
             self.await_end(release)
-            problem = self.front_door()
+            problem = self.public_endpoint()
         if not release.on_trial:
             if problem:
-                raise StepError("front door", problem, f"{serves}, and was found good when it went live")
+                raise StepError("public endpoint", problem, f"{serves}, and was found good when it went live")
             return result
         if problem and release.served_before is False:
             result["output"] = f"Not served through nginx, neither before the switch nor after it: {problem}."
         elif problem:
-            self.switch_back(release, StepError("front door", problem))
+            self.switch_back(release, StepError("public endpoint", problem))
         elif self.settings.burn_in and release.replaces and not release.rolled_back_from:
             with self.app.step("burn-in", outcome=serves):
                 result["output"], problem = self.burn_in(release)
@@ -333,7 +331,7 @@ class Switcher:
             cursor = Path(folder) / "cursor"
             while True:
                 # We visit, too: a release that nobody asks has not shown that it is good.
-                problem = self.front_door()
+                problem = self.public_endpoint()
                 closed_doors = closed_doors + 1 if problem else 0
                 new = new.plus(tally(journal_since(unit, cursor, since)))
                 if worse := verdict(new, old, self.settings.burn_in_tolerance):

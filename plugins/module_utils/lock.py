@@ -9,20 +9,20 @@ is renewed as long as somebody works.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.releases import now as utc_now
-from ansible_collections.slipway.vps.plugins.module_utils.releases import write_atomically
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import PARTIAL, write_atomically
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.lock import LockedError, locked
 
 #: Seconds a lock is valid after its last renewal: how long a run that died keeps the others waiting.
 TTL = 120
@@ -276,23 +276,15 @@ class Lock:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One reads and writes at a time. The kernel drops the lock with its process; the file stays, or two could be locked."""
-        try:
-            handle = os.open(self.root / ".lease.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise LockError(f"There is no folder {self.root}: ansible-playbook site.yml makes it.") from error
-        try:
-            deadline = time.monotonic() + BUSY
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() > deadline:
-                        raise LockError(f"A process has locked {self.root}/.lease.lock for {BUSY} s: look at `lslocks`.") from error
-                    time.sleep(0.01)
+        if not self.root.is_dir():
+            raise LockError(f"There is no folder {self.root}: ansible-playbook site.yml makes it.")
+        file = self.root / ".lease.lock"
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(file, "change of the lock", BUSY))
+            except LockedError as error:
+                raise LockError(f"A process has locked {file} for {BUSY} s: look at `lslocks`.") from error
             yield
-        finally:
-            os.close(handle)
 
     def _read(self) -> tuple[Record | None, str]:
         """The lock, if there is one that can be read, and a note when there is one that cannot: it counts as expired."""
@@ -339,8 +331,10 @@ class Lock:
     def _sweep(self) -> None:
         """Remove what a writer that was killed left. Only under the lock: nobody writes now."""
         for path in (self.file, self.freeze_file):
-            for left in self.root.glob(f".{path.name}-*"):
-                left.unlink(missing_ok=True)
+            # The second is how earlier versions began such a name.
+            for prefix in (PARTIAL, "."):
+                for left in self.root.glob(f"{prefix}{path.name}-*"):
+                    left.unlink(missing_ok=True)
 
 
 def _iso(at: datetime) -> str:

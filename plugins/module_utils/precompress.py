@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.slipway.vps.plugins.module_utils.system import command
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import command
 
 #: What gains by it; pictures, fonts in woff2 and archives are compressed already.
 SUFFIXES = frozenset(

@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import remove, write_atomically
 
 #: building -> ready -> live -> retired; a step that fails before that leaves failed, and only the manifest. What was switched
 #: away from because it was no good is rolled-back, and never chosen again by default.
@@ -163,30 +163,6 @@ class Store:
 
     def remove(self, release_id: str) -> None:
         remove(self.folder(release_id))
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Replace ``path`` by ``text`` in one step, on disk before it is visible."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            if owner:
-                os.fchown(stream.fileno(), *owner)
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def now() -> datetime:

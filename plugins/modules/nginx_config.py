@@ -115,11 +115,12 @@ paths:
   returned: success
 """
 
-import fcntl
-import os
+import math
+from contextlib import ExitStack
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.lock import locked
 from ansible_collections.slipway.vps.plugins.module_utils.staging import RefusedError, Wanted, apply, differences, judge
 
 
@@ -164,10 +165,10 @@ def main() -> None:
         absent=p["absent"],
         lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"]) for entry in p["lines"]],
     )
+    held = ExitStack()
     try:
-        # Two apps of one machine may write at once; each is judged with what the other has written. The kernel drops the lock at the end.
-        lock = os.open(p["lock"], os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Two apps of one machine may write at once; each is judged with what the other has written. The lock ends with this process.
+        held.enter_context(locked(Path(p["lock"]), "change of nginx's configuration", math.inf))
         changes = differences(root, wanted)
         diff = [
             {

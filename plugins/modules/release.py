@@ -281,10 +281,9 @@ output:
   returned: action is migrate, activate, watch, go_live, downgrade or upgrade
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +294,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import St
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import LEAVE_AS
 from ansible_collections.slipway.vps.plugins.module_utils.lock import Lock, LockError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import RETIRED
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.lock import LockedError, locked
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
 #: Steps that only look, and need not wait for anyone.
 READING = ("plan", "plan_rollback", "list")
@@ -348,15 +348,12 @@ def exclusive(root: Path) -> Iterator[None]:
     if not root.is_dir():
         yield
         return
-    handle = os.open(root / ".deploy.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            held.enter_context(locked(root / ".deploy.lock", "deploy"))
+        except LockedError as error:
             raise StepError("lock", f"another deploy works on {root} right now; run this again when it is done") from error
         yield
-    finally:
-        os.close(handle)
 
 
 def message(failure: StepError, live: str | None, retry: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -65,6 +66,47 @@ def test_a_file_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "file").symlink_to(tmp_path / "victim")
     files.write_atomically(tmp_path / "file", "new")
     assert (tmp_path / "victim").read_text() == "safe" and not (tmp_path / "file").is_symlink()
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] The content is on disk before the file takes its place."""
+    target = tmp_path / "environment"
+    target.write_text("old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomically(target, "new", 0o600)
+    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_has_its_mode_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[A11] No moment in which others could read a secret."""
+    modes: list[int] = []
+    rename = Path.rename
+
+    def watch(self: Path, target: Path) -> Path:
+        modes.append(stat.S_IMODE(self.stat().st_mode))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watch)
+    files.write_atomically(tmp_path / "secrets", "x", 0o600, (os.getuid(), os.getgid()))
+    assert modes == [0o600]
+
+
+def test_a_lock_is_its_owners_alone_and_holds_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] Who can open a file can lock it; and a run that makes room has to get its lock."""
+
+    def full(handle: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    path = tmp_path / "lock"
+    with lock.locked(path, "run"), pytest.raises(lock.LockedError, match="unknown"), lock.locked(path, "run"):
+        pass
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:

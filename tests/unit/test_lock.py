@@ -287,7 +287,7 @@ def test_a_clock_that_is_set_back_a_little_takes_nothing_away(lock: Lock, clock:
 
 def test_what_a_killed_writer_left_is_swept_up(lock: Lock, root: Path) -> None:
     """A heartbeat every 40 s for years: what is left of killed ones must not pile up. Other files stay."""
-    for name in ("..lease.json-abc12345", "..freeze.json-abc12345", ".deploy.lock", ".lease.json.old"):
+    for name in (".partial-.lease.json-abc12345", "..freeze.json-abc12345", ".deploy.lock", ".lease.json.old"):
         (root / name).write_text("{")
     lock.acquire(ADA)
     assert sorted(path.name for path in root.iterdir()) == [".deploy.lock", ".lease.json", ".lease.json.old", ".lease.lock"]

@@ -29,7 +29,6 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     now,
     prunable,
     reusable,
-    write_atomically,
 )
 
 AT = datetime(2026, 11, 20, 7, 22, 1, tzinfo=timezone.utc)
@@ -121,39 +120,11 @@ def test_a_crash_leaves_the_old_manifest(store: Store, monkeypatch: pytest.Monke
 
     made.state = LIVE
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "replace", crash)
+        patch.setattr(Path, "rename", crash)
         store.save(made)
     assert [path.name for path in folder.iterdir()] == [MANIFEST]
     found = store.load(made.id)
     assert found and found.state == READY
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S1] The content is on disk before the file takes its place."""
-    target = tmp_path / "environment"
-    target.write_text("old")
-
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(target, "new", 0o600)
-    assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
-
-
-def test_a_file_has_its_mode_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[A11] No moment in which others could read a secret."""
-    modes: list[int] = []
-    replace = Path.replace
-
-    def watch(self: Path, target: Path) -> Path:
-        modes.append(stat.S_IMODE(self.stat().st_mode))
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", watch)
-    write_atomically(tmp_path / "secrets", "x", 0o600, (os.getuid(), os.getgid()))
-    assert modes == [0o600]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ MORE_TASKS = [
 STEPS: list[tuple[str, float]] = [
     ("migrate: migration", 0),
     ("activate: start", 0),
-    ("watch: front door", 0),
+    ("watch: public endpoint", 0),
 ]
 MORE_STEPS: list[tuple[str, float]] = [
     ("prepare: source", 0),

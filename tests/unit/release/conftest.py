@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account
 from ansible_collections.slipway.vps.plugins.modules import release as module
 
 from .fakes import COMMIT, EFFECTS, MODULES, NEW, OLD, OLDER, Existing, Host, Make

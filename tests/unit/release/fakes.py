@@ -19,11 +19,11 @@ from ansible_collections.slipway.vps.plugins.module_utils import (
     deploy_steps,
     deploy_switch,
     schema,
-    system,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.releases import FAILED, LIVE, ROLLED_BACK, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import Account, Answer, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
 
 ROOT = Path(__file__).parents[3]
 COMMIT = "4f2a9c10" + "0" * 32
@@ -100,7 +100,7 @@ class Host:
         self, *words: str, account: Account | None = None, environment: dict[str, str] | None = None, cwd: Path | None = None
     ) -> str:
         if words[0] == "tar":
-            return system.command(*words)
+            return command(*words)
         self.environments[words[0]], self.accounts[words[0]] = dict(environment or {}), account
         if words[0] == "psql":
             return self.psql(words[-1])

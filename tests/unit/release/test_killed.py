@@ -186,7 +186,7 @@ def test_a_way_back_that_is_killed_anywhere_is_finished_by_the_next_deploy(deplo
             deployed(deploy)
         settled(deploy, root, host, OLD)
         found = Store(root / "srv").load(NEW)
-        assert found and found.failure and found.failure["step"] == "front door", where
+        assert found and found.failure and found.failure["step"] == "public endpoint", where
 
 
 def test_a_trial_that_was_cut_off_goes_on(deploy: Make, root: Path, host: Host, switched: None) -> None:
@@ -288,7 +288,7 @@ def test_a_rollback_that_a_deploy_finishes_is_not_burnt_in(deploy: Make, root: P
     assert whole(root, host).id == OLD and host.clock == 1
 
 
-def test_a_front_door_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make, root: Path, host: Host, waiting: None) -> None:
+def test_a_public_endpoint_that_only_the_cut_off_switch_closed_is_blamed(deploy: Make, root: Path, host: Host, waiting: None) -> None:
     """[S1] Without memory for two the old one was stopped first, and then the run was killed."""
     host.available = 0
 

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils import deploy_migrate
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
 from .fakes import BACKUP, NEW, OLD, OLDER, UP, Existing, Host, Make, files, meanwhile, migrations, refused, state, untouched
 

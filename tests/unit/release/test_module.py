@@ -13,7 +13,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy import ACTIONS,
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.lock import Holder, Lock
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, ROLLED_BACK, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 from ansible_collections.slipway.vps.plugins.modules import release as module
 
 from .fakes import MODULES, NEW, OLD, Existing, Host, Make, files, untouched

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils import deploy_switch
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, RETIRED, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import Answer
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 
 from .fakes import NEW, OLD, OLDER, REHEARSAL, Existing, Host, Make, refused, state, untouched
 
@@ -27,7 +27,7 @@ def test_a_release_is_rehearsed_until_it_is_ready(deploy: Make, existing: Existi
 
 
 @pytest.mark.parametrize("served", [True, False])
-def test_the_front_door_is_asked_before_the_switch(
+def test_the_public_endpoint_is_asked_before_the_switch(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:
     """[S1] While the old one serves and nobody is about to end: what nginx keeps open for us would lead to the old one afterwards."""
@@ -48,7 +48,7 @@ def test_the_front_door_is_asked_before_the_switch(
 
 
 @pytest.mark.parametrize("on_trial", [True, False])
-def test_what_the_front_door_answered_is_kept_when_a_run_was_cut_off(
+def test_what_the_public_endpoint_answered_is_kept_when_a_run_was_cut_off(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, on_trial: bool
 ) -> None:
     """[S1] What it answers now may be the work of that switch. One that failed is over, and the next one asks again."""

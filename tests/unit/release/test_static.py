@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, READY, Release
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
 from .fakes import NEW, OLD, Existing, Host, Make, listed, meanwhile, state
 

@@ -13,7 +13,7 @@ from ansible_collections.slipway.vps.plugins.module_utils import deploy_switch
 from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.system import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
 from .fakes import NEW, OLD, OLDER, Existing, Host, Make, back, state
 
@@ -66,7 +66,7 @@ def test_nobody_waits_longer_than_such_a_connection_lives(
     ("visits", "path"),
     [([(502, "Bad Gateway")], "/healthz/ready"), ([(200, ""), (500, "boom")], "/"), ([(0, "timed out")], "/healthz/ready")],
 )
-def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
+def test_a_public_endpoint_that_the_switch_broke_brings_the_old_one_back(
     deploy: Make, root: Path, host: Host, switched: None, visits: list[tuple[int, str]], path: str
 ) -> None:
     """[S1] By itself and at once, without the burn-in."""
@@ -75,19 +75,19 @@ def test_a_front_door_that_the_switch_broke_brings_the_old_one_back(
     with pytest.raises(StepError) as failure:
         deploy(release=NEW, burn_in=30.0).do("watch")
     assert host.clock == 1
-    assert (failure.value.step, failure.value.outcome) == ("front door", f"switched back to {OLD} by itself")
+    assert (failure.value.step, failure.value.outcome) == ("public endpoint", f"switched back to {OLD} by itself")
     assert f"GET https://blog.example.com{path} answered {visits[-1][0] or 'nothing'}: {visits[-1][1]}" in failure.value.evidence
-    back(root, host, "front door", f"https://blog.example.com{path}")
+    back(root, host, "public endpoint", f"https://blog.example.com{path}")
 
 
 @pytest.mark.parametrize("status", [301, 401, 404, 429])
-def test_a_front_door_that_refuses_is_not_broken(deploy: Make, host: Host, switched: None, status: int) -> None:
+def test_a_public_endpoint_that_refuses_is_not_broken(deploy: Make, host: Host, switched: None, status: int) -> None:
     """[S1] A login, a redirect, a maintenance page behind a password."""
     host.visits = [(status, "")]
     assert deploy(release=NEW).do("watch")["release"] == NEW
 
 
-def test_a_front_door_that_was_broken_before_is_not_blamed(
+def test_a_public_endpoint_that_was_broken_before_is_not_blamed(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release
 ) -> None:
     """[S1] nginx is down, the certificate is absent, or the old release was broken: going back would mend nothing, and it is said."""
@@ -104,7 +104,7 @@ def test_a_front_door_that_was_broken_before_is_not_blamed(
 
 
 def test_what_was_found_good_is_not_switched_away_from_later(deploy: Make, root: Path, host: Host, switched: None) -> None:
-    """[S1] A run that repairs something finds the front door broken: that is said, and has another cause than the switch."""
+    """[S1] A run that repairs something finds the public endpoint broken: that is said, and has another cause than the switch."""
     deploy(release=NEW).do("watch")
     host.did.clear()
     host.visits = [(502, "Bad Gateway")]
@@ -136,7 +136,7 @@ def test_a_release_that_does_worse_is_switched_away_from(deploy: Make, root: Pat
 
 
 @pytest.mark.parametrize(("times", "worse"), [(FEWEST, True), (FEWEST - 1, False)])
-def test_a_front_door_that_closes_during_the_burn_in(deploy: Make, root: Path, host: Host, switched: None, times: int, worse: bool) -> None:
+def test_a_public_endpoint_that_fails_in_the_burn_in(deploy: Make, root: Path, host: Host, switched: None, times: int, worse: bool) -> None:
     """[S1] Nobody else may have come: what we ask for counts. Once or twice is no verdict."""
     # The readiness path and the front page in turn, until the readiness path fails.
     host.visits = [*[(200, "")] * 6, *[(502, "Bad Gateway")] * times, (200, "")]
@@ -203,7 +203,7 @@ def test_a_release_before_that_is_no_better_does_not_take_over(deploy: Make, roo
     assert host.serving == {NEW} and Store(root / "srv").live_id() == NEW and (state(root, OLD), state(root, NEW)) == (RETIRED, LIVE)
     assert not [line for line in host.did if line.startswith((f"start blog@{OLD}", "current"))]
     found = Store(root / "srv").live()
-    assert found and found.on_trial is False and found.failure and found.failure["step"] == "front door"
+    assert found and found.on_trial is False and found.failure and found.failure["step"] == "public endpoint"
     assert deploy().do("plan")["repair"] is False
 
 
@@ -267,7 +267,7 @@ def test_without_a_release_before_the_new_one_stays(deploy: Make, existing: Exis
     assert failure.value.outcome == f"there is no release to go back to, so release {NEW} stays live"
     found = Store(root / "srv").live()
     assert found and (found.id, found.state) == (NEW, LIVE)
-    assert found.failure and found.failure["step"] == "front door" and found.on_trial is False
+    assert found.failure and found.failure["step"] == "public endpoint" and found.on_trial is False
     assert f"blog@{NEW}.service" in host.active
 
 

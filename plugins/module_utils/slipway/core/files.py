@@ -52,7 +52,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600, owner: tuple[int,
                 os.fchown(stream.fileno(), *owner)
             os.fsync(stream.fileno())
         move(Path(name), path)
-    except Exception:
+    except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 

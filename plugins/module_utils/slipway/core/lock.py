@@ -15,7 +15,7 @@ from .clock import utc_now
 from .errors import SlipwayError
 
 #: Seconds between two attempts.
-PAUSE = 0.5
+PAUSE = 0.05
 
 
 class LockedError(SlipwayError):
@@ -30,18 +30,22 @@ def locked(path: Path, what: str, patience: float = 0) -> Iterator[None]:
     :arg patience: seconds to wait for it; math.inf waits for as long as it takes. LockedError after that, with the holder.
     """
     deadline = time.monotonic() + patience
-    with path.open("a+", encoding="utf-8") as handle:
+    # For its owner alone: whoever can open a file can lock it. The file stays, or two could be locked.
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    handle.seek(0)
-                    holder = handle.read().strip() or "unknown"
+                    holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "unknown"
                     raise LockedError(f"another {what} is under way ({holder}); try again later") from error
                 time.sleep(PAUSE)
-        handle.truncate(0)
-        handle.write(f"pid {os.getpid()} since {utc_now().isoformat()}")
-        handle.flush()
+        # The lock holds on a full disk, too; only its note is missing.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"pid {os.getpid()} since {utc_now().isoformat()}".encode(), 0)
         yield
+    finally:
+        os.close(handle)
