@@ -262,25 +262,28 @@ PLAY = """\
     - ansible.builtin.debug:
         msg: "{{ app.name }} leads={{ app.leads }} version={{ postgres_version | default('') }} apps={{ app.machine.entries | join('+') }}"
 - import_playbook: contract.yml
+- import_playbook: contract.yml
+  vars: {resolve_again: true, app_env: {GREETING: hello}}
 - hosts: app_servers
   gather_facts: false
   tasks:
     - ansible.builtin.debug:
-        msg: "again {{ app.name }} leads={{ app.leads }} version={{ postgres_version | default('') }}"
+        msg: "again {{ app.name }} leads={{ app.leads }} version={{ postgres_version | default('') }} says={{ app.environment.GREETING | default() }}"
 """
 
 
 def test_two_apps_through_ansible(tool: Tool, tmp_path: Path) -> None:
-    """[F2] Each playbook begins with the contract: what the first one has said does not disturb the next, nor --limit."""
+    """[F2] [F1] Each playbook begins with the contract, the first resolves for all; one that resolves again is not disturbed by it, nor --limit."""
     Inventory(tmp_path, {"blog": {}, "shop": {"postgres_version": "17"}}, {"app_secrets": {"SECRET_KEY": SECRET}})
     (tmp_path / "contract.yml").write_text((ROOT / "playbooks/contract.yml").read_text())
     (tmp_path / "play.yml").write_text(PLAY)
     both = tool("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"))
     for line in (
         *("blog leads=True version=17 apps=blog+shop", "shop leads=False version=17 apps=blog+shop"),
-        *("again blog leads=True version=17", "again shop leads=False version=17"),
+        *("again blog leads=True version=17 says=hello", "again shop leads=False version=17 says=hello"),
     ):
         assert line in both.stdout, both.stdout + both.stderr
+    assert both.stdout.count("TASK [slipway.vps.app : contract | Refuse") == 2, "resolved once, and again when a play says so"
     assert both.returncode == 0 and "changed=0" in both.stdout and SECRET not in both.stdout + both.stderr
     one = tool("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"), "--limit", "blog")
     assert "blog leads=True version=17 apps=blog+shop" in one.stdout, one.stdout + one.stderr
