@@ -7,12 +7,14 @@ Default: fresh molecule. Each tool counts as one check, each test of pytest as o
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,8 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 REPORTS = CACHE / "reports"
 BIN = Path(sys.executable).parent
-#: The scenarios of `make test`, in this order. Others are run by name.
-SCENARIOS = ("default", "tls", "edge", "data", "broken", "deploy", "keep", "apps")
+#: The scenarios of `make test`, the longest first. Others are run by name.
+SCENARIOS = ("default", "apps", "broken", "data", "keep", "edge", "deploy", "tls")
+#: Scenarios that run side by side: one alone leaves half of two cores idle, as it waits for units, clocks and visitors.
+BESIDE = 2
 PYTHON = ("plugins/*.py", "molecule/*.py", "tests/*.py", "tools/*.py", "roles/*.py")
 
 
@@ -35,6 +39,8 @@ class Step:
     command: list[str]
     folder: Path = ROOT
     reports: tuple[Path, ...] = ()
+    #: Lines of a step that runs beside others begin with this; empty: it runs alone.
+    label: str = ""
 
 
 @dataclass
@@ -102,7 +108,7 @@ def fresh() -> Iterator[Step]:
 
 def scenario(name: str) -> Iterator[Step]:
     """One scenario, from bare hosts."""
-    yield Step(f"molecule: {name}", ["molecule", "test", "--scenario-name", name], reports=(REPORTS / f"molecule-{name}.xml",))
+    yield Step(f"molecule: {name}", ["molecule", "test", "--scenario-name", name], reports=(REPORTS / f"molecule-{name}.xml",), label=name)
 
 
 def molecule(*names: str) -> Iterator[Step]:
@@ -136,7 +142,7 @@ def run(step: Step, checks: ElementTree.Element) -> Count:
         **({"PYTEST_ADDOPTS": f"--junitxml={step.reports[0]}"} if step.command[0] == "molecule" else {}),
     }
     started = time.monotonic()
-    status = subprocess.run(step.command, cwd=step.folder, env=environment, check=False).returncode
+    status = execute(step, environment)
     found = counts(step.reports)
     if status == 0 or not found.failed:
         # The command itself is a check: a lint, or the steps of a scenario around its tests.
@@ -146,6 +152,32 @@ def run(step: Step, checks: ElementTree.Element) -> Count:
         found.add(Count(int(status == 0), int(status != 0), reasons=[*reasons(case)]))
     print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
     return found
+
+
+def execute(step: Step, environment: dict[str, str]) -> int:
+    """The status of the step's command; its output as it comes."""
+    if not step.label:
+        return subprocess.run(step.command, cwd=step.folder, env=environment, check=False).returncode
+    with subprocess.Popen(
+        step.command, cwd=step.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            # In one write: two steps print.
+            print(f"{step.label} | {line}", end="", flush=True)
+    return process.returncode
+
+
+def execute_all(steps: Iterable[Step], checks: ElementTree.Element) -> Iterator[tuple[Step, Count, float]]:
+    """Run the steps, those with a label beside each other, and yield each with what it found and its seconds."""
+
+    def timed(step: Step) -> tuple[Step, Count, float]:
+        started = time.monotonic()
+        return step, run(step, checks), time.monotonic() - started
+
+    for together, group in itertools.groupby(steps, key=lambda step: bool(step.label)):
+        with ThreadPoolExecutor(BESIDE if together else 1) as pool:
+            yield from pool.map(timed, group)
 
 
 def counts(reports: tuple[Path, ...]) -> Count:
@@ -179,11 +211,9 @@ def main() -> int:
         if part == "molecule" and total.failed:
             print("\n=== the scenarios are left out: what failed above is quicker to mend", flush=True)
             break
-        for step in PARTS[part]():
-            started = time.monotonic()
-            found = run(step, checks)
+        for step, found, seconds in execute_all(PARTS[part](), checks):
             total.add(found)
-            slow.append(f"{time.monotonic() - started:6.0f} s  {'FAILED' if found.failed else 'ok':6}  {step.name}")
+            slow.append(f"{seconds:6.0f} s  {'FAILED' if found.failed else 'ok':6}  {step.name}")
     checks.attrib.update(tests=str(len(checks)), failures=str(len(checks.findall("testcase/failure"))))
     ElementTree.ElementTree(checks).write(REPORTS / "steps.xml")
     print("\n" + "\n".join([*slow, *total.reasons]))

@@ -268,12 +268,12 @@ PLAY = """\
   gather_facts: false
   tasks:
     - ansible.builtin.debug:
-        msg: "again {{ app.name }} leads={{ app.leads }} version={{ postgres_version | default('') }} says={{ app.environment.GREETING | default() }}"
+        msg: "again {{ app.name }} leads={{ app.leads }} version={{ postgres_version }} says={{ app.environment.GREETING }}"
 """
 
 
 def test_two_apps_through_ansible(tool: Tool, tmp_path: Path) -> None:
-    """[F2] [F1] Each playbook begins with the contract, the first resolves for all; one that resolves again is not disturbed by it, nor --limit."""
+    """[F2] [F1] The first contract of a run resolves for all; what it has said does not disturb one that resolves again, nor --limit."""
     Inventory(tmp_path, {"blog": {}, "shop": {"postgres_version": "17"}}, {"app_secrets": {"SECRET_KEY": SECRET}})
     (tmp_path / "contract.yml").write_text((ROOT / "playbooks/contract.yml").read_text())
     (tmp_path / "play.yml").write_text(PLAY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -67,6 +68,24 @@ def test_a_command_is_a_check(
     assert (found.passed, found.failed) == wanted
     faults = [case.find("failure") for case in checks]
     assert [None if fault is None else fault.get("message") for fault in faults] == recorded
+
+
+def test_scenarios_run_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each waits for the other here. Lines say whose they are; what has no label runs alone, before and after."""
+    monkeypatch.setattr(run, "REPORTS", tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    steps = [
+        run.Step("first", ["echo", "first"]),
+        run.Step("left", ["sh", "-c", f"echo left > {pipe}; exit 3"], label="left"),
+        run.Step("right", ["cat", str(pipe)], label="right"),
+        run.Step("last", ["echo", "last"]),
+    ]
+    checks = ElementTree.Element("testsuite")
+    found = {step.name: (count.passed, count.failed) for step, count, _ in run.execute_all(steps, checks)}
+    assert found == {"first": (1, 0), "left": (0, 1), "right": (1, 0), "last": (1, 0)} and len(checks) == 4
+    printed = [line for line in capfd.readouterr().out.splitlines() if line and not line.startswith("===")]
+    assert printed == ["first", "right | left", "last"]
 
 
 def test_lint_leaves_an_operators_own_files_alone(clone: Path) -> None:

@@ -35,6 +35,14 @@ def hop(host: Any, behind: list[str], request: pytest.FixtureRequest) -> None:
         pytest.skip(f"behind {' and '.join(causes)}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of one host run one after the other, those of two hosts side by side (molecule.yml, numprocesses and dist)."""
+    for item in items:
+        host = item.callspec.params.get("_testinfra_host", "") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(str(host)))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A test that was left out proves nothing, so a run that left one out has failed, whatever the others say."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
