@@ -37,10 +37,18 @@ def hop(host: Any, behind: list[str], request: pytest.FixtureRequest) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one host run one after the other, those of two hosts side by side (molecule.yml, numprocesses and dist)."""
+    """The tests of one host run one after the other, those of two hosts side by side (molecule.yml, numprocesses and dist).
+
+    A file that names its hosts runs on those alone: molecule's --hosts would overrule it.
+    """
+    chosen = []
     for item in items:
-        host = item.callspec.params.get("_testinfra_host", "") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(str(host)))
+        assert isinstance(item, pytest.Function)
+        host = str(item.callspec.params.get("_testinfra_host", "")) if hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(host))
+        if not host or host in getattr(item.module, "testinfra_hosts", [host]):
+            chosen.append(item)
+    items[:] = chosen
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
