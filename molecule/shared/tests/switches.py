@@ -48,7 +48,7 @@ def plays(app: App, run: str, first: int, pairs: int) -> Iterator[dict[str, Any]
         for verb in ("deploy", "rollback"):
             play: dict[str, Any] = {"name": f"{verb} {number}", "ansible.builtin.import_playbook": str(ROOT / f"playbooks/{verb}.yml")}
             if verb == "deploy":
-                play["vars"] = {"app_env": environment(app, SWITCH=f"{run}-{number}"), "deploy_burn_in": 0}
+                play["vars"] = {"app_env": environment(app, SWITCH=f"{run}-{number}"), "deploy_burn_in": 0, "resolve_again": True}
             yield play
             look = {"argv": ["python3", "-c", NOTE, f"{verb} {number}"]}
             keep = {"path": LOG, "create": True, "mode": "0644", "line": "{{ switch_note.stdout }}"}
