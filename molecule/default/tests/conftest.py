@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import testinfra
 from fixtures import acme_root, address, app, names, visitor
 from helpers import App, run_in_app
 from hops import broken_before
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it ships no types
 
 __all__ = ["acme_root", "address", "app", "names", "visitor"]
 
@@ -35,20 +37,28 @@ def hop(host: Any, behind: list[str], request: pytest.FixtureRequest) -> None:
         pytest.skip(f"behind {' and '.join(causes)}")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one host run one after the other, those of two hosts side by side (molecule.yml, numprocesses and dist).
+class ByHost(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of one host run one after the other, those of two hosts side by side."""
 
-    A file that names its hosts runs on those alone: molecule's --hosts would overrule it.
-    """
-    chosen = []
-    for item in items:
-        assert isinstance(item, pytest.Function)
-        host = str(item.callspec.params.get("_testinfra_host", "")) if hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(host))
-        if not host or host in getattr(item.module, "testinfra_hosts", [host]):
-            chosen.append(item)
-    items[:] = chosen
+    def _split_scope(self, nodeid: str) -> str:
+        found = re.search(r"\[ansible://slipway-(bookworm|trixie)", nodeid)
+        return found[1] if found else "no host"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
+    """For the processes that molecule.yml asks for."""
+    return ByHost(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file that names its hosts runs on those alone: molecule's --hosts would overrule it."""
+
+    def wanted(item: pytest.Item) -> bool:
+        named = getattr(item.getparent(pytest.Module), "obj", None)
+        hosts = getattr(named, "testinfra_hosts", [])
+        return not hosts or any(f"[{host}" in item.nodeid for host in hosts)
+
+    items[:] = filter(wanted, items)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
