@@ -26,8 +26,8 @@ from testhost import ACME, CACHE, ROOT, HostError, acme_files, engine, engine_an
 
 FILES = CACHE / "demo"
 INVENTORY = ROOT / "inventories/demo"
-#: Fixed addresses, so that the inventory and the printed curl line can name them.
-NETWORK, SUBNET, ADDRESS = "slipway-demo", "172.29.77.0/24", "172.29.77.10"
+#: Fixed addresses, so that the inventory and the printed curl line can name them; none that Docker gives to a network by itself.
+NETWORK, SUBNET, ADDRESS = "slipway-demo", "10.213.77.0/24", "10.213.77.10"
 HOST, ACME_NAME, DOMAIN = "slipway-demo", "slipway-acme", "demo.slipway.test"
 #: Where the program that a host runs lies meanwhile.
 PROGRAM = "/var/tmp/slipway-bench.py"

@@ -15,7 +15,7 @@ from helpers import acme_certificate, journal, must
 DOMAIN, ALIAS = "tls.slipway.test", "www.tls.slipway.test"
 CONFIG, STATUS, FULLCHAIN = "/etc/demo/tls.json", "/var/lib/slipway/demo-tls.json", "/etc/ssl/demo/fullchain.pem"
 PROGRAM = "/usr/local/bin/slipway demo tls"
-HOST, OTHER = "172.29.91.10", "172.29.91.2"
+HOST, OTHER = "10.213.91.10", "10.213.91.2"
 #: Longer than any waiting time here (tls_retry_seconds is 5), as long as a certificate takes.
 PATIENCE = 90
 
