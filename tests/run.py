@@ -163,7 +163,7 @@ def execute(step: Step, environment: dict[str, str]) -> int:
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            # In one write: two steps print.
+            # A whole line at a time: two steps print at once.
             print(f"{step.label} | {line}", end="", flush=True)
     return process.returncode
 

@@ -46,7 +46,7 @@ class ByHost(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
-    """For the processes that molecule.yml asks for."""
+    """Share the tests out by host. pytest-xdist has groups of its own (loadgroup); version 3.8 does not see them under pytest 9.2."""
     return ByHost(config, log)
 
 
