@@ -49,6 +49,7 @@ echo "$PGOPTIONS $*" >> "$PLAY/asked"
 rows="$PLAY/rows"
 case "$*" in *_restore*|*"$PLAY/proof"*) rows="$PLAY/restored_rows" ;; esac
 case "$*" in *"$PLAY/proof"*) test ! -s "$PLAY/hole" || { echo "no answer" >&2; exit 2; } ;; esac
+case "$*" in *"$PLAY/proof"*) test -e "$PLAY/proof/data/postmaster.pid" || { echo "no such socket" >&2; exit 2; } ;; esac
 case "$*" in
 *--command*) ;;
 *)
@@ -112,6 +113,7 @@ for word; do case "$word" in --pgdata=*) mkdir -p "${word#--pgdata=}" ;; esac; d
 POSTGRES = """#!/bin/sh
 echo "$*" >> "$PLAY/servers"
 test ! -s "$PLAY/broken" || { cat "$PLAY/broken"; rm "$PLAY/broken"; exit 1; }
+mkdir -p "$2"; echo $$ > "$2/postmaster.pid"
 exec sleep 60
 """
 AMCHECK = """#!/bin/sh
