@@ -18,6 +18,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISION
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import get
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import probe
 
 #: Alembic's own command, as Flask-Migrate spells it.
 UPGRADE = "flask db upgrade"
@@ -161,11 +162,9 @@ class Migrator:
         if not live or live.id == release.id or not is_active(self.app.unit(live.id)):
             return
         deadline = time.monotonic() + STILL_READY_WITHIN
-        while (answer := get(self.settings.socket, self.settings.ready, self.settings.host)).status != 200:
+        while not (seen := probe(lambda path: get(self.settings.socket, path, self.settings.host), self.settings.ready, live.ready)).good:
             if time.monotonic() > deadline:
-                evidence = (
-                    f"The live release {live.id} is not ready on the new schema: {answer.status or 'nothing'} {answer.body.strip()[:500]}"
-                )
+                evidence = f"The live release {live.id} is not ready on the new schema: {seen.told()}"
                 raise StepError("compatibility", f"{evidence}\n{self.take_back(release)}")
             time.sleep(0.5)
 

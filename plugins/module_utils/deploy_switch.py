@@ -30,6 +30,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units imp
     start_unit,
     stop_units,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import FRONT, PLAIN, Probe, probe
 
 #: Seconds between two looks at the new release during the burn-in.
 WATCH_EVERY = 1.0
@@ -64,8 +65,10 @@ class Switcher:
             release.served_before = self.public_endpoint() is None
             self.store.save(release)
         with self.app.failing(release):
-            self.try_out(release)
-        return {"changed": False, "release": release.id}
+            found = self.try_out(release)
+        if self.settings.ready:
+            return {"changed": False, "release": release.id}
+        return {"changed": False, "release": release.id, "output": f"readiness: {found}; set app_health_ready to fix it"}
 
     def revive(self) -> None:
         """Without memory for two an interrupted switch leaves the live one stopped: until the new release can serve, it does."""
@@ -75,8 +78,8 @@ class Switcher:
             with contextlib.suppress(StepError):
                 self.restart_into(live, self.strays(live))
 
-    def try_out(self, release: Release) -> None:
-        """StepError unless the release, on a private socket, is ready and answers the front page."""
+    def try_out(self, release: Release) -> str:
+        """What it answered; StepError unless the release, on a private socket, is ready and answers the front page."""
         # One that an interrupted run left holds the private socket.
         stop_units(*self.rehearsals())
         unit = f"{self.settings.name}-rehearsal@{release.id}.service"
@@ -89,25 +92,31 @@ class Switcher:
                 self.app.check_entry_point(release)
                 raise
             with self.app.step("readiness"):
-                self.await_ready(unit)
+                found = self.await_ready(unit)
         finally:
             stop_units(unit)
+        noted = "" if self.settings.ready else found.path
+        if noted != release.ready:
+            release.ready = noted
+            self.store.save(release)
+        return f"GET {found.path} answers {found.answer.status}"
 
     def rehearsals(self) -> list[str]:
         return instances(f"{self.settings.name}-rehearsal")
 
-    def await_ready(self, unit: str) -> None:
+    def await_ready(self, unit: str) -> Probe:
+        """Until the readiness path answers: the one that is named, or the first of the usual ones."""
         path = self.settings.rehearsal_socket
         deadline = time.monotonic() + self.settings.ready_timeout
-        while (answer := get(path, self.settings.ready, self.settings.host)).status != 200:
+        while not (found := probe(lambda url: get(path, url, self.settings.host), self.settings.ready)).good:
             if time.monotonic() > deadline or not is_active(unit):
-                said = f"GET {self.settings.ready} answered {answer.status or 'nothing'}: {answer.body.strip()[:500]}"
-                raise StepError("readiness", f"{said}\n{journal(unit)}")
+                raise StepError("readiness", f"{found.told()}\n{journal(unit)}")
             time.sleep(0.25)
         front = get(path, "/", self.settings.host, timeout=30)
         if front.status == 0 or front.status >= 500:
             said = f"It says it is ready, but GET / answered {front.status or 'nothing'}: {front.body.strip()[:500]}"
             raise StepError("readiness", f"{said}\n{journal(unit)}")
+        return found
 
     # --- activate -----------------------------------------------------------------------------------------------------
 
@@ -276,9 +285,17 @@ class Switcher:
 
     # --- watch --------------------------------------------------------------------------------------------------------
 
+    def public_paths(self) -> list[str]:
+        """What is asked through nginx: the readiness path and the front page; during maintenance only what is let in."""
+        live = self.store.live()
+        ready = self.settings.ready or (live.ready if live else "") or FRONT
+        if self.store.closed:
+            return [ready] if ready in (self.settings.ready, *PLAIN) else []
+        return list(dict.fromkeys((ready, FRONT)))
+
     def public_endpoint(self) -> str | None:
-        """Why a visitor is not served, or None. The readiness path and, unless maintenance is on, the front page, through nginx."""
-        for path in (self.settings.ready,) if self.store.closed else (self.settings.ready, "/"):
+        """Why a visitor is not served, or None."""
+        for path in self.public_paths():
             answer = visit(self.settings.host, path)
             if answer.status == 0 or answer.status >= 500:
                 return f"GET https://{self.settings.host}{path} answered {answer.status or 'nothing'}: {answer.body.strip()[:300]}"

@@ -56,6 +56,8 @@ class Release:
     #: Name of the backup taken before the migration.
     restore_point: str | None = None
     processes: list[str] = field(default_factory=list)
+    #: The readiness path that its rehearsal found, where `app_health_ready` names none.
+    ready: str = ""
     #: The release that was live before this one, to go back to when this one turns out to be no good.
     replaces: str | None = None
     #: The same, where it was left because it was no good.

@@ -26,6 +26,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     Tls,
     union,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
 
 #: Names under which an app may say its database in its environment; each of them is an input of the contract.
@@ -178,6 +179,12 @@ def resolve_server(said: Values, apps: int) -> Server:
     )
 
 
+def resolve_health(said: Values) -> Health:
+    """The paths that are named, and those that may be found."""
+    ready, live = str(said["app_health_ready"]), str(said["app_health_live"])
+    return Health(ready, live, quiet_paths(ready, live))
+
+
 def resolve_backup(said: Values, taken: Collection[tuple[int, int]] = ()) -> Backup:
     """The backup's engine and its time of the night: the one that is said, or the next that no other app of the machine has taken."""
     start = (int(said["backup_hour"]) * 60 + int(said["backup_minute"])) % 1440
@@ -244,7 +251,7 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         **{part: known[f"app_{part}"] for part in (*paths, "files_dir", "log_dir", "backup_dir", "socket")},
         runtime_dir=f"/run/{known['app_name']}",
         rehearsal_socket=f"/run/{known['app_name']}-rehearsal/gunicorn.sock",
-        health=Health(str(said["app_health_ready"]), str(said["app_health_live"])),
+        health=resolve_health(said),
         tls=Tls(*(known[f"app_{part}"] for part in ("tls_dir", "tls_certificate", "tls_key", "tls_status", "acme_webroot"))),
         database=database,
         redis=redis,

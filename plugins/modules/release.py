@@ -75,9 +75,9 @@ options:
     type: str
     required: true
   ready:
-    description: Readiness path.
+    description: Readiness path. Empty means that the rehearsal finds it, and C(release.json) keeps it.
     type: str
-    default: /healthz/ready
+    default: ''
   ready_timeout:
     description: Seconds a rehearsed release may take to answer 200.
     type: float
@@ -307,7 +307,7 @@ PARAMETERS: dict[str, Any] = {
     "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
     **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
     **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir")},
-    "ready": {"type": "str", "default": "/healthz/ready"},
+    "ready": {"type": "str", "default": ""},
     "ready_timeout": {"type": "float", "default": 30},
     "identity": {"type": "str", "default": ""},
     "commit": {"type": "str", "default": ""},

@@ -291,7 +291,7 @@ def test_nothing_of_the_clients_is_appended_to() -> None:
 
 def test_every_way_to_the_app_sets_them() -> None:
     """[E5] proxy_pass is written in one place, next to the headers."""
-    text = nginx(SITE, nginx_rate_limits=[{"path": "/login", "rate": "10r/m"}])
+    text = nginx(SITE, nginx_rate_limits=[{"path": "/login", "rate": "10r/m"}], app_health_ready="/ready", app_health_live="/live")
     assert "proxy_pass" not in text and "proxy_set_header" not in text
     assert lines(nginx(PROXY))[-1] == "proxy_pass http://slipway_demo;"
     assert text.count("include snippets/demo-proxy.conf;") == 4

@@ -34,7 +34,7 @@ DERIVED: dict[str, Any] = {
     **{"shared": "/srv/blog/shared", "config_dir": "/etc/blog", "environment_file": "/etc/blog/environment"},
     **{"secrets_file": "/etc/blog/secrets", "files_dir": "/etc/blog/files", "log_dir": "/var/log/blog"},
     **{"backup_dir": "/var/backups/blog", "socket": "/run/blog/gunicorn.sock"},
-    **{"health.ready": "/healthz/ready", "health.live": "/healthz/live"},
+    **{"health.ready": "", "health.live": ""},
     **{"tls.dir": "/etc/ssl/blog", "tls.certificate": "/etc/ssl/blog/fullchain.pem", "tls.key": "/etc/ssl/blog/privkey.pem"},
     **{"tls.status": "/var/lib/slipway/blog-tls.json", "tls.webroot": "/var/lib/blog-acme"},
     **{"database.name": "blog", "database.user": "blog", "database.port": 5432, "database.host": ""},

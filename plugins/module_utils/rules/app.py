@@ -209,8 +209,8 @@ def bad_paths(values: Values) -> Iterator[Problem]:
         what = f"{socket!r} is {len(socket.encode())} bytes, and the kernel takes {SOCKET_PATH_MAX}"
         yield Problem("app_socket", what, "use a shorter app_name or app_socket")
     for name in ("app_health_ready", "app_health_live"):
-        if not _URL_PATH.fullmatch(values.get(name, "/")):
-            yield Problem(name, f"{values[name]!r} is not a path", "write, for example, /healthz/ready")
+        if not _URL_PATH.fullmatch(values.get(name) or "/"):
+            yield Problem(name, f"{values[name]!r} is not a path", "write, for example, /healthz/ready, or remove it: then it is found")
     for name in ("app_static", "app_uploads"):
         for prefix, folder in values.get(name, {}).items():
             if not _URL_PREFIX.fullmatch(str(prefix)):

@@ -42,6 +42,11 @@ class Releases:
         except OSError:
             return ""
 
+    def live_manifest(self) -> dict[str, Any]:
+        """What is known of the live release; empty when there is none."""
+        live = self.live_id()
+        return read_json(self.folder / live / MANIFEST) if live else {}
+
     def manifests(self) -> list[dict[str, Any]]:
         """Of every release that has one, newest first."""
         found = (read_json(path) for path in self.folder.glob(f"*/{MANIFEST}"))

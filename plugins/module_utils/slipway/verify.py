@@ -26,6 +26,7 @@ from .core.status import FAILED
 from .core.text import table
 from .core.units import instances, is_active, journal
 from .core.x509 import describe, first_certificate, uncovered
+from .health import probe
 from .releases import Releases
 
 
@@ -120,10 +121,12 @@ class RequestPath:
         return f"release {live}"
 
     def app(self) -> str:
-        answer = get(self.known.socket, self.known.ready, self.domain)
-        if answer.status != 200:
-            raise BrokenHopError(f"GET {self.known.ready} answered {answer.status or 'nothing'}: {tail(answer.body, 3)[:300]}")
-        return f"GET {self.known.ready} 200"
+        """The readiness path that is named, or that the rehearsal of the live release found."""
+        noted = str(self.releases.live_manifest().get("ready") or "")
+        found = probe(lambda path: get(self.known.socket, path, self.domain), self.known.ready, noted)
+        if not found.good:
+            raise BrokenHopError(found.told())
+        return f"GET {found.path} {found.answer.status}"
 
     def postgres(self) -> str:
         """Reached as the app reaches it."""

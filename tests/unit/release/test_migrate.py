@@ -314,7 +314,10 @@ def test_a_schema_that_the_live_release_cannot_live_with_goes_back(
     with pytest.raises(StepError) as failure:
         broken.do("migrate")
     evidence = failure.value.evidence
-    assert f"The live release {OLD} is not ready on the new schema: 500 column note.mood does not exist" in evidence
+    assert (
+        f"The live release {OLD} is not ready on the new schema: GET /healthz/ready answered 500: column note.mood does not exist"
+        in evidence
+    )
     assert "The migration was undone: the schema is at 0001 again." in evidence
     line = next(line for line in host.did if "downgrade-step" in line)
     assert line.endswith(f"{root}/srv/releases/{NEW}/.venv/bin/flask db downgrade 0001") and "lock_timeout=5000" in line

@@ -66,7 +66,9 @@ def test_a_release_that_is_not_ready_in_time_is_refused(deploy: Make, existing: 
     host.answers = [(500, "database: connection refused")]
     with pytest.raises(StepError) as failure:
         deploy(release=NEW, ready_timeout=-1).do("rehearse")
-    assert failure.value.evidence == f"GET /healthz/ready answered 500: database: connection refused\njournal of {REHEARSAL}"
+    said, hint, journal = failure.value.evidence.split("\n")
+    assert (said, journal) == ("GET /healthz/ready answered 500: database: connection refused", f"journal of {REHEARSAL}")
+    assert "app_health_ready" in hint
     assert f"stop {REHEARSAL}" in host.did and REHEARSAL not in host.active
     refused(root, NEW, "readiness", "answered 500")
     untouched(root, host)
