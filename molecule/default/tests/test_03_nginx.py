@@ -156,11 +156,13 @@ def is_nginx_file(host: Any, answer: Answer, path: str) -> None:
 
 
 def test_static_files_are_for_a_year(host: Any, app: App, static_file: str) -> None:
-    """[E6] From nginx, immutable; not logged; and what is absent is not remembered for a year."""
+    """[E6] From nginx, immutable where the address has a version; not logged; and what is absent is not remembered for a year."""
     marker = f"static-{secrets.token_hex(8)}"
     answer = ask(host, f"https://{app.domain}/static/{static_file}", headers={"User-Agent": marker})
     assert answer.status == 200, str(answer)
-    assert answer.one("Cache-Control") == "public, max-age=31536000, immutable"
+    assert answer.one("Cache-Control") == "no-cache"
+    version = ask(host, f"https://{app.domain}/static/{static_file}?v=1")
+    assert version.one("Cache-Control") == "public, max-age=31536000, immutable"
     is_nginx_file(host, answer, f"{app.current}/logbook/static/{static_file}")
     assert marker not in must(host, f"tail -n 50 {ACCESS_LOG}")
     assert ask(host, f"https://{app.domain}/static/absent.css").all("Cache-Control") == []
@@ -223,7 +225,7 @@ def test_pages_opened_before_a_deploy_keep_their_files(host: Any, app: App, stat
         answer = ask(host, f"https://{app.domain}/static/{file}")
         assert answer.status == 200, str(answer)
         is_nginx_file(host, answer, f"{app.root}/former-{number}/app/static/{file}")
-        assert answer.one("Content-Type") == "text/css" and answer.one("Cache-Control") == "public, max-age=31536000, immutable"
+        assert answer.one("Content-Type") == "text/css" and answer.one("Cache-Control") == "no-cache"
     # Of two files with one name the live release's is served.
     must(host, f"echo old > {app.root}/former-1/app/static/{static_file}")
     is_nginx_file(host, ask(host, f"https://{app.domain}/static/{static_file}"), f"{app.current}/logbook/static/{static_file}")

@@ -1,4 +1,4 @@
-"""What the edge agrees to in a handshake: Debian 13, so the modern policy."""
+"""What the edge agrees to in a handshake: Debian 13, TLS 1.2 and 1.3."""
 
 from __future__ import annotations
 
@@ -22,9 +22,15 @@ def test_post_quantum_key_exchange(neighbour: Any, app: App) -> None:
     assert "Peer Temp Key: X25519, 253 bits" in handshake(neighbour, app, "-groups X25519"), "who does not know it is served all the same"
 
 
-@pytest.mark.parametrize("options", ["-tls1_2", "-groups P-521", "-sigalgs RSA-PSS+SHA256"])
-def test_what_modern_leaves_out(neighbour: Any, app: App, options: str) -> None:
-    """[E3] No TLS 1.2, no other groups; and the certificate is ECDSA, so nobody is served RSA."""
+@pytest.mark.parametrize("options", ["-tls1_2", "-tls1_2 -groups X25519", "-tls1_3"])
+def test_both_versions_are_offered(neighbour: Any, app: App, options: str) -> None:
+    """[E3] field case 15: senders of webhooks and some CDNs speak no TLS 1.3."""
+    assert "Cipher is (NONE)" not in handshake(neighbour, app, options)
+
+
+@pytest.mark.parametrize("options", ["-groups P-521", "-sigalgs RSA-PSS+SHA256"])
+def test_what_the_guideline_leaves_out(neighbour: Any, app: App, options: str) -> None:
+    """[E3] No other groups; and the certificate is ECDSA, so nobody is served RSA."""
     said = handshake(neighbour, app, options)
     assert "alert" in said and "Cipher is (NONE)" in said, said
 
