@@ -29,6 +29,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files imp
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import stop_units
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
+from ansible_collections.slipway.vps.plugins.module_utils.static_files import open_packages
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
 RESERVE = 200 * 2**20
@@ -86,6 +87,7 @@ class Builder:
             # Once more: the source may bring a file of that name.
             self.store.save(release)
             self.build_environment(folder, release)
+            self.open_static(folder)
             self.precompress_static(folder)
             self.snapshot_configuration(folder, release)
             self.check_unchanged(wanted)
@@ -204,6 +206,12 @@ class Builder:
                     os.chown(link.parent, self.app.account.uid, self.app.account.gid)
                 if not link.exists():
                     link.hardlink_to(bytecode)
+
+    def open_static(self, folder: Path) -> None:
+        """Static files of an installed package: nginx has to get at them."""
+        if self.settings.static:
+            with self.app.step("static files"):
+                open_packages(folder, self.settings.static, self.as_builder)
 
     def precompress_static(self, folder: Path) -> None:
         """Static files as nginx sends them. Those of a package stay as they are: they lie in the builder's virtual environment."""

@@ -180,6 +180,8 @@ class App:
     #: URL prefix to folder.
     static: dict[str, str]
     uploads: dict[str, str]
+    #: Pages that verify reads as a browser would.
+    verify_paths: list[str]
     proxy_hops: int
     migrate_command: str
     #: ``app_source`` as a manifest keeps it, without secrets.

@@ -261,6 +261,7 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         processes={str(name): dict(entry) for name, entry in said["app_processes"].items()},
         static={str(prefix): str(folder) for prefix, folder in said["app_static"].items()},
         uploads={str(prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
+        verify_paths=[str(path) for path in said["app_verify_paths"]],
         proxy_hops=int(said["app_proxy_hops"]),
         migrate_command=str(said["app_migrate_command"]),
         source=asked_for(said["app_source"]),

@@ -48,6 +48,11 @@ broken:
   type: list
   elements: dict
   returned: always
+advice:
+  description: What a browser would refuse or not find, each with C(where), C(what) and C(fix). It fails nothing.
+  type: list
+  elements: dict
+  returned: always
 """
 
 from typing import Any
@@ -74,7 +79,8 @@ def main() -> None:
         module.fail_json(msg=str(error))
     checks = walk(RequestPath(app, libpq(url) if url.startswith("postgres") else None))
     broken = [check for check in checks if check["result"] == "BROKEN"]
-    result: dict[str, Any] = {"changed": False, "checks": checks, "broken": broken}
+    advice = [item for check in checks for item in check["advice"]]
+    result: dict[str, Any] = {"changed": False, "checks": checks, "broken": broken, "advice": advice}
     if broken:
         module.fail_json(msg=f"{len(broken)} of {len(checks)} checks failed: {', '.join(c['hop'] for c in broken)}", **result)
     module.exit_json(**result)

@@ -107,7 +107,8 @@ def test_whitespace_is_designed(template: str, build: dict[str, str], ipv6: bool
 
 def test_tls_policy() -> None:
     """[E3] field case 15: Mozilla's guideline 6.0 from its data, TLS 1.2 and 1.3 on both Debians; 1.3 alone on request."""
-    modern, *intermediate = (lines(nginx(TLS, **kind)) for kind in ({"nginx_tls_policy": "modern"}, {}, {"nginx_tls_policy": "auto"}))
+    modern, *intermediate = (lines(nginx(TLS, nginx_tls_policy=policy)) for policy in ("modern", "intermediate", "auto"))
+    assert intermediate[0] == lines(nginx(TLS))
     assert "ssl_protocols TLSv1.3;" in modern and not any(line.startswith("ssl_ciphers") for line in modern)
     for text in (*intermediate, lines(nginx(TLS, build=OLD))):
         assert "ssl_protocols TLSv1.2 TLSv1.3;" in text

@@ -37,6 +37,8 @@ FINDINGS = {
 #: File to what it may do, and why. A file that does not need its line any more is refused.
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "plugins/module_utils/slipway/backup/offsite.py": {"parses": "the address of a restic repository, which no other layer knows"},
+    "plugins/module_utils/slipway/pages.py": {"parses": "addresses in the app's pages"},
+    "plugins/module_utils/slipway/policy.py": {"parses": "the same, and sources in the headers of its answers"},
     "plugins/module_utils/slipway/tls/certbot.py": {"parses": "the address of the certificate authority"},
     "plugins/module_utils/slipway/tls/preflight.py": {"parses": "addresses in the answers of other hosts"},
     "plugins/module_utils/source.py": {"parses": "masks what any URL of a source may hold, and takes nothing out of it"},

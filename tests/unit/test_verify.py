@@ -7,6 +7,7 @@ import os
 import socket as sockets
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import 
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import x509
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.pages import Advice, Reader, Reply
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
 
 from .program_app import app
@@ -77,8 +79,62 @@ def test_whatever_goes_wrong_is_a_broken_hop(path: RequestPath, error: Exception
 def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
     hops = list(dict.fromkeys(check.hop for check in CHECKS))
-    assert hops == ["firewall", "tls", "nginx", "socket", "gunicorn", "app", "postgres", "redis", "backup", "logs", "public endpoint"]
+    assert hops == [
+        "firewall",
+        "tls",
+        "nginx",
+        "socket",
+        "gunicorn",
+        "app",
+        "postgres",
+        "redis",
+        "backup",
+        "logs",
+        "public endpoint",
+        "pages",
+    ]
     assert {hop for check in CHECKS for hop in check.behind} <= set(hops)
+
+
+def test_advice_is_no_failure(path: RequestPath, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """[K8] A page that a browser would refuse in part is a warning with its remedy, and the exit status stays 0."""
+    reader = Reader(
+        "blog.example.com", lambda path: (), lambda domain, path: Reply("https://x/", 200, [("Content-Type", "text/html")], "<p>")
+    )
+    monkeypatch.setattr(verify, "Reader", lambda domain, own: reader)
+    path.known.root.mkdir()
+    assert "nothing that a browser would refuse" in path.pages()
+    monkeypatch.setattr(reader, "static", lambda folder, static: [Advice("/static/", "is not there", "app_static")])
+    checks = (Check("pages", "as a browser", RequestPath.pages, "-"),)
+    (row,) = walk(path, checks)
+    assert (row["result"], row["evidence"]) == ("warning", "1, below") and row["advice"][0]["fix"] == "app_static"
+    monkeypatch.setattr(App, "load", classmethod(lambda cls, name: path.known))
+    monkeypatch.setattr(verify.walk, "__defaults__", (checks,))
+    assert cli.main(["blog", "verify"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["warning: /static/: is not there", "  fix: app_static"]
+    (path.known.root / "maintenance").mkdir()
+    (path.known.root / "maintenance/index.html").touch()
+    assert path.pages() == "closed for maintenance"
+
+
+def test_whose_header_it_is(path: RequestPath) -> None:
+    """[K8] Asked of the app itself: what it does not send, nginx fills in."""
+    assert path.app_headers("/") == []
+    listener = sockets.socket(sockets.AF_UNIX)
+    listener.bind(str(path.known.socket))
+    listener.listen()
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        assert b"Host: blog.example.com" in connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Security-Policy: x\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    assert path.app_headers("/") == ["content-security-policy", "content-length"]
+    thread.join(5)
+    listener.close()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.resolve import truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 _PATH = re.compile(r"/[\w./~%+@:-]*")
+_PAGE = re.compile(r"/[\w./~%+@:?&=,-]*")
 _RATE = re.compile(r"[1-9]\d*r/[sm]")
 _SIZE = re.compile(r"\d+[kKmMgG]?")
 _ZONE = re.compile(r"[a-z0-9_]{1,40}")
@@ -34,6 +35,13 @@ def bad_nginx(values: Values) -> Iterator[Problem]:
     yield from _bad_trust(values)
     yield from _bad_hsts(values)
     yield from _bad_queue(values)
+
+
+def bad_verify_paths(values: Values) -> Iterator[Problem]:
+    """Pages of the app that are asked for."""
+    for path in values.get("app_verify_paths") or []:
+        if not isinstance(path, str) or not _PAGE.fullmatch(path):
+            yield Problem("app_verify_paths", f"{path!r} is not the path of a page", "write, for example, [/, /login]")
 
 
 def _bad_path(variable: str, path: Any, files: Sequence[str]) -> Iterator[Problem]:
@@ -147,4 +155,4 @@ def _bad_queue(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("gunicorn_backlog", what, f"set nginx_somaxconn: {backlog}")
 
 
-RULES = ((bad_nginx, ()),)
+RULES = ((bad_nginx, ()), (bad_verify_paths, ("app_verify_paths",)))

@@ -43,6 +43,10 @@ class App:
     redis_socket: str
     redis_local: bool
     processes: tuple[str, ...]
+    #: URL prefix to folder of the release.
+    static: Mapping[str, str]
+    #: Pages that are read as a browser would.
+    verify_paths: tuple[str, ...]
 
     @property
     def domain(self) -> str:
@@ -76,6 +80,9 @@ class App:
                 redis_socket=str(data["redis"]["socket"]),
                 redis_local=bool(data["redis"]["local"]),
                 processes=tuple(data["processes"]),
+                # Not in what a former version of the program wrote.
+                static=dict(data.get("static") or {}),
+                verify_paths=tuple(data.get("verify_paths") or ("/",)),
             )
         except (KeyError, TypeError) as error:
             raise SlipwayError(f"what is known of the app is not usable: {type(error).__name__}: {error}") from error

@@ -20,18 +20,27 @@ from .backup.status import scheduled
 from .core.clock import DAY, stamp
 from .core.errors import SlipwayError
 from .core.files import read_json
-from .core.http import get, served_certificate, visit
+from .core.http import UnixConnection, get, served_certificate, visit
 from .core.run import Account, CommandError, command, tail
 from .core.status import FAILED
 from .core.text import table
 from .core.units import instances, is_active, journal
 from .core.x509 import describe, first_certificate, uncovered
 from .health import probe
+from .pages import Advice, Reader
 from .releases import Releases
 
 
 class BrokenHopError(SlipwayError):
     """A check failed; the text is what was seen."""
+
+
+class AdviceError(SlipwayError):
+    """A check found nothing broken, and something that visitors would notice."""
+
+    def __init__(self, found: Sequence[Advice]) -> None:
+        super().__init__("\n".join(f"{advice.where}: {advice.what}" for advice in found))
+        self.found = list(found)
 
 
 class RequestPath:
@@ -178,6 +187,30 @@ class RequestPath:
             raise BrokenHopError(f"GET https://{self.domain}/ answered {answer.status}; request id {answer.request_id}")
         return f"GET https://{self.domain}/ {answer.status}"
 
+    def pages(self) -> str:
+        """Pages and static files as a browser gets them."""
+        if self.releases.closed:
+            return "closed for maintenance"
+        reader = Reader(self.domain, self.app_headers)
+        found = list(reader.static(self.known.current, dict(self.known.static)))
+        for path in self.known.verify_paths:
+            found += reader.read(path)
+        if found:
+            raise AdviceError(found)
+        return f"{', '.join(self.known.verify_paths)}: nothing that a browser would refuse"
+
+    def app_headers(self, path: str) -> list[str]:
+        """Names of the headers that the app itself sends: what it does not, nginx fills in."""
+        connection = UnixConnection(self.known.socket, timeout=30)
+        try:
+            headers = {"Host": self.domain, "X-Forwarded-Proto": "https", "X-Forwarded-Host": self.domain, "Accept": "text/html"}
+            connection.request("GET", path, headers=headers)
+            return [name.lower() for name, _ in connection.getresponse().getheaders()]
+        except (OSError, http.client.HTTPException):
+            return []
+        finally:
+            connection.close()
+
 
 class Check(NamedTuple):
     """One probe of one hop. ``behind``: hops without which it cannot succeed, so that their failure explains its own."""
@@ -215,19 +248,25 @@ CHECKS = (
         "journalctl -u '{name}@*' -n 50",
         ("nginx", "socket", "gunicorn", "app"),
     ),
+    Check("pages", "as a browser sees them", RequestPath.pages, "see above", ("nginx", "socket", "gunicorn", "app", "public endpoint")),
 )
 
 
-def walk(path: RequestPath, checks: Sequence[Check] = CHECKS) -> list[dict[str, str]]:
+def walk(path: RequestPath, checks: Sequence[Check] = CHECKS) -> list[dict[str, Any]]:
     """All checks in order. One that fails does not stop the rest; one that fails because of another hop is said to be behind it."""
-    found = []
+    found: list[dict[str, Any]] = []
     for check in checks:
+        advice: list[Advice] = []
         try:
             result, evidence = "ok", check.probe(path)
+        except AdviceError as error:
+            advice = error.found
+            result, evidence = "warning", f"{len(advice)}, below"
         except (SlipwayError, OSError, KeyError, ValueError) as error:
             result, evidence = "BROKEN", str(error) or type(error).__name__
         fix = check.fix.format(name=path.name)
-        found.append({"hop": check.hop, "check": check.check, "result": result, "evidence": evidence, "fix": fix})
+        row = {"hop": check.hop, "check": check.check, "result": result, "evidence": evidence, "fix": fix}
+        found.append({**row, "advice": [item._asdict() for item in advice]})
     broken = {row["hop"] for row in found if row["result"] == "BROKEN"}
     for row, check in zip(found, checks, strict=True):
         causes = [hop for hop in check.behind if hop in broken]
@@ -260,10 +299,13 @@ def main(options: argparse.Namespace) -> int:
     app = App.load(options.app)
     checks = walk(RequestPath(app, database_of(app)))
     broken = [check for check in checks if check["result"] == "BROKEN"]
+    advice = [item for check in checks for item in check["advice"]]
     if options.json:
-        print(json.dumps({"checks": checks, "broken": broken}))
+        print(json.dumps({"checks": checks, "broken": broken, "advice": advice}))
     else:
         print(table([{name: check[name] for name in ("hop", "check", "result", "evidence")} for check in checks]))
         for check in broken:
             print(f"{check['hop']}: {check['check']} failed.\n  saw: {check['evidence']}\n  fix: {check['fix']}")
+        for item in advice:
+            print(f"warning: {item['where']}: {item['what']}\n  fix: {item['fix']}")
     return 1 if broken else 0
