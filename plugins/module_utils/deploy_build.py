@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.archive import unpack
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import build_properties
 from ansible_collections.slipway.vps.plugins.module_utils.precompress import precompress
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     MANIFEST,
@@ -109,7 +111,7 @@ class Builder:
             if self.settings.tree:
                 shutil.copytree(self.settings.tree, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
             elif self.settings.archive:
-                self.unpack(self.settings.archive, folder)
+                unpack(self.settings.archive, folder, self.settings.subdirectory)
                 self.settings.archive.unlink()
             # A link of that name in the source would lead what root writes here elsewhere.
             remove(folder / ".static")
@@ -117,17 +119,6 @@ class Builder:
                 self.link_static(folder, prefix.strip("/"), static.strip("/"))
             # The app's user builds: a build may run code of the app and of its dependencies.
             self.give(folder, self.app.account)
-
-    def unpack(self, archive: Path, folder: Path) -> None:
-        names = command("tar", "--list", "--file", str(archive)).splitlines()
-        dotted = any(name.startswith("./") for name in names)
-        members = [name.removeprefix("./") for name in names if name.strip("./")]
-        alone = len({name.split("/")[0] for name in members}) == 1 and all("/" in name for name in members)
-        # --touch: files get today's time, which nginx puts into their ETag; the archive's own times may all be the same.
-        command(
-            *("tar", "--extract", "--touch", "--no-same-owner", "--file", str(archive), "--directory", str(folder)),
-            *([f"--strip-components={1 + dotted}"] if alone else []),
-        )
 
     def link_static(self, folder: Path, prefix: str, static: str) -> None:
         """`.static/<prefix>`: the same path in every release, so that nginx can look for a file in one after the other."""
@@ -241,6 +232,7 @@ class Builder:
         }
         # One path: uv cannot link from its cache into another mount.
         properties = (*(f"Environment={name}={value}" for name, value in settings.items()), f"ReadWritePaths={self.store.root}", *BEHIND)
+        properties += build_properties(self.settings.config_dir)
         self.app.run_as_app(self.app.step_unit(BUILD), folder, words, properties)
 
     def installed(self, folder: Path) -> set[str]:

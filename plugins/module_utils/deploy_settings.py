@@ -38,6 +38,7 @@ class Settings:
     asked: Mapping[str, Any]
     tree: Path | None
     archive: Path | None
+    subdirectory: str
     requirement: str
     owner: str
     retry: str

@@ -14,6 +14,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
+from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
 UNTOUCHED = "nothing was switched"
 #: Seconds to wait for a command that an interrupted run left: a long migration, mostly.
@@ -64,7 +65,8 @@ class HostedApp:
         try:
             yield
         except (CommandError, OSError) as error:
-            raise StepError(name, tail(str(error)), outcome) from error
+            # Installers and git print the address that failed.
+            raise StepError(name, without_secrets(tail(str(error))), outcome) from error
 
     @contextmanager
     def failing(self, release: Release) -> Iterator[None]:

@@ -10,8 +10,9 @@ module: pack
 short_description: Pack a folder into a tar archive that depends on its content only
 version_added: 0.1.0
 description:
-  - In a git work tree the archive holds what git tracks and what it does not ignore; elsewhere everything but caches and virtual
-    environments. Times and owners are left out, so the same content always gives the same checksum.
+  - In a git work tree the archive holds what git tracks and what it does not ignore, in submodules too; elsewhere everything but caches
+    and virtual environments. Times and owners are left out, so the same content always gives the same checksum.
+  - A submodule that is not there, a file that Git LFS has not fetched, and a name that is not UTF-8 are refused by name.
   - Runs on the controller (C(delegate_to=localhost)).
 author:
   - The Slipway authors
@@ -20,6 +21,10 @@ options:
     description: The folder.
     type: path
     required: true
+  subdirectory:
+    description: Folder of it to pack instead, relative.
+    type: str
+    default: ''
   dest:
     description: Folder in which the archive is written, as C(<checksum>.tar).
     type: path
@@ -56,50 +61,12 @@ commit:
 
 import hashlib
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
-#: Left out where git cannot say what to ignore.
-LEFT_OUT = {".git", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox"}
-
-
-class RefusedByGitError(Exception):
-    """Git does not say what it ignores: packing all of it could take secrets along."""
-
-
-def members(folder: Path) -> list[Path]:
-    """Relative paths of all files and links to pack, sorted."""
-    listed = git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    if listed is not None:
-        candidates = [Path(name) for name in listed.split("\0") if name]
-        return sorted(p for p in candidates if (folder / p).is_symlink() or (folder / p).is_file())
-    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        raise RefusedByGitError(f"{folder} is in a git work tree that git will not read (try: git -C {folder} status)")
-    found: list[Path] = []
-    for top, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
-        links = [name for name in folders if Path(top, name).is_symlink()]
-        found += [Path(top, name).relative_to(folder) for name in (*files, *links) if not name.endswith(".pyc")]
-    return sorted(found)
-
-
-def git(folder: Path, *words: str) -> str | None:
-    """What git says, or None when the folder is no work tree (or there is no git)."""
-    try:
-        result = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return result.stdout if result.returncode == 0 else None
-
-
-def commit(folder: Path) -> str:
-    """The commit the folder is at; `-dirty` when the folder differs from it."""
-    head = (git(folder, "rev-parse", "--verify", "HEAD") or "").strip()
-    changes = git(folder, "status", "--porcelain", "--", ".") or ""
-    return f"{head}-dirty" if head and changes.strip() else head
+from ansible_collections.slipway.vps.plugins.module_utils.source_tree import SourceError
+from ansible_collections.slipway.vps.plugins.module_utils.work_tree import commit, members, release_folder
 
 
 def pack(folder: Path, dest: Path) -> tuple[Path, str]:
@@ -124,15 +91,18 @@ def pack(folder: Path, dest: Path) -> tuple[Path, str]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "dest": {"type": "path", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "subdirectory": {"type": "str", "default": ""},
+            "dest": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
     )
-    folder = Path(module.params["path"])
-    if not folder.is_dir():
-        module.fail_json(msg=f"app_source.path: {folder} is not a folder on the controller")
     try:
-        file, checksum = pack(folder.resolve(), Path(module.params["dest"]))
-    except RefusedByGitError as error:
-        module.fail_json(msg=f"app_source.path: {error}")
+        folder = release_folder(Path(module.params["path"]), module.params["subdirectory"])
+        file, checksum = pack(folder, Path(module.params["dest"]))
+    except (SourceError, OSError) as error:
+        module.fail_json(msg=f"{error}.\nNothing was switched. Correct it, then run the same command again.")
     module.exit_json(changed=False, file=str(file), checksum=checksum, commit=commit(folder))
 
 

@@ -100,11 +100,19 @@ options:
     description: Folder whose content becomes the release (C(prepare)).
     type: path
   archive:
-    description: Tar archive whose content becomes the release (C(prepare)); a single top-level folder is left out.
+    description: Tar or zip archive whose content becomes the release (C(prepare)); a single top-level folder is left out.
     type: path
-  requirement:
-    description: Requirement to install instead of a tree (C(prepare)).
+  subdirectory:
+    description: Folder of O(archive) that becomes the release instead, relative.
     type: str
+    default: ''
+  requirement:
+    description: Requirement to install instead of a tree (C(prepare)), with C(***) for each secret in it.
+    type: str
+  requirement_encoded:
+    description: O(requirement) with its secrets, in Base64.
+    type: str
+    default: ''
   requirements:
     description: Requirements that are installed when the app does not bring them, each C(name==version).
     type: list
@@ -296,6 +304,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.lock import Lock, Lock
 from ansible_collections.slipway.vps.plugins.module_utils.releases import RETIRED
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.lock import LockedError, locked
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.source import uncovered
 
 #: Steps that only look, and need not wait for anyone.
 READING = ("plan", "plan_rollback", "list")
@@ -314,7 +323,9 @@ PARAMETERS: dict[str, Any] = {
     "asked": {"type": "dict", "default": {}},
     "tree": {"type": "path"},
     "archive": {"type": "path"},
+    "subdirectory": {"type": "str", "default": ""},
     "requirement": {"type": "str"},
+    "requirement_encoded": {"type": "str", "default": "", "no_log": True},
     "requirements": {"type": "list", "elements": "str", "default": []},
     "runtime_files": {"type": "list", "elements": "path", "default": []},
     "processes": {"type": "list", "elements": "str", "default": []},
@@ -379,7 +390,8 @@ def main() -> None:
         required_if=[("action", name, ("release",)) for name in ON_A_RELEASE],
         supports_check_mode=True,
     )
-    settings = Settings.of(module.params, module.check_mode)
+    requirement = uncovered(module.params["requirement"] or "", module.params.get("requirement_encoded") or "")
+    settings = Settings.of({**module.params, "requirement": requirement}, module.check_mode)
     deploy = Deploy(settings)
     if settings.action == "prepare":
         # What is copied, compressed and compared here takes no time from visitors.

@@ -206,6 +206,9 @@ def test_entry_points_that_will_not_do(wsgi: str) -> None:
 
 # --- Source -------------------------------------------------------------------------------------
 
+#: How `ssh-keygen` begins a key, with a passphrase and without.
+LOCKED = "b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0"
+OPEN = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAAB"
 DIGEST = "sha256:" + "0" * 63 + "f"
 
 
@@ -213,7 +216,15 @@ DIGEST = "sha256:" + "0" * 63 + "f"
     "source",
     [
         {"type": "git", "repo": "git@git.example.com:blog.git", "version": "main", "deploy_key": "KEY"},
+        {"type": "git", "repo": "x", "version": "y", "deploy_key": f"-----BEGIN OPENSSH PRIVATE KEY-----\n{OPEN}\n-----END"},
         {"type": "path", "path": "../blog"},
+        {
+            "type": "path",
+            "path": "../blog",
+            "subdirectory": "services/web",
+            "deploy_key": "KEY",
+            "known_hosts": "git.example.com ssh-rsa x",
+        },
         {"type": "archive", "url": "https://example.com/blog.tar.gz", "checksum": DIGEST},
         {"type": "archive", "file": "blog.tar.gz"},
         {"type": "archive", "file": "blog.tar.gz", "checksum": DIGEST},
@@ -237,21 +248,34 @@ def test_sources_that_will_do(source: dict[str, str]) -> None:
         (
             {"type": "git", "repo": "x", "version": "y", "branch": "z"},
             "key 'branch' means nothing for type git",
-            "takes deploy_key, repo, version",
+            "takes deploy_key, known_hosts, repo, subdirectory, version",
         ),
         ({"type": "path"}, "type path needs 'path'", "add path"),
         ({"type": "path", "path": ""}, "type path needs 'path'", "add path"),
-        ({"type": "path", "path": "x", "version": "y"}, "key 'version' means nothing for type path", "type path takes path"),
+        ({"type": "path", "path": "x", "version": "y"}, "key 'version' means nothing for type path", "known_hosts, path, subdirectory"),
         ({"type": "archive"}, "either url or file", "add one"),
         ({"type": "archive", "url": "x", "file": "y", "checksum": DIGEST}, "either url or file", "add one"),
         ({"type": "archive", "url": "https://x"}, "with url needs checksum", "sha256sum"),
         ({"type": "archive", "file": "x", "checksum": "md5:0"}, "is not sha256:", "sha256sum"),
         ({"type": "archive", "file": "x", "checksum": DIGEST.removeprefix("sha256:")}, "is not sha256:", "sha256sum"),
-        ({"type": "archive", "file": "x", "path": "y"}, "key 'path' means nothing for type archive", "checksum, file, url"),
+        ({"type": "archive", "file": "x", "path": "y"}, "key 'path' means nothing for type archive", "checksum, deploy_key, file"),
         ({"type": "package"}, "type package needs 'requirement'", "add requirement"),
         *(
             ({"type": "package", "requirement": text}, f"{text!r} does not say which version goes live", "name==version")
             for text in ("blog", "blog>=1.0", "blog~=1.0", "blog==1.*", "blog==1.0,<2")
+        ),
+        *(
+            ({"type": "path", "path": "x", "subdirectory": text}, f"{text!r} is no folder inside the source", "services/blog")
+            for text in ("/web", "../web", "web/../..", "web/", "./web", ".", "")
+        ),
+        ({"type": "package", "requirement": "x==1", "subdirectory": "y"}, "means nothing for type package", "deploy_key, known_hosts"),
+        *(
+            ({"type": "git", "repo": "x", "version": "y", "deploy_key": key}, what, fix)
+            for key, what, fix in (
+                ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 ada@laptop", "is a public key", "-----BEGIN"),
+                (f"-----BEGIN OPENSSH PRIVATE KEY-----\n{LOCKED}\n-----END", "has a passphrase", "ssh-keygen"),
+                ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "has a passphrase", "ssh-keygen"),
+            )
         ),
         # 1.10 without quotes is the number 1.1.
         ({"type": "git", "repo": "x", "version": 1.1}, "version must be text, and is the float 1.1", "quotes"),

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.source_tree import SourceError
+from ansible_collections.slipway.vps.plugins.module_utils.work_tree import release_folder
 from ansible_collections.slipway.vps.plugins.modules import pack as module
+
+from .repositories import POINTER, committed, git, plain
 
 
 @pytest.fixture(autouse=True)
 def plain_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of this machine's git: neither its settings nor a work tree that the temporary folder may lie in."""
-    for name in list(os.environ):
-        if name.startswith("GIT_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "Test")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "test@example.com")
-
-
-def git(folder: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", folder, *words], check=True, capture_output=True, text=True).stdout.strip()
+    plain(monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -179,3 +169,84 @@ def test_without_git_there_is_no_commit(app: Path) -> None:
     assert module.commit(app) == ""
     git(app, "init", "--quiet")
     assert module.commit(app) == ""
+
+
+# --- What is not complete -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def theme(repository: Path, tmp_path: Path) -> Path:
+    """The app, with a submodule that has one of its own."""
+    committed(tmp_path / "inner", {"deep.txt": "deep"})
+    committed(tmp_path / "theme", {"theme.css": "x", ".gitignore": "*.log\n"})
+    git(tmp_path / "theme", "submodule", "--quiet", "add", f"file://{tmp_path}/inner", "inner")
+    committed(tmp_path / "theme", {})
+    git(repository, "submodule", "--quiet", "add", f"file://{tmp_path}/theme", "blog/theme")
+    git(repository, "submodule", "--quiet", "update", "--init", "--recursive")
+    committed(repository, {})
+    return repository
+
+
+def test_submodules_come_along(theme: Path, tmp_path: Path) -> None:
+    """[K5] git lists their folder alone; what they ignore stays behind, what they have changed is a change."""
+    (theme / "blog/theme/debug.log").write_text("x")
+    names, checksum = packed(theme, tmp_path / "out")
+    assert {"blog/theme/theme.css", "blog/theme/inner/deep.txt"} <= set(names)
+    assert "blog/theme/debug.log" not in names and not [name for name in names if name.endswith("/.git")]
+    (theme / "blog/theme/theme.css").write_text("y")
+    assert packed(theme, tmp_path / "out")[1] != checksum
+
+
+def test_a_submodule_that_nobody_fetched_is_refused(theme: Path, tmp_path: Path) -> None:
+    """[K5] By name, with the command that fetches it; an inner one too."""
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(theme), str(clone))
+    with pytest.raises(SourceError, match=rf"submodule blog/theme\. Run: git -C {clone} submodule update --init --recursive"):
+        packed(clone, tmp_path / "out")
+    git(clone, "submodule", "--quiet", "update", "--init")
+    with pytest.raises(SourceError, match=r"submodule inner\. Run"):
+        packed(clone, tmp_path / "out")
+
+
+def test_submodules_of_a_downloaded_archive_are_refused(app: Path, tmp_path: Path) -> None:
+    """[K5] Hosting services pack their folders, and nothing in them."""
+    (app / ".gitmodules").write_text('[submodule "theme"]\n\tpath = blog/theme\n\turl = ../theme.git\n')
+    packed(app, tmp_path / "out")
+    (app / "blog/theme").mkdir()
+    with pytest.raises(SourceError, match=r"submodules are not in .*: blog/theme\. Clone it with --recurse-submodules"):
+        packed(app, tmp_path / "out")
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_a_file_that_git_lfs_has_not_fetched_is_refused(app: Path, tmp_path: Path, with_git: bool) -> None:
+    """[K5] It would go live as the text of a pointer. One that only speaks of pointers is a file like any other."""
+    for number in range(7):
+        (app / f"blog/{number}.png").write_text(POINTER)
+    (app / "blog/about.txt").write_text("see " + POINTER)
+    if with_git:
+        committed(app, {})
+    with pytest.raises(SourceError, match=rf"blog/0\.png, .*, blog/4\.png and 2 more\. Run: git -C {app} lfs pull"):
+        packed(app, tmp_path / "out")
+    for number in range(7):
+        (app / f"blog/{number}.png").unlink()
+    assert "blog/about.txt" in packed(app, tmp_path / "out")[0]
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_a_name_that_is_not_utf8_is_refused(app: Path, tmp_path: Path, with_git: bool) -> None:
+    """[K9] By name, without a traceback."""
+    Path(os.fsdecode(os.fsencode(app) + b"/blog/caf\xe9.txt")).write_text("x")
+    if with_git:
+        committed(app, {})
+    with pytest.raises(SourceError, match=r"not UTF-8: blog/caf\\xe9\.txt \(in .*\)\. Rename them"):
+        packed(app, tmp_path / "out")
+
+
+def test_the_folder_that_is_the_release(repository: Path) -> None:
+    """[K7] All of the path, or its subdirectory; what is not there is refused, with what is."""
+    assert release_folder(repository) == repository
+    assert release_folder(repository, "blog") == repository / "blog"
+    with pytest.raises(SourceError, match=r"app_source\.subdirectory: the source has no folder 'web'; there are: blog"):
+        release_folder(repository, "web")
+    with pytest.raises(SourceError, match=r"app_source\.path: .*/nowhere is not a folder on the controller"):
+        release_folder(repository / "nowhere")

@@ -101,18 +101,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_PATH = re.compile(r"/[\w./~%+-]*")
 _URL_PREFIX = re.compile(r"/([\w.~+-]+/)+")
 _FILE_NAME = re.compile(r"[\w][\w.-]*")
-_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
-_PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,.-]+\])?\s*(===?\s*[\w.!+-]+|@\s*\S+)")
 _COUNT = re.compile(r"[1-9]\d{0,5}")
 _PROCESS = re.compile(r"[a-z][a-z0-9]{0,30}")
-
-#: What each kind of source needs and may have beside `type`.
-_SOURCE_KEYS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "git": (frozenset({"repo", "version"}), frozenset({"deploy_key"})),
-    "path": (frozenset({"path"}), frozenset()),
-    "archive": (frozenset(), frozenset({"url", "file", "checksum"})),
-    "package": (frozenset({"requirement"}), frozenset()),
-}
 
 
 def bad_name(values: Values) -> Iterator[Problem]:
@@ -144,41 +134,6 @@ def bad_wsgi(values: Values) -> Iterator[Problem]:
     if not _WSGI.fullmatch(values["app_wsgi"]):
         fix = "write module:callable or module:factory(), for example blog:create_app()"
         yield Problem("app_wsgi", f"{values['app_wsgi']!r} names no WSGI entry point", fix)
-
-
-def bad_source(values: Values) -> Iterator[Problem]:
-    """Each kind of source has its own keys; one that would be ignored is refused."""
-    source = values["app_source"]
-    wrong = [key for key, value in source.items() if not isinstance(key, str) or not isinstance(value, str)]
-    for key in wrong:
-        # YAML reads version: 1.10 as the number 1.1.
-        yield Problem("app_source", f"{key} must be text, and is {kind(source[key])}", f"put it in quotes, for example {key}: 'v1.10'")
-    if wrong:
-        return
-    sort = source.get("type")
-    if sort not in _SOURCE_KEYS:
-        yield Problem("app_source", f"type {sort!r} is unknown", f"use one of {', '.join(_SOURCE_KEYS)}")
-        return
-    required, optional = _SOURCE_KEYS[sort]
-    for key in sorted(set(source) - required - optional - {"type"}):
-        allowed = ", ".join(sorted(required | optional))
-        yield Problem("app_source", f"key {key!r} means nothing for type {sort}", f"type {sort} takes {allowed}")
-    for key in sorted(k for k in required if not source.get(k)):
-        yield Problem("app_source", f"type {sort} needs {key!r}", f"add {key}: …")
-    if sort == "archive":
-        yield from _bad_archive(source)
-    if sort == "package" and source.get("requirement") and not _PINNED.fullmatch(source["requirement"]):
-        fix = "pin it: name==version, or name @ url"
-        yield Problem("app_source", f"requirement {source['requirement']!r} does not say which version goes live", fix)
-
-
-def _bad_archive(source: Mapping[str, Any]) -> Iterator[Problem]:
-    if bool(source.get("url")) == bool(source.get("file")):
-        yield Problem("app_source", "type archive needs either url or file", "add one of them")
-    if source.get("url") and not source.get("checksum"):
-        yield Problem("app_source", "type archive with url needs checksum", "add checksum: sha256:<hex> (sha256sum FILE)")
-    if source.get("checksum") and not _CHECKSUM.fullmatch(str(source["checksum"])):
-        yield Problem("app_source", f"checksum {source['checksum']!r} is not sha256:<64 hex digits>", "write sha256:<hex> (sha256sum FILE)")
 
 
 def bad_derived(values: Values) -> Iterator[Problem]:
@@ -301,7 +256,6 @@ RULES = (
     (bad_wsgi, ("app_wsgi",)),
     (bad_derived, ()),
     (bad_hops, ()),
-    (bad_source, ("app_source",)),
     (bad_paths, ("app_name", "app_domains", "app_socket", "app_static", "app_uploads", "app_health_ready", "app_health_live")),
     (bad_static, ("app_static",)),
     (bad_environment, ("app_env", "app_secrets", "app_required_env")),
