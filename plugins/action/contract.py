@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import judge
 from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
+from ansible_collections.slipway.vps.plugins.module_utils.source_check import look
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 #: What the contract itself registers; they carry the prefix of a role.
@@ -82,6 +84,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         result["changed"] = False
         self._roles = self._read_roles()
         entry = self._read(str(variables["inventory_hostname"]), variables)
+        part = self._task.args.get("part", "model")
+        if part == "source":
+            # Judged before; what can be seen of the source takes time, and only a deploy needs it.
+            return {**result, **self._look_at_source(entry)}
         found = [Finding(problem, entry) for problem in self._judge(entry)]
         machine = entry.name
         entries = [entry]
@@ -91,8 +97,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             found = self._judge_machine(entry, entries, variables)
         if found:
             return {**result, "failed": True, "msg": _message(found)}
-        if self._task.args.get("part", "model") == "secrets":
-            return {**result, **asdict(resolve_secrets(entry.values)), "machine": self._said_by_others(entry, entries)}
+        if part == "secrets":
+            secrets = replace(resolve_secrets(entry.values), source=self._located(entry)[0])
+            return {**result, **asdict(secrets), "machine": self._said_by_others(entry, entries)}
         return {**result, **self._model(entry, machine, entries, variables)}
 
     # --- What the inventory says ---------------------------------------------------------------
@@ -172,6 +179,35 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             except OSError as error:
                 found[f"tls_{part}_text"] = error
         return found
+
+    # --- The source ----------------------------------------------------------------------------
+
+    def _located(self, entry: Entry) -> tuple[dict[str, Any], list[str]]:
+        """`app_source` with absolute paths on the controller, and what to say of one that is not where it should be.
+
+        A relative one begins at the inventory. It used to begin at the playbook: what is there alone is still found.
+        """
+        source, notes = dict(entry.values["app_source"]), []
+        for key in ("path", "file"):
+            said = Path(os.path.expandvars(str(source.get(key) or ""))).expanduser()
+            if not source.get(key):
+                continue
+            playbook = Path(self._loader.get_basedir())
+            place = Path(os.path.normpath(Path(str(entry.variables.get("inventory_dir") or playbook)) / said))
+            former = Path(os.path.normpath(playbook / said))
+            if not place.exists() and former.exists():
+                notes.append(f"app_source.{key}: {said} is not there relative to the inventory; {former} is used, which is deprecated")
+                place = former
+            source[key] = str(place)
+        return source, notes
+
+    def _look_at_source(self, entry: Entry) -> dict[str, Any]:
+        source, notes = self._located(entry)
+        found = look({**entry.values, "app_source": source})
+        if found.problems:
+            return {"failed": True, "msg": _message(Finding(problem, entry) for problem in found.problems)}
+        warnings = [f"{entry.name}: {note}." for note in [*notes, *found.notes]]
+        return {"warnings": warnings} if warnings else {}
 
     # --- Judging -------------------------------------------------------------------------------
 

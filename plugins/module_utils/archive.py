@@ -17,6 +17,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.source_tree import (
     LFS_POINTER,
     LFS_POINTER_MAX,
     SourceError,
+    no_subdirectory,
     require_whole,
     subfolder,
 )
@@ -26,6 +27,10 @@ UNPACKING = ".unpacking"
 #: How a zip file begins: with its first member, or with its end when it is empty.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _REMEDY = "Make the archive from a clone that has them (git clone --recurse-submodules; git lfs pull), or use type: git"
+
+
+class UnreadableError(SourceError):
+    """An archive that this Python cannot read."""
 
 
 def is_zip(archive: Path) -> bool:
@@ -107,7 +112,7 @@ def listing(archive: Path, subdirectory: str = "") -> tuple[set[str], list[str]]
     try:
         found = dict(_zipped(archive) if is_zip(archive) else _tarred(archive))
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise SourceError(f"{archive} cannot be read: {error}") from error
+        raise UnreadableError(f"{archive} cannot be read: {error}") from error
     tops = {name.partition("/")[0] for name in found}
     if len(tops) == 1 and all("/" in name for name in found):
         found = {name.partition("/")[2]: pointer for name, pointer in found.items()}
@@ -115,7 +120,7 @@ def listing(archive: Path, subdirectory: str = "") -> tuple[set[str], list[str]]
     names = {name.removeprefix(inside): pointer for name, pointer in found.items() if name.startswith(inside)}
     if subdirectory and not names:
         there = sorted({name.partition("/")[0] for name in found if "/" in name})
-        raise SourceError(f"app_source.subdirectory: the archive has no folder {subdirectory!r}; there are: {', '.join(there) or 'none'}")
+        raise no_subdirectory(subdirectory, there)
     return set(names), sorted(name for name, pointer in names.items() if pointer)
 
 

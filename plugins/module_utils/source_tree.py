@@ -14,6 +14,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run impor
 #: First line of the file that stands for a large one where Git LFS has not fetched it; such a file is smaller than 1024 bytes.
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 LFS_POINTER_MAX = 1024
+#: What to do about a path that is not there.
+ELSEWHERE = "Name one that is; a relative one begins at the inventory"
 #: Names that one message lists at most.
 SHOWN = 5
 _SUBMODULE = re.compile(r"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
@@ -21,7 +23,11 @@ _LFS_ATTRIBUTE = re.compile(r"^[^#\n]*\bfilter=lfs\b", re.MULTILINE)
 
 
 class SourceError(CommandError):
-    """The source is not what it has to be; the message names what, and what to do."""
+    """The source is not what it has to be: ``what`` is wrong with it, and what to do, ``fix``."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(f"{what}. {fix}" if fix else what)
+        self.what, self.fix = what, fix
 
 
 def subfolder(root: Path, subdirectory: str) -> Path:
@@ -40,7 +46,7 @@ def subfolder(root: Path, subdirectory: str) -> Path:
 
 def no_subdirectory(subdirectory: str, there: Iterable[str]) -> SourceError:
     """What to say of a folder that the source does not have, with those of its top level."""
-    return SourceError(f"app_source.subdirectory: the source has no folder {subdirectory!r}; there are: {shown(there) or 'none'}")
+    return SourceError(f"app_source.subdirectory: the source has no folder {subdirectory!r}", f"There are: {shown(there) or 'none'}")
 
 
 def folders(root: Path) -> list[str]:
@@ -96,10 +102,10 @@ def require_whole(root: Path, subdirectory: str, remedy: str) -> None:
     :arg remedy: what to do, as the end of a sentence.
     """
     if empty := empty_submodules(root, subdirectory):
-        raise SourceError(f"app_source: git submodules are not in the source: {shown(empty)}. {remedy}")
+        raise SourceError(f"app_source: git submodules are not in the source: {shown(empty)}", remedy)
     folder = subfolder(root, subdirectory)
     if pointers := lfs_pointers(folder, files(folder)):
-        raise SourceError(f"app_source: Git LFS has not fetched these files: {shown(map(str, pointers))}. {remedy}")
+        raise SourceError(f"app_source: Git LFS has not fetched these files: {shown(map(str, pointers))}", remedy)
 
 
 def shown(names: Iterable[str]) -> str:

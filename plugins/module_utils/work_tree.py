@@ -9,7 +9,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.slipway.vps.plugins.module_utils.source_tree import SourceError, empty_submodules, lfs_pointers, shown, subfolder
+from ansible_collections.slipway.vps.plugins.module_utils.source_tree import (
+    ELSEWHERE,
+    SourceError,
+    empty_submodules,
+    lfs_pointers,
+    shown,
+    subfolder,
+)
 
 #: Left out where git cannot say what to ignore.
 LEFT_OUT = {".git", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox"}
@@ -25,10 +32,10 @@ def members(folder: Path) -> list[Path]:
     """
     found = sorted(_members(folder))
     if unreadable := [name for name in map(str, found) if not _is_text(name)]:
-        raise SourceError(f"app_source.path: file names that are not UTF-8: {shown(unreadable)} (in {folder}). Rename them")
+        raise SourceError(f"app_source.path: file names that are not UTF-8: {shown(unreadable)} (in {folder})", "Rename them")
     if pointers := lfs_pointers(folder, found):
-        remedy = f"Run: git -C {folder} lfs pull"
-        raise SourceError(f"app_source.path: Git LFS has not fetched these files: {shown(map(str, pointers))}. {remedy}")
+        what = f"app_source.path: Git LFS has not fetched these files: {shown(map(str, pointers))}"
+        raise SourceError(what, f"Run: git -C {folder} lfs pull")
     return found
 
 
@@ -38,7 +45,7 @@ def release_folder(path: Path, subdirectory: str = "") -> Path:
     :raises SourceError: when it is not there.
     """
     if not path.is_dir():
-        raise SourceError(f"app_source.path: {path} is not a folder on the controller")
+        raise SourceError(f"app_source.path: {path} is not a folder on the controller", ELSEWHERE)
     return subfolder(path.resolve(), subdirectory)
 
 
@@ -46,7 +53,7 @@ def _members(folder: Path) -> Iterator[Path]:
     listed = git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     if listed is None:
         if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-            raise SourceError(f"app_source.path: {folder} is in a git work tree that git will not read (try: git -C {folder} status)")
+            raise SourceError(f"app_source.path: {folder} is in a git work tree that git will not read", f"See why: git -C {folder} status")
         yield from _without_git(folder)
         return
     submodules = _submodules(folder)
@@ -55,8 +62,8 @@ def _members(folder: Path) -> Iterator[Path]:
         if path.is_symlink() or path.is_file():
             yield name
         elif name in submodules and not (path / ".git").exists():
-            remedy = f"Run: git -C {folder} submodule update --init --recursive"
-            raise SourceError(f"app_source.path: nobody has fetched the git submodule {shown([str(name)])}. {remedy}")
+            what = f"app_source.path: nobody has fetched the git submodule {shown([str(name)])}"
+            raise SourceError(what, f"Run: git -C {folder} submodule update --init --recursive")
         elif path.is_dir():
             # A repository in the repository: git lists its folder alone.
             yield from (name / below for below in _members(path))
@@ -70,7 +77,7 @@ def _submodules(folder: Path) -> set[Path]:
 def _without_git(folder: Path) -> Iterator[Path]:
     # An archive of a hosting service has the folders of its submodules, and nothing in them.
     if empty := empty_submodules(folder):
-        raise SourceError(f"app_source.path: git submodules are not in {folder}: {shown(empty)}. Clone it with --recurse-submodules")
+        raise SourceError(f"app_source.path: git submodules are not in {folder}: {shown(empty)}", "Clone it with --recurse-submodules")
     for top, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in LEFT_OUT]
         links = [name for name in folders if Path(top, name).is_symlink()]

@@ -101,7 +101,7 @@ def test_a_folder_that_is_not_there(clone: Clone, origin: Path, name: str) -> No
     """[K7] The message names those that are; a link out of the repository is none."""
     (origin / "link").symlink_to("/etc")
     committed(origin, {})
-    with pytest.raises(SourceError, match=f"no folder '{name}'; there are: docs, web"):
+    with pytest.raises(SourceError, match=rf"no folder '{name}'\. There are: docs, web"):
         clone.check_out("main", name)
 
 

@@ -21,7 +21,8 @@ from .conftest import ROOT
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 #: What Ansible itself gives to every task. Facts only as ansible_facts['x']: injected ones are switched off.
 MAGIC = {
-    *("ansible_check_mode", "ansible_facts", "ansible_failed_result", "ansible_managed", "inventory_dir", "inventory_hostname"),
+    *("ansible_check_mode", "ansible_facts", "ansible_failed_result", "ansible_managed", "ansible_run_tags"),
+    *("inventory_dir", "inventory_hostname"),
     *("item", "lookup", "omit", "query", "role_path", "vars"),
 }
 #: What the contract returns, for everybody (roles/app/tasks/contract.yml). The operator's app_* are for the contract alone.
@@ -179,6 +180,8 @@ PLAY_EXCEPTIONS = {
     "app_secrets": {"rotate.yml"},
     # What an import of a rotation says: the first contract of a run does not hold for it.
     "resolve_again": {"contract.yml"},
+    # What an import says that a deploy follows: only then is the source looked at.
+    "deploys": {"contract.yml"},
     # Without copies elsewhere there is nothing to drill with; the role says it too late.
     "backup_offsite_repository": {"drill.yml"},
 }

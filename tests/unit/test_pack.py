@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.source_tree import SourceError
-from ansible_collections.slipway.vps.plugins.module_utils.work_tree import release_folder
+from ansible_collections.slipway.vps.plugins.module_utils.work_tree import commit, release_folder
 from ansible_collections.slipway.vps.plugins.modules import pack as module
 
 from .repositories import POINTER, committed, git, plain
@@ -145,30 +145,30 @@ def test_links_stay_links(app: Path, tmp_path: Path, with_git: bool, target: str
 def test_the_commit_says_when_it_is_not_all(repository: Path) -> None:
     """[K7] `-dirty` for a change, a new file, or a deletion; a plain commit otherwise."""
     head = git(repository, "rev-parse", "HEAD")
-    assert module.commit(repository) == head
+    assert commit(repository) == head
     (repository / "debug.log").write_text("ignored")
-    assert module.commit(repository) == head
+    assert commit(repository) == head
     (repository / "new.py").write_text("x")
-    assert module.commit(repository) == f"{head}-dirty"
+    assert commit(repository) == f"{head}-dirty"
     git(repository, "add", "new.py")
-    assert module.commit(repository) == f"{head}-dirty"
+    assert commit(repository) == f"{head}-dirty"
     git(repository, "commit", "--quiet", "--message", "second")
-    assert module.commit(repository) == git(repository, "rev-parse", "HEAD") != head
+    assert commit(repository) == git(repository, "rev-parse", "HEAD") != head
     (repository / "new.py").unlink()
-    assert module.commit(repository).endswith("-dirty")
+    assert commit(repository).endswith("-dirty")
 
 
 def test_changes_elsewhere_in_the_repository_do_not_count(repository: Path) -> None:
     """[K7] The app may be one folder of many."""
     (repository / "README.md").write_text("x")
-    assert module.commit(repository / "blog") == git(repository, "rev-parse", "HEAD")
+    assert commit(repository / "blog") == git(repository, "rev-parse", "HEAD")
 
 
 def test_without_git_there_is_no_commit(app: Path) -> None:
     """[K7] Neither in a plain folder nor before the first commit."""
-    assert module.commit(app) == ""
+    assert commit(app) == ""
     git(app, "init", "--quiet")
-    assert module.commit(app) == ""
+    assert commit(app) == ""
 
 
 # --- What is not complete -------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_the_folder_that_is_the_release(repository: Path) -> None:
     """[K7] All of the path, or its subdirectory; what is not there is refused, with what is."""
     assert release_folder(repository) == repository
     assert release_folder(repository, "blog") == repository / "blog"
-    with pytest.raises(SourceError, match=r"app_source\.subdirectory: the source has no folder 'web'; there are: blog"):
+    with pytest.raises(SourceError, match=r"app_source\.subdirectory: the source has no folder 'web'\. There are: blog"):
         release_folder(repository, "web")
     with pytest.raises(SourceError, match=r"app_source\.path: .*/nowhere is not a folder on the controller"):
         release_folder(repository / "nowhere")

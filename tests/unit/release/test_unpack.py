@@ -119,7 +119,7 @@ def test_the_release_is_one_folder_of_an_archive(deploy: Make, root: Path, prefi
 def test_a_folder_that_the_archive_does_not_have(deploy: Make, root: Path) -> None:
     """[K7] The message names those that it has; on the controller too, where the archive is there."""
     packed = archive(root / "source.tar", "README", "web/blog.py", "docs/index.md")
-    reason = r"app_source\.subdirectory: the (source|archive) has no folder 'wbe'; there are: docs, web"
+    reason = r"app_source\.subdirectory: the source has no folder 'wbe'\. There are: docs, web"
     with pytest.raises(SourceError, match=reason):
         listing(packed, "wbe")
     with pytest.raises(StepError, match=reason):
