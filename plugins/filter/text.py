@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.commands import words
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
 
 
@@ -16,6 +17,11 @@ def systemd_quote(text: str) -> str:
     """``text`` as one argument of ExecStart= (systemd.service(5), "Command lines"): quoted, specifiers and variables literal."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$").replace("\r", "\\r").replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def systemd_words(command: str) -> str:
+    """The words of a command of the operator (module_utils/commands.py), each as one argument of ExecStart=."""
+    return " ".join(map(systemd_quote, words(str(command))))
 
 
 def python_literal(value: Any) -> str:
@@ -95,5 +101,6 @@ class FilterModule:
             "python_literal": python_literal,
             "release_rows": release_rows,
             "systemd_quote": systemd_quote,
+            "systemd_words": systemd_words,
             "table": table,
         }

@@ -70,6 +70,7 @@ class Deploy:
         if not self.settings.check_mode:
             for release_id in ids:
                 self.store.remove(release_id)
+            self.switcher.units.tidy({live.id, *busy} if live else set(busy))
             for archive in (self.store.root / "incoming").glob("*"):
                 archive.unlink()
         return {"changed": bool(ids), "removed": ids, "release": self.store.live_id() or ""}

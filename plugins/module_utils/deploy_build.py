@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.archive import unpack
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_units import Units
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
 from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import build_properties
 from ansible_collections.slipway.vps.plugins.module_utils.precompress import precompress
@@ -47,6 +48,7 @@ class Builder:
         self.app = app
         self.settings = app.settings
         self.store = app.store
+        self.units = Units(app)
 
     def fingerprint(self) -> str:
         """Of all that decides how the release behaves."""
@@ -57,7 +59,7 @@ class Builder:
             platform.python_version(),
             *sorted(self.settings.requirements),
         ]
-        parts += [*sorted(self.settings.processes), *(f"{prefix}={folder}" for prefix, folder in sorted(self.settings.static.items()))]
+        parts += [self.units.described(), *(f"{prefix}={folder}" for prefix, folder in sorted(self.settings.static.items()))]
         return fingerprint(parts, self.settings.runtime_files)
 
     def build(self, wanted: str) -> Release:
@@ -78,7 +80,7 @@ class Builder:
             asked=asked_for(self.settings.asked),
             created_at=now().isoformat(timespec="seconds"),
             created_by=self.settings.owner or os.environ.get("SUDO_USER") or "root",
-            processes=sorted(self.settings.processes),
+            **self.units.definitions(),
         )
         folder = self.store.folder(release.id)
         folder.mkdir(parents=True)
@@ -92,6 +94,7 @@ class Builder:
             self.open_static(folder)
             self.precompress_static(folder)
             self.snapshot_configuration(folder, release)
+            self.units.keep(folder)
             self.check_unchanged(wanted)
         release.state = READY
         self.store.save(release)

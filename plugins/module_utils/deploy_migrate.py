@@ -70,13 +70,17 @@ class Migrator:
 
     def migration(self, release: Release) -> list[str]:
         folder = self.store.folder(release.id)
-        wanted = self.settings.migrate_command
+        wanted = self.command_of(release)
         if wanted == "auto":
             wanted = UPGRADE if has_migrations(folder) else ""
         words = shlex.split(wanted)
         if words and (folder / ".venv/bin" / words[0]).exists():
             words[0] = f".venv/bin/{words[0]}"
         return words
+
+    def command_of(self, release: Release) -> str:
+        """The release's own: a newer one may do it otherwise."""
+        return self.settings.migrate_command if release.migrate_command is None else release.migrate_command
 
     def change_schema(self, what: str, release: Release, *words: str) -> str:
         """Run a command that waits for locks only so long: behind one that waits, visitors queue.
@@ -94,12 +98,7 @@ class Migrator:
         command is left out; another one may do more.
         """
         live = self.store.live()
-        if (
-            self.settings.migrate_command not in ("auto", UPGRADE)
-            or not live
-            or not release.migrations
-            or live.migrations != release.migrations
-        ):
+        if self.command_of(release) not in ("auto", UPGRADE) or not live or not release.migrations or live.migrations != release.migrations:
             return False
         known = {live.schema_after, *(r.schema_after for r in self.store.all() if r.id > live.id)}
         return release.schema_before is not None and release.schema_before in known

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_build import Builder
@@ -14,6 +14,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import S
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     BUILDING,
+    FAILED,
     LIVE,
     READY,
     RETIRED,
@@ -72,6 +73,8 @@ class Planner:
         live = self.store.live()
         if live is None:
             raise StepError("rollback", "no release is live, so there is nothing to go back from")
+        if failed := self.failed_since(live):
+            return {**self.nothing_to_leave(live, failed), "changed": False, "needed": False, "release": live.id, "newer": live.id}
         target = self.target(live)
         newer = live if target.id != live.id else self.store.load(live.rolled_back_from or "") or live
         lines = [
@@ -81,12 +84,36 @@ class Planner:
             "packages " + ("the same" if newer.lock == target.lock else f"reverted with the environment of {target.id}"),
             f"python   {newer.python} -> {target.python}" if newer.python != target.python else f"python   {newer.python}",
             *self.environment_lines(newer, target),
+            *self.units_lines(newer, target),
             "secrets  today's; they are not reverted",
             *self.schema_lines(newer, self.migrator.schema_if_known(newer), target),
             "data     not reverted",
         ]
         result = {"changed": False, "release": target.id, "newer": newer.id, "plan": lines, "schema": target.schema_after or ""}
         return {**result, "needed": target.id != newer.id or self.needs_repair(live)}
+
+    def failed_since(self, live: Release) -> Release | None:
+        """The last deploy since the live release took over, where it came to nothing: then nobody asks to leave the live one.
+
+        Unless a release is named, or it is forced, or an interrupted rollback is to be finished.
+        """
+        if self.settings.release or self.settings.force or self.half_way(live):
+            return None
+        failed = [r for r in self.store.all() if r.state == FAILED and (r.failure or {}).get("at", "") >= str(live.live_at)]
+        gone = self.store.load(live.rolled_back_from or "")
+        # One that a rollback by hand left has no failure.
+        return failed[-1] if failed else gone if gone and gone.failure else None
+
+    def nothing_to_leave(self, live: Release, failed: Release) -> dict[str, Any]:
+        what = "was switched away from by itself" if failed.state == ROLLED_BACK else "never went live"
+        before = last_good(self.store.all(), live)
+        lines = [
+            f"nothing to go back from: the last deploy, {failed.id}, failed ({(failed.failure or {}).get('step')}) and {what}",
+            f"{live.id}, the release before it, serves",
+        ]
+        if before:
+            lines.append(f"to leave that one too: -e release={before.id}")
+        return {"plan": lines, "schema": live.schema_after or ""}
 
     def target(self, live: Release) -> Release:
         """The release named, or the last good one before the live one."""
@@ -123,6 +150,14 @@ class Planner:
         names = sorted(n for n in {*new, *old} if new.get(n) != old.get(n) and not n.startswith("SLIPWAY_"))
         yield f"config   {'reverted: ' + ', '.join(names) if names else 'the same'}"
 
+    def units_lines(self, live: Release, target: Release) -> Iterator[str]:
+        """Which workers and timers stop, start or change; what changes of them by name, since a command may be meant for few eyes."""
+        for word, new, old in (("workers", live.processes, target.processes), ("timers", live.timers, target.timers)):
+            both = sorted(new.keys() & old.keys())
+            changed = [f"{name} ({', '.join(differing(new[name], old[name]))})" for name in both if new[name] != old[name]]
+            moves = {"stop": sorted(new.keys() - old.keys()), "start": sorted(old.keys() - new.keys()), "change": changed}
+            yield f"{word:<8} {'; '.join(f'{verb} ' + ', '.join(names) for verb, names in moves.items() if names) or 'the same'}"
+
     def schema_lines(self, live: Release, now_at: str | None, target: Release) -> Iterator[str]:
         """What happens to the schema, and what would have to."""
         if now_at == target.schema_after:
@@ -141,3 +176,10 @@ class Planner:
                     "downgrade", f"these migrations have no downgrade: {', '.join(stuck)}. Go back without -e schema=true, or restore."
                 )
             yield f"schema   {now_at} -> {target.schema_after or 'base'}: undoes {', '.join(f'{s.revision} ({s.doc})' for s in steps)}"
+
+
+def differing(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+    """Names of what two definitions do not agree about."""
+    if not (new and old):
+        return ["as its own unit has it: the release noted no more than its name"]
+    return sorted(key for key in {*new, *old} if new.get(key) != old.get(key))

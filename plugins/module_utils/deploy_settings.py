@@ -26,10 +26,12 @@ class Settings:
     runtime_dir: Path
     user: str
     group: str
+    writable: tuple[str, ...]
     wsgi: str
     host: str
     ready: str
-    processes: tuple[str, ...]
+    processes: Mapping[str, Mapping[str, Any]]
+    timers: Mapping[str, Mapping[str, Any]]
     static: Mapping[str, str]
 
     # What is deployed, by whom.
@@ -82,7 +84,7 @@ class Settings:
             given[name] = Path(given[name]) if given[name] else None
         for name in ("requirement", "release"):
             given[name] = given[name] or ""
-        for name in ("processes", "requirements"):
+        for name in ("requirements", "writable"):
             given[name] = tuple(given[name])
         given["runtime_files"] = tuple(map(Path, given["runtime_files"]))
         return cls(**given, check_mode=check_mode)

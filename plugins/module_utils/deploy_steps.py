@@ -103,7 +103,7 @@ class HostedApp:
             f"EnvironmentFile={folder}/environment",
             f"EnvironmentFile=-{self.settings.config_dir}/secrets",
             f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
-            f"ReadWritePaths={self.store.root / 'shared'}",
+            f"ReadWritePaths={' '.join(self.settings.writable)}",
         )
         return self.run_as_app(unit, folder, words, (*environment, *settings))
 
@@ -125,5 +125,6 @@ class HostedApp:
             *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
             *(f"--uid={self.settings.user}", f"--gid={self.settings.group}", f"--working-directory={folder}"),
             *(f"--property={value}" for value in (*confined, *settings)),
-            *(f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:]),
+            # systemd would put variables of its own in for $X.
+            *(word.replace("$", "$$") for word in (f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:])),
         )

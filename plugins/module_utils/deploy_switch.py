@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST, Tally, tally, verdict
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_units import Units
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, by_service, now
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import get, visit
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, tail
@@ -48,6 +49,7 @@ class Switcher:
         self.app = app
         self.settings = app.settings
         self.store = app.store
+        self.units = Units(app)
 
     # --- rehearse -----------------------------------------------------------------------------------------------------
 
@@ -157,6 +159,7 @@ class Switcher:
             raise
         self.make_current(release)
         self.settle(release)
+        self.units.switch_timers(release)
         return result
 
     def make_current(self, release: Release) -> None:
@@ -188,7 +191,7 @@ class Switcher:
     def left_over(self, live: Release) -> bool:
         """Whether a run that was cut off left something to do besides starting the live release."""
         announced = (self.store.root / "next").is_symlink()
-        return announced or bool(self.strays(live) or self.rehearsals() or self.unsettled(live))
+        return announced or bool(self.strays(live) or self.rehearsals() or self.unsettled(live) or self.units.timers_differ(live))
 
     def unsettled(self, live: Release) -> list[Release]:
         """Releases that are marked as if they were live, or were when they were rolled away from."""
@@ -200,6 +203,8 @@ class Switcher:
             self.open_socket()
             # What runs already serves: a repair that fails must not stop it.
             stopped = [unit for unit in self.app.units(release) if not is_active(unit)]
+            if stopped:
+                self.units.place(release)
             try:
                 for unit in stopped:
                     self.launch(unit)
@@ -385,6 +390,7 @@ class Switcher:
         self.store.save(previous)
         self.make_current(previous)
         self.settle(previous)
+        self.units.switch_timers(previous)
         raise StepError(failure.step, failure.evidence, f"switched back to {previous.id} by itself") from failure
 
     def take_over(self, previous: Release, release: Release) -> None:

@@ -140,6 +140,21 @@ class Backup:
 
 
 @dataclass(frozen=True)
+class Sandbox:
+    """Openings in the sandbox of whatever runs the app's code (``app_sandbox_allow``)."""
+
+    #: As the operator names them.
+    allowed: list[str]
+    #: Programs that run as another user or group (setuid, setgid): mail by sendmail.
+    privileges: bool
+    netlink: bool
+    #: Paths of devices.
+    devices: list[str]
+    #: Folders it may write to, besides its own.
+    folders: list[str]
+
+
+@dataclass(frozen=True)
 class App:
     """One app on one machine: an entry of the inventory."""
 
@@ -177,6 +192,13 @@ class App:
     environment: dict[str, Any]
     #: Long-running commands besides the web server: name to ``{command, stop_timeout, connections}``.
     processes: dict[str, dict[str, Any]]
+    #: Commands on a calendar: name to ``{command, schedule, catch_up, timeout}``.
+    timers: dict[str, dict[str, Any]]
+    #: Files and folders of the release that live in ``shared`` and are linked into each release; a folder ends in a slash.
+    shared_paths: list[str]
+    sandbox: Sandbox
+    #: A rehearsal may write to the database.
+    rehearsal_writes: bool
     #: URL prefix to folder.
     static: dict[str, str]
     uploads: dict[str, str]
@@ -190,7 +212,7 @@ class App:
     def unit_stems(self) -> Iterator[str]:
         """Every name that a unit of this app carries before ``@`` or its suffix."""
         yield from (self.name, f"{self.name}-rehearsal", f"{self.name}-tls", f"{self.name}-backup")
-        yield from (f"{self.name}-{process}" for process in self.processes)
+        yield from (f"{self.name}-{process}" for process in (*self.processes, *self.timers))
 
     def claims(self) -> dict[str, str]:
         """What on a machine one app alone can have: the thing, and the words for it."""

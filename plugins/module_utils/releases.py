@@ -55,9 +55,13 @@ class Release:
     migrations: str | None = None
     #: Name of the backup taken before the migration.
     restore_point: str | None = None
-    processes: list[str] = field(default_factory=list)
     #: The readiness path that its rehearsal found, where `app_health_ready` names none.
     ready: str = ""
+    #: What runs besides Gunicorn, name to definition; an empty one where the version that built the release noted the name alone.
+    processes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: How this release's schema is made; None where nobody noted it.
+    migrate_command: str | None = None
     #: The release that was live before this one, to go back to when this one turns out to be no good.
     replaces: str | None = None
     #: The same, where it was left because it was no good.
@@ -94,6 +98,8 @@ class Store:
         try:
             data = json.loads((self.folder(release_id) / MANIFEST).read_text())
             known = {name: data[name] for name in Release.__dataclass_fields__ if name in data}
+            if isinstance(known.get("processes"), list):
+                known["processes"] = {str(name): {} for name in known["processes"]}
             return Release(**known)
         except (OSError, ValueError, TypeError):
             return None

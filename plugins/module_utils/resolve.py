@@ -7,6 +7,7 @@ It knows neither Ansible nor hosts nor files: `plugins/action/contract.py` bring
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     Machine,
     Redis,
     RedisInstance,
+    Sandbox,
     Secrets,
     Server,
     Tls,
@@ -41,6 +43,15 @@ SERVER_NAMES = {
 }
 #: How client libraries spell the URL of a Redis.
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket", "rediss+socket")
+#: Openings of the sandbox that are a word, and those that name a path.
+OPENINGS = ("sendmail", "netlink")
+PREFIXED = ("device", "folder")
+#: A path that a unit reads as one.
+FOLDER = re.compile(r"/[^\s\x00-\x1f\"'`\\;{}$%:]*")
+#: Where the mail programs of Debian keep what they are given.
+SPOOLS = ("/var/spool/postfix/maildrop", "/var/spool/exim4", "/var/log/exim4", "/var/spool/nullmailer", "/var/spool/dma")
+#: Seconds after which a timer's command is stopped, unless it says otherwise.
+TIMER_TIMEOUT = 3600
 #: Minutes between the nightly backups of two apps on one machine.
 BACKUP_SPACING = 30
 
@@ -259,12 +270,39 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         backup=resolve_backup(said, taken),
         environment=public_environment(said, known, database, redis),
         processes={str(name): dict(entry) for name, entry in said["app_processes"].items()},
+        timers={str(name): resolve_timer(entry) for name, entry in said["app_timers"].items()},
+        shared_paths=[str(path) for path in said["app_shared_paths"]],
+        sandbox=resolve_sandbox(said["app_sandbox_allow"]),
+        rehearsal_writes=truthy(said["app_rehearsal_writes"]),
         static={str(prefix): str(folder) for prefix, folder in said["app_static"].items()},
         uploads={str(prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
         verify_paths=[str(path) for path in said["app_verify_paths"]],
         proxy_hops=int(said["app_proxy_hops"]),
         migrate_command=str(said["app_migrate_command"]),
         source=asked_for(said["app_source"]),
+    )
+
+
+def resolve_timer(entry: Values) -> dict[str, Any]:
+    """One of ``app_timers``, all of it said."""
+    return {
+        **{"command": str(entry["command"]), "schedule": str(entry["schedule"]).strip()},
+        **{"catch_up": truthy(entry.get("catch_up")), "timeout": int(entry.get("timeout") or TIMER_TIMEOUT)},
+    }
+
+
+def resolve_sandbox(allowed: Iterable[str]) -> Sandbox:
+    """What each opening comes to."""
+    openings = [str(opening) for opening in allowed]
+    mail = "sendmail" in openings
+    named = {prefix: [one.partition(":")[2] for one in openings if one.startswith(f"{prefix}:")] for prefix in PREFIXED}
+    return Sandbox(
+        allowed=openings,
+        privileges=mail,
+        netlink=mail or "netlink" in openings,
+        devices=named["device"],
+        # The dash: one of them may be absent.
+        folders=named["folder"] + [f"-{spool}" for spool in SPOOLS if mail],
     )
 
 

@@ -66,6 +66,11 @@ options:
     description: Its group.
     type: str
     required: true
+  writable:
+    description: Folders that the app's own commands may write to; one that may be absent begins with a dash.
+    type: list
+    elements: str
+    default: []
   wsgi:
     description: Entry point, C(module:callable) or C(module:factory()).
     type: str
@@ -124,10 +129,17 @@ options:
     elements: path
     default: []
   processes:
-    description: Names of background processes; each has a unit C(<name>-<process>@.service).
-    type: list
-    elements: str
-    default: []
+    description: >-
+      Background processes, name to C({command, stop_timeout, connections}). Their units are read in C(units/) of O(config_dir),
+      C(<name>-<process>@.service), and are part of the release.
+    type: dict
+    default: {}
+  timers:
+    description: >-
+      Commands on a calendar, name to C({command, schedule, catch_up, timeout}). Their units, C(<name>-<timer>.timer) and C(.service), are
+      in the same folder.
+    type: dict
+    default: {}
   python:
     description: Interpreter for the virtual environment.
     type: str
@@ -317,6 +329,7 @@ PARAMETERS: dict[str, Any] = {
     **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
     **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir")},
     "ready": {"type": "str", "default": ""},
+    "writable": {"type": "list", "elements": "str", "default": []},
     "ready_timeout": {"type": "float", "default": 30},
     "identity": {"type": "str", "default": ""},
     "commit": {"type": "str", "default": ""},
@@ -328,7 +341,8 @@ PARAMETERS: dict[str, Any] = {
     "requirement_encoded": {"type": "str", "default": "", "no_log": True},
     "requirements": {"type": "list", "elements": "str", "default": []},
     "runtime_files": {"type": "list", "elements": "path", "default": []},
-    "processes": {"type": "list", "elements": "str", "default": []},
+    "processes": {"type": "dict", "default": {}},
+    "timers": {"type": "dict", "default": {}},
     "static": {"type": "dict", "default": {}},
     "precompress": {"type": "bool", "default": True},
     "python": {"type": "str", "default": "python3"},

@@ -13,11 +13,15 @@ import pytest
 from render import render, value
 
 UNITS = "etc/systemd/system"
+#: Units that a release brings itself.
+PART_OF_A_RELEASE = ("app-process@.service.j2", "app-timer.service.j2", "app-timer.timer.j2")
+TIMERS = {"nightly": {"command": "flask send --to 'a b'", "schedule": "Mon..Fri 03:30", "catch_up": True}}
 PROCESSES = {"worker": {"command": "celery -A blog worker --hostname=%h", "stop_timeout": 300}, "beat": {"command": "celery -A blog beat"}}
 
 
 def lines(template: str, **scenario: Any) -> list[str]:
-    return render("gunicorn", f"{UNITS}/{template}", **scenario).splitlines()
+    folder = "etc/app/units" if template in PART_OF_A_RELEASE else UNITS
+    return render("gunicorn", f"{folder}/{template}", **scenario).splitlines()
 
 
 @pytest.fixture(scope="session")
@@ -103,18 +107,95 @@ def test_every_process_is_sandboxed(template: str) -> None:
     assert "MemoryMax=512M" in lines(template, item={"key": "worker", "value": PROCESSES["worker"]}, gunicorn_memory_max="512M")
 
 
-def test_boot_starts_the_live_release_and_its_processes() -> None:
-    """[A9 A15] One line per unit of a release, each following `current`."""
+def test_boot_starts_the_live_release() -> None:
+    """[A9] It follows `current`."""
     starts = [line for line in lines("app.service.j2", app_processes=PROCESSES) if line.startswith("ExecStart=")]
-    assert [line.split('"')[1].split("@")[0] for line in starts] == ["demo", "demo-beat", "demo-worker"]
-    assert all(line.startswith("ExecStart=-") and "readlink /srv/demo/current" in line for line in starts)
+    assert all(line.startswith("ExecStart=-/bin/sh -c ") for line in starts)
+    assert "exec systemctl start --no-block" in starts[0] and "readlink /srv/demo/current" in starts[0] and len(starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("brings", "started"),
+    [
+        (["demo-mailer@.service", "demo-nightly.service", "demo-nightly.timer"], ["demo-mailer"]),
+        ([], []),
+        # Built before releases had their own: what the inventory says.
+        (None, ["demo-worker", "demo-beat"]),
+    ],
+)
+def test_boot_starts_the_processes_that_the_live_release_has(tmp_path: Path, brings: list[str] | None, started: list[str]) -> None:
+    """[A15] And no timer's job; the shell of the unit, run with a systemctl that says what it is told."""
+    release = tmp_path / "releases/20261120T072201-4f2a9c10"
+    release.mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/20261120T072201-4f2a9c10")
+    if brings is not None:
+        (release / ".units").mkdir()
+    for name in brings or []:
+        (release / ".units" / name).touch()
+    (tmp_path / "systemctl").write_text('#!/bin/sh\necho "$3"\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    script = value("gunicorn", "__gunicorn_start_processes", app_processes=PROCESSES, app_current=str(tmp_path / "current"))
+    said = subprocess.run(
+        ["/bin/sh", "-c", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, text=True, capture_output=True, check=True, cwd="/"
+    ).stdout
+    assert said.split() == [f"{name}@{release.name}.service" for name in started]
 
 
 def test_process_command_is_kept_literal() -> None:
-    """[A15] systemd expands % and $ in a command; the operator's are meant for the command."""
-    unit = lines("app-process@.service.j2", item={"key": "worker", "value": {"command": 'run --at %h "$X"', "stop_timeout": 300}})
-    assert 'ExecStart=/bin/sh -c "exec run --at %%h \\"$$X\\""' in unit
+    """[A15] [K9] No shell reads it, and systemd expands nothing: quotes are all there is."""
+    unit = lines(
+        "app-process@.service.j2", item={"key": "worker", "value": {"command": """run --at %h '$X' "a b" """, "stop_timeout": 300}}
+    )
+    assert 'ExecStart=/usr/bin/env -- "run" "--at" "%%h" "$$X" "a b"' in unit
     assert "TimeoutStopSec=300" in unit
+
+
+def units_of_the_next_release(**scenario: Any) -> dict[str, str]:
+    """Name to text, as the role writes them for the build."""
+    return {Path(file["path"]).name: file["content"] for file in value("gunicorn", "__gunicorn_release_units", **scenario)}
+
+
+def test_the_units_of_processes_and_timers_are_left_for_the_release() -> None:
+    """[A15] [K7] systemd gets them from the release; the mark tells an app's from another's."""
+    found = units_of_the_next_release(app_processes=PROCESSES, app_timers=TIMERS)
+    assert set(found) == {"demo-worker@.service", "demo-beat@.service", "demo-nightly.service", "demo-nightly.timer"}
+    assert all("# slipway:app demo\n" in text for text in found.values())
+
+
+def test_a_timer_runs_a_command_of_the_live_release() -> None:
+    """[K7] As the app, in its sandbox, under its name in the journal, to its end in the release in which it began."""
+    found = units_of_the_next_release(app_timers=TIMERS)
+    timer, service = (found[f"demo-nightly.{kind}"].splitlines() for kind in ("timer", "service"))
+    assert {"OnCalendar=Mon..Fri 03:30", "Persistent=yes"} <= {*timer}
+    wanted = {"Type=oneshot", "User=demo", "WorkingDirectory=/srv/demo/current", "EnvironmentFile=/srv/demo/current/environment"}
+    wanted |= {"EnvironmentFile=-/etc/demo/secrets", "SyslogIdentifier=demo-nightly", "TimeoutStartSec=3600", "ProtectSystem=strict"}
+    assert wanted <= {*service} and not [line for line in service if "%i" in line]
+    (start,) = (line for line in service if line.startswith("ExecStart="))
+    assert start.startswith('ExecStart=/bin/sh -c "PATH=') and start.endswith('" demo "flask" "send" "--to" "a b"')
+
+
+OPEN = {
+    "sendmail": ("NoNewPrivileges=no", "ReadWritePaths=/srv/demo/shared -/var/log/demo -/var/spool/postfix/maildrop"),
+    "netlink": ("RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",),
+    "device:/dev/video0": ("DevicePolicy=closed", "DeviceAllow=/dev/video0 rw"),
+    "folder:/mnt/photos": ("ReadWritePaths=/srv/demo/shared -/var/log/demo /mnt/photos",),
+}
+
+
+@pytest.mark.parametrize("opening", OPEN)
+@pytest.mark.parametrize("template", ["app@.service.j2", "app-rehearsal@.service.j2", "app-process@.service.j2", "app-timer.service.j2"])
+def test_an_opening_of_the_sandbox_changes_what_it_must(template: str, opening: str) -> None:
+    """[K8] In every unit that runs the app's code, and nothing else."""
+    item = {"key": "x", "value": {"command": "x", "schedule": "daily", "catch_up": False, "timeout": 5}}
+    plain, opened = {*lines(template, item=item)}, {*lines(template, item=item, app_sandbox_allow=[opening])}
+    for expected in OPEN[opening]:
+        assert any(line.startswith(expected) for line in opened - plain), opened - plain
+    gone = {line.partition("=")[0] for line in plain - opened if not line.startswith("#")} - {line.partition("=")[0] for line in opened}
+    filters = {"SystemCallFilter", "SystemCallArchitectures", "SystemCallErrorNumber", "RestrictAddressFamilies", "RestrictNamespaces"}
+    filters |= {"RestrictRealtime", "RestrictSUIDSGID", "LockPersonality", "PrivateDevices", "ProtectKernelTunables"}
+    filters |= {"ProtectKernelModules", "ProtectKernelLogs", "ProtectClock", "ProtectHostname"}
+    # systemd 252 turns NoNewPrivileges on with any of these, in a service with User=.
+    assert gone == {"sendmail": filters, "device:/dev/video0": {"PrivateDevices"}}.get(opening, set())
 
 
 def test_configuration_defaults() -> None:
@@ -148,7 +229,9 @@ def test_worker_classes(worker_class: str, needs: int) -> None:
 
 def test_runtime_files_cover_every_unit() -> None:
     """[S1 A15] Whatever a running process would not notice asks for a new release: of what the role writes, all but who starts it."""
-    written = {file["path"] for file in value("gunicorn", "__gunicorn_files + __gunicorn_process_units", app_processes=PROCESSES)}
+    written = {file["path"] for file in value("gunicorn", "__gunicorn_files", app_processes=PROCESSES)} | {"/etc/demo/units"}
+    units = value("gunicorn", "__gunicorn_release_units", app_processes=PROCESSES, app_timers=TIMERS)
+    assert {str(Path(file["path"]).parent) for file in units} == {"/etc/demo/units"}
     starters = {f"/etc/systemd/system/demo{kind}" for kind in (".socket", ".service", "-rehearsal@.service")}
     assert set(value("gunicorn", "gunicorn_runtime_files", app_processes=PROCESSES)) == written - starters
     assert value("gunicorn", "gunicorn_runtime_files", app_processes=PROCESSES) == [
@@ -156,8 +239,7 @@ def test_runtime_files_cover_every_unit() -> None:
         "/etc/demo/gunicorn/slipway_gunicorn.py",
         "/etc/demo/gunicorn/slipway_workers.py",
         "/etc/systemd/system/demo@.service",
-        "/etc/systemd/system/demo-beat@.service",
-        "/etc/systemd/system/demo-worker@.service",
+        "/etc/demo/units",
     ]
 
 

@@ -223,9 +223,13 @@ def test_the_machine_knows_all_its_apps() -> None:
     assert json.loads(json.dumps(facts)) == facts
 
 
+RUNS = {"app_processes": {"worker": {"command": "x"}}, "app_timers": {"nightly": {"command": "x", "schedule": "daily"}}}
+
+
 def test_what_an_app_claims_is_its_own() -> None:
     """[F2] [A5] Two apps with different names and domains claim nothing in common; every unit is claimed."""
-    blog, shop = shared(blog={"app_processes": {"worker": {"command": "x"}}, "app_redis_cache": True}, shop={"app_redis_cache": True}).apps
+    blog, shop = shared(blog={**RUNS, "app_redis_cache": True}, shop={"app_redis_cache": True}).apps
     assert not set(blog.claims()) & set(shop.claims())
+    assert "unit:blog-nightly" in blog.claims()
     assert {"unit:blog", "unit:blog-worker", "unit:blog-rehearsal", "unit:blog-tls", "unit:blog-backup"} <= set(blog.claims())
     assert {"user:blog", "path:/srv/blog", "path:/etc/blog", "database:blog", "redis:blog", "redis:blog-cache"} <= set(blog.claims())

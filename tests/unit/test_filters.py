@@ -159,5 +159,5 @@ def test_the_version_is_what_the_operator_calls_it(asked: Any, version: str) -> 
 
 def test_the_filters_have_their_names() -> None:
     assert set(FilterModule().filters()) == {
-        *("environment_file", "human_age", "human_size", "python_literal", "release_rows", "systemd_quote", "table"),
+        *("environment_file", "human_age", "human_size", "python_literal", "release_rows", "systemd_quote", "systemd_words", "table"),
     }

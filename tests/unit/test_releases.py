@@ -101,7 +101,7 @@ def test_now_is_utc() -> None:
 def test_a_manifest_survives(store: Store) -> None:
     """[S1] All of it, for nobody but root and the app's group to read."""
     made = release(1, FAILED)
-    made.failure, made.processes, made.schema_after = {"step": "start", "reason": "ünï\nline"}, ["worker"], "0002"
+    made.failure, made.processes, made.schema_after = {"step": "start", "reason": "ünï\nline"}, {"worker": {"command": "celery"}}, "0002"
     made.on_trial, made.replaces, made.rolled_back_from, made.served_before = True, *ids(1, 2), False
     store.folder(made.id).mkdir()
     store.save(made)

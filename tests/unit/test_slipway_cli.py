@@ -104,10 +104,10 @@ def test_how_the_machine_stands(host: App, tmp_path: Path, monkeypatch: pytest.M
     said = json.loads(capsys.readouterr().out)["apps"]
     assert set(said) == {"blog", "shop"}
     subjects = {found["subject"]: found for found in said["blog"]["subjects"]}
-    assert list(subjects) == ["release", "services", "certificate", "backups"]
+    assert list(subjects) == ["release", "services", "timers", "certificate", "backups"]
     assert (subjects["release"]["state"], subjects["certificate"]["state"]) == ("ok", "unknown")
     assert set(subjects["release"]) == {"subject", "state", "evidence", "fix", "since"}
-    assert "not usable: KeyError: 'app'" in said["shop"]["subjects"][2]["evidence"]
+    assert "not usable: KeyError: 'app'" in said["shop"]["subjects"][3]["evidence"]
     assert cli.main(["blog", "status"]) == 1
     assert capsys.readouterr().out.splitlines()[0] == "blog: unknown"
 

@@ -88,6 +88,7 @@ def test_every_hop_of_the_path_is_probed() -> None:
         "app",
         "postgres",
         "redis",
+        "timers",
         "backup",
         "logs",
         "public endpoint",

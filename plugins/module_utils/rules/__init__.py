@@ -6,7 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ansible_collections.slipway.vps.plugins.module_utils.rules import app, backup, environment, inputs, nginx, postgres, redis, source, tls
+from ansible_collections.slipway.vps.plugins.module_utils.rules import (
+    app,
+    backup,
+    environment,
+    inputs,
+    nginx,
+    postgres,
+    redis,
+    runs,
+    source,
+    tls,
+)
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Rules that look at one aspect each, and the variables they read. A rule is left out when one of those is already
@@ -15,6 +26,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *app.RULES,
     *source.RULES,
     *environment.RULES,
+    *runs.RULES,
     *postgres.RULES,
     *redis.RULES,
     *tls.RULES,

@@ -15,7 +15,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.resolve import REDIS_S
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 #: Names that a release sets for itself.
-OWN_NAMES = ("SLIPWAY_RELEASE", "SLIPWAY_COMMIT", "SLIPWAY_WSGI")
+OWN_NAMES = ("SLIPWAY_RELEASE", "SLIPWAY_COMMIT", "SLIPWAY_WSGI", "SLIPWAY_REHEARSAL")
 #: What libpq reads where a URL is silent.
 LIBPQ_NAMES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSERVICE")
 

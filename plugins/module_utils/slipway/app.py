@@ -47,6 +47,11 @@ class App:
     static: Mapping[str, str]
     #: Pages that are read as a browser would.
     verify_paths: tuple[str, ...]
+    timers: tuple[str, ...]
+    #: Openings of the sandbox: as the operator names them, what it may write to, and whether programs may take other rights.
+    openings: tuple[str, ...]
+    writable: tuple[str, ...]
+    privileges: bool
 
     @property
     def domain(self) -> str:
@@ -56,6 +61,8 @@ class App:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> App:
         """The app in the model's form; an error that names the fact which is missing."""
+        # Absent in what an older Slipway wrote.
+        sandbox = dict(data.get("sandbox", {}))
         try:
             return cls(
                 name=str(data["name"]),
@@ -83,6 +90,10 @@ class App:
                 # Not in what a former version of the program wrote.
                 static=dict(data.get("static") or {}),
                 verify_paths=tuple(data.get("verify_paths") or ("/",)),
+                timers=tuple(data.get("timers", {})),
+                openings=tuple(sandbox.get("allowed", ())),
+                writable=(str(data["shared"]), f"-{data['log_dir']}", *sandbox.get("folders", ())),
+                privileges=bool(sandbox.get("privileges")),
             )
         except (KeyError, TypeError) as error:
             raise SlipwayError(f"what is known of the app is not usable: {type(error).__name__}: {error}") from error
@@ -99,11 +110,11 @@ class App:
         except ValueError as error:
             raise SlipwayError(f"{path} is no JSON: {error}; ansible-playbook site.yml writes it anew") from error
 
-    def units(self, release: str) -> Iterator[str]:
-        """The units that run while ``release`` is live."""
+    def units(self, release: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+        """The units that run while ``release`` is live; ``manifest``: its own, which knows what it runs."""
         yield f"{self.name}.socket"
         yield f"{self.name}@{release}.service"
-        yield from (f"{self.name}-{process}@{release}.service" for process in self.processes)
+        yield from (f"{self.name}-{process}@{release}.service" for process in manifest.get("processes", self.processes))
 
 
 def names(etc: Path = ETC) -> list[str]:

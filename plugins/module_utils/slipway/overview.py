@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import services
+from . import services, timers
 from .app import ETC, App, names
 from .backup import status as backups
 from .backup.config import Config as BackupConfig
@@ -30,6 +30,7 @@ def statuses(name: str, etc: Path = ETC) -> Iterator[Status]:
     subjects: dict[str, Callable[[], Status]] = {
         RELEASE: lambda: Releases.of(App.load(name, etc)).status(),
         services.SUBJECT: lambda: services.status(App.load(name, etc)),
+        timers.SUBJECT: lambda: timers.status(App.load(name, etc)),
         CERTIFICATE: lambda: Keeper(TlsConfig.parse(_text(etc / name / "tls.json"))).probe()[0],
         backups.SUBJECT: lambda: _backups(etc / name / "backup.json"),
     }

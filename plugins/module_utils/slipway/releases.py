@@ -52,6 +52,10 @@ class Releases:
         found = (read_json(path) for path in self.folder.glob(f"*/{MANIFEST}"))
         return sorted((manifest for manifest in found if manifest.get("id")), key=lambda manifest: str(manifest["id"]), reverse=True)
 
+    def live(self) -> dict[str, Any]:
+        """The manifest of the live release; empty when there is none."""
+        return read_json(self.folder / live / MANIFEST) if (live := self.live_id()) else {}
+
     def status(self) -> Status:
         """How the live release stands."""
         live, manifests = self.live_id(), self.manifests()

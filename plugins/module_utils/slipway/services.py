@@ -18,7 +18,7 @@ def status(app: App) -> Status:
     live = Releases.of(app).live_id()
     if not live:
         return Status(SUBJECT, UNKNOWN, "no release is live, so nothing should run", "ansible-playbook playbooks/deploy.yml")
-    units = [*app.units(live), f"{app.name}-tls.timer"]
+    units = [*app.units(live, Releases.of(app).live()), f"{app.name}-tls.timer"]
     down = [unit for unit in units if not is_active(unit)]
     if down:
         return Status(SUBJECT, FAILED, f"not active: {', '.join(down)}", f"journalctl -u {down[0]} -n 50; systemctl start {down[0]}")

@@ -51,15 +51,16 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
         f"EnvironmentFile={folder}/environment",
         f"EnvironmentFile=-{app.secrets_file}",
         f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
-        *("ProtectSystem=strict", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027"),
-        f"ReadWritePaths={app.shared}",
+        *("ProtectSystem=strict", "PrivateTmp=yes", f"NoNewPrivileges={'no' if app.privileges else 'yes'}", "UMask=0027"),
+        f"ReadWritePaths={' '.join(app.writable)}",
     )
     return [
         *("systemd-run", "--quiet", "--wait", "--collect", "--pty" if terminal else "--pipe"),
         *(f"--uid={app.user}", f"--gid={app.group}", f"--working-directory={folder}"),
         *(f"--property={value}" for value in settings),
         # Found in the app's PATH: systemd-run itself looks in root's.
-        *("/usr/bin/env", "--", *words),
+        # systemd would put variables of its own in for $X.
+        *("/usr/bin/env", "--", *(word.replace("$", "$$") for word in words)),
     ]
 
 
@@ -76,6 +77,7 @@ def journal_words(app: App, options: argparse.Namespace) -> list[str]:
     """The words for journalctl: every unit of the app, of whichever release, and its certificate and backups."""
     units = [f"{app.name}.service", f"{app.name}@*.service", f"{app.name}-tls.service"]
     units += [f"{app.name}-{process}@*.service" for process in app.processes]
+    units += [f"{app.name}-{timer}.service" for timer in app.timers]
     words = ["journalctl", "--no-pager", f"--lines={'all' if options.request else options.lines}"]
     words += [f"--since={options.since}"] if options.since else []
     words += ["--follow"] if options.follow else []

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import timers
 from .app import App
 from .backup.config import Config
 from .backup.status import scheduled
@@ -127,7 +128,15 @@ class RequestPath:
         others = [other for other in instances(self.name) if other != unit]
         if others:
             raise BrokenHopError(f"besides {unit} there still runs {', '.join(others)}")
-        return f"release {live}"
+        opened = f"; the sandbox is open for {', '.join(self.known.openings)}" if self.known.openings else ""
+        return f"release {live}{opened}"
+
+    def timers(self) -> str:
+        """Each waits for its next time, and the last run went well."""
+        found = timers.status(self.known)
+        if found.state == FAILED:
+            raise BrokenHopError(f"{found.evidence}. {found.fix}")
+        return found.evidence
 
     def app(self) -> str:
         """The readiness path that is named, or that the rehearsal of the live release found."""
@@ -239,6 +248,7 @@ CHECKS = (
     Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
     Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
     Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
+    Check("timers", "run, and ran well", RequestPath.timers, "journalctl -u '{name}-<timer>' -n 50", ("gunicorn",)),
     Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and playbooks/backup.yml"),
     Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
     Check(

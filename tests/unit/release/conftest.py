@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from ansible_collections.slipway.vps.plugins.module_utils import deploy_units
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, Store
@@ -30,6 +31,8 @@ def host(monkeypatch: pytest.MonkeyPatch, root: Path) -> Host:
         for name in EFFECTS:
             if hasattr(place, name):
                 monkeypatch.setattr(place, name, getattr(made, name))
+    (root / "system").mkdir()
+    monkeypatch.setattr(deploy_units, "SYSTEM", root / "system")
     monkeypatch.setattr(syslog, "syslog", lambda *words: None)
     monkeypatch.setattr(Account, "of", classmethod(lambda cls, user, group: cls(user, 4242, 4343)))
     monkeypatch.setattr(time, "sleep", made.sleep)
@@ -87,12 +90,19 @@ def deploy(root: Path, host: Host) -> Make:
 
     def make(check_mode: bool = False, **changes: Any) -> Deploy:
         parameters: dict[str, Any] = {
-            **{"name": "blog", "root": str(root / "srv"), "config_dir": str(root / "etc"), "user": "blog", "group": "blog"},
+            **{
+                "name": "blog",
+                "root": str(root / "srv"),
+                "config_dir": str(root / "etc"),
+                "user": "blog",
+                "group": "blog",
+                "writable": [f"{root}/srv/shared"],
+            },
             **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
             **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0},
             **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "subdirectory": "", "requirement": None},
             **{"asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}},
-            **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": []},
+            **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": {}, "timers": {}},
             **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
             **{"retry": "run it again", "force": False, "token": ""},
             **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},

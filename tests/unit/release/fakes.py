@@ -18,6 +18,7 @@ from ansible_collections.slipway.vps.plugins.module_utils import (
     deploy_plan,
     deploy_steps,
     deploy_switch,
+    deploy_units,
     schema,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
@@ -36,9 +37,9 @@ TASK = 3600
 #: Everything that touches the host; each module that imports one of these names gets the replacement.
 EFFECTS = (
     *("command", "start_unit", "queue_unit", "stop_units", "end_units", "get", "visit", "instances", "is_active", "is_ending"),
-    *("journal", "journal_since", "journal_between", "memory_available", "memory_used", "now"),
+    *("journal", "journal_since", "journal_between", "memory_available", "memory_used", "now", "reload_units"),
 )
-MODULES = (deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch)
+MODULES = (deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch, deploy_units)
 
 
 class KilledError(BaseException):
@@ -228,6 +229,9 @@ class Host:
 
     def journal_between(self, unit: str, since: float, until: float) -> list[str]:
         return [text for at, text in self.lines.get(unit, []) if since <= at <= until]
+
+    def reload_units(self) -> None:
+        self.effect("reload units")
 
     def memory_available(self) -> int:
         return self.available

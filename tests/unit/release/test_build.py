@@ -17,12 +17,14 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDI
 
 from .fakes import COMMIT, MIB, NEW, OLD, OLDER, UP, Existing, Host, Make, archive, listed, meanwhile, refused, untouched
 
+#: As the model has them.
+PROCESSES = {"beat": {"command": "celery beat"}, "worker": {"command": "celery worker", "stop_timeout": 300}}
 PIP = "uv pip install --python .venv/bin/python"
 
 
 def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> None:
     """[A10] Manifest, source, environment of its own; ready only when all of it went well."""
-    assert deploy(processes=["worker", "beat"]).do("prepare") == {"changed": True, "needed": True, "release": NEW}
+    assert deploy(processes=PROCESSES).do("prepare") == {"changed": True, "needed": True, "release": NEW}
     folder = root / "srv/releases" / NEW
     short = ("compileall" if "compileall" in line else line for line in host.did)
     did = [line for line, _ in itertools.groupby(short)]
@@ -40,8 +42,8 @@ def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> No
         f"{NEW} is ready",
     ]
     made = Store(root / "srv").load(NEW)
-    assert made and (made.python, made.commit, made.processes) == ("3.13.5", COMMIT, ["beat", "worker"])
-    assert made.fingerprint == deploy(processes=["worker", "beat"]).builder.fingerprint()
+    assert made and (made.python, made.commit, made.processes) == ("3.13.5", COMMIT, PROCESSES)
+    assert made.fingerprint == deploy(processes=dict(reversed(PROCESSES.items()))).builder.fingerprint()
     assert made.created_at == "2026-11-20T07:22:01+00:00" and made.lock and made.created_by == "ada@laptop"
     assert (folder / "blog.py").exists() and not (folder / ".git").exists()
     assert not (root / "srv/current").exists()
@@ -61,7 +63,7 @@ def test_whatever_builds_is_the_apps_user(deploy: Make, root: Path, host: Host) 
 
 def test_a_build_stays_behind_the_app(deploy: Make, root: Path, host: Host) -> None:
     """[S1] [A5] Whoever serves comes first; a build writes below the app's folder and nowhere else."""
-    deploy().do("prepare")
+    deploy(migrate_command=UP).do("prepare")
     builds = list(host.transients)
     deploy(release=NEW, migrate_command=UP).do("migrate")
     check = host.transients[len(builds)]
@@ -296,8 +298,8 @@ def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.Mon
     """[S1] `journalctl -t slipway` shows how far a run came that was killed."""
     noted: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, text: noted.append(text))
-    deploy(action="prepare").do("prepare")
-    steps = ["source", "virtual environment", "dependencies", "bytecode", "environment"]
+    deploy(action="prepare", migrate_command=UP).do("prepare")
+    steps = ["source", "virtual environment", "dependencies", "bytecode", "environment", "units"]
     assert noted == [f"blog: prepare: {step}" for step in steps]
     noted.clear()
     deploy(action="migrate", release=NEW, migrate_command=UP).do("migrate")

@@ -66,13 +66,13 @@ def cuts(root: Path, host: Host, act: Callable[[], object]) -> Iterator[str]:
     raise AssertionError("it has no end")
 
 
-def settled(deploy: Make, root: Path, host: Host, name: str) -> None:
+def settled(deploy: Make, root: Path, host: Host, name: str, **more: Any) -> None:
     """One release serves, was found good, and nothing is left to do."""
     live = whole(root, host)
     assert (live.id, live.state, live.on_trial) == (name, LIVE, False)
     assert host.active == {"blog.socket", "blog.service", f"blog@{name}.service"}
     assert not (root / "srv/next").is_symlink()
-    planned = deploy().do("plan")
+    planned = deploy(**more).do("plan")
     assert (planned["needed"], planned["repair"]) == (False, False)
 
 
@@ -91,12 +91,13 @@ def test_a_migration_that_is_killed_anywhere_is_finished_by_the_next(deploy: Mak
     """[S1] [D1] Imported, backed up and migrated; the way back still leads to where the first run began."""
     migrations(root, host, True, True)
     more = {"migrate_command": UP, "restore_point_command": BACKUP}
+    change(root, NEW, fingerprint=deploy(**more).builder.fingerprint())
     seen: set[str] = set()
     for where in cuts(root, host, lambda: deployed(deploy, **more)):
         seen |= {part for part in ("check-step", BACKUP, "migrate-step") if part in where}
         whole(root, host)
         deployed(deploy, **more)
-        settled(deploy, root, host, NEW)
+        settled(deploy, root, host, NEW, **more)
         found = Store(root / "srv").live()
         assert found and (found.schema_before, found.schema_after) == ("0001", "0002"), where
         assert found.restore_point == "20261120T072201Z-before", where

@@ -21,8 +21,19 @@ def test_nothing_is_needed_when_it_is_live(deploy: Make, existing: Existing) -> 
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"identity": "other"}, {"wsgi": "blog:create_app()"}, {"python": "python3.13"}, {"processes": ["worker"]}),
-        *({"requirements": []}, {"runtime_files": []}, {"static": {"/static/": "blog/static"}}),
+        *(
+            {"identity": "other"},
+            {"wsgi": "blog:create_app()"},
+            {"python": "python3.13"},
+            {"processes": {"worker": {"command": "x"}}},
+            {"migrate_command": "alembic upgrade head"},
+        ),
+        *(
+            {"timers": {"nightly": {"command": "x", "schedule": "daily"}}},
+            {"requirements": []},
+            {"runtime_files": []},
+            {"static": {"/static/": "blog/static"}},
+        ),
     ],
 )
 def test_a_change_asks_for_a_new_release(deploy: Make, existing: Existing, changes: dict[str, Any]) -> None:
@@ -43,8 +54,8 @@ def test_a_changed_file_or_interpreter_asks_for_a_new_release(deploy: Make, root
 
 def test_the_order_of_lists_asks_for_nothing(deploy: Make) -> None:
     """[S1] Dictionaries and lists of the inventory may be written in any order."""
-    one = deploy(processes=["beat", "worker"], requirements=["a==1", "b==2"], static={"/a/": "a", "/b/": "b"})
-    other = deploy(processes=["worker", "beat"], requirements=["b==2", "a==1"], static={"/b/": "b", "/a/": "a"})
+    one = deploy(processes={"beat": {"a": 1, "b": 2}, "worker": {}}, requirements=["a==1", "b==2"], static={"/a/": "a", "/b/": "b"})
+    other = deploy(processes={"worker": {}, "beat": {"b": 2, "a": 1}}, requirements=["b==2", "a==1"], static={"/b/": "b", "/a/": "a"})
     assert one.builder.fingerprint() == other.builder.fingerprint()
 
 

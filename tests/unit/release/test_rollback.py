@@ -142,9 +142,10 @@ def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path
     assert line(planned, "packages") == f"packages reverted with the environment of {OLD}"
     assert line(planned, "python") == "python   3.13.5"
     assert line(planned, "config") == "config   the same"
+    assert line(planned, "workers") == "workers  the same" and line(planned, "timers") == "timers   the same"
     assert "not reverted" in line(planned, "secrets") and "not reverted" in line(planned, "data")
     assert planned["schema"] == "0001"
-    words = ["from", "to", "code", "packages", "python", "config", "secrets", "schema", "data"]
+    words = ["from", "to", "code", "packages", "python", "config", "workers", "timers", "secrets", "schema", "data"]
     assert [text.split()[0] for text in planned["plan"]] == words
     change(root, OLD, lock="l2", python="3.12.1")
     planned = deploy().do("plan_rollback")

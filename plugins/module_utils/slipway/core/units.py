@@ -75,6 +75,11 @@ def end_units(*units: str) -> None:
         command("systemctl", "stop", "--no-block", *units)
 
 
+def reload_units() -> None:
+    """Let systemd read its unit files again."""
+    command("systemctl", "daemon-reload")
+
+
 def memory_available() -> int:
     """Bytes that can be used without swapping: the kernel's own estimate."""
     for line in Path("/proc/meminfo").read_text().splitlines():
