@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     now,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
+from ansible_collections.slipway.vps.plugins.module_utils.shared_paths import share
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import remove, write_atomically
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import stop_units
@@ -59,7 +61,11 @@ class Builder:
             platform.python_version(),
             *sorted(self.settings.requirements),
         ]
-        parts += [self.units.described(), *(f"{prefix}={folder}" for prefix, folder in sorted(self.settings.static.items()))]
+        parts += [
+            self.units.described(),
+            *(f"shared={path}" for path in self.settings.shared_paths),
+            *(f"{prefix}={folder}" for prefix, folder in sorted(self.settings.static.items())),
+        ]
         return fingerprint(parts, self.settings.runtime_files)
 
     def build(self, wanted: str) -> Release:
@@ -122,6 +128,7 @@ class Builder:
                 self.link_static(folder, prefix.strip("/"), static.strip("/"))
             # The app's user builds: a build may run code of the app and of its dependencies.
             self.give(folder, self.app.account)
+            share(folder, self.settings.shared, self.settings.shared_paths, partial(command, account=self.app.account))
 
     def link_static(self, folder: Path, prefix: str, static: str) -> None:
         """`.static/<prefix>`: the same path in every release, so that nginx can look for a file in one after the other."""

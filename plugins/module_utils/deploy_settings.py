@@ -33,6 +33,8 @@ class Settings:
     processes: Mapping[str, Mapping[str, Any]]
     timers: Mapping[str, Mapping[str, Any]]
     static: Mapping[str, str]
+    shared: Path
+    shared_paths: tuple[str, ...]
 
     # What is deployed, by whom.
     identity: str
@@ -78,13 +80,13 @@ class Settings:
     def of(cls, parameters: Mapping[str, Any], check_mode: bool) -> Settings:
         """From what Ansible has checked already. KeyError where a parameter is absent."""
         given = {field.name: parameters[field.name] for field in fields(cls) if field.name != "check_mode"}
-        for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir"):
+        for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir", "shared"):
             given[name] = Path(given[name])
         for name in ("tree", "archive"):
             given[name] = Path(given[name]) if given[name] else None
         for name in ("requirement", "release"):
             given[name] = given[name] or ""
-        for name in ("requirements", "writable"):
+        for name in ("requirements", "writable", "shared_paths"):
             given[name] = tuple(given[name])
         given["runtime_files"] = tuple(map(Path, given["runtime_files"]))
         return cls(**given, check_mode=check_mode)

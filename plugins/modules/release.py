@@ -152,6 +152,15 @@ options:
     description: URL prefix to folder of the release; each gets a link C(.static/<prefix>) in the release.
     type: dict
     default: {}
+  shared:
+    description: Folder of what outlives a release.
+    type: path
+    required: true
+  shared_paths:
+    description: Files and folders (with a slash) of a release that live in O(shared); the release gets links to them (C(prepare)).
+    type: list
+    elements: str
+    default: []
   precompress:
     description: Leave C(file.gz) and C(file.br) beside the static files that gain by it (C(prepare)).
     type: bool
@@ -240,6 +249,7 @@ EXAMPLES = r"""
     socket: /run/blog/gunicorn.sock
     rehearsal_socket: /run/blog-rehearsal/gunicorn.sock
     runtime_dir: /run/blog
+    shared: /srv/blog/shared
     user: blog
     group: blog
     wsgi: blog:create_app()
@@ -327,7 +337,7 @@ ON_A_RELEASE = ("migrate", "rehearse", "activate", "watch", "go_live", "downgrad
 PARAMETERS: dict[str, Any] = {
     "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
     **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
-    **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir")},
+    **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir", "shared")},
     "ready": {"type": "str", "default": ""},
     "writable": {"type": "list", "elements": "str", "default": []},
     "ready_timeout": {"type": "float", "default": 30},
@@ -344,6 +354,7 @@ PARAMETERS: dict[str, Any] = {
     "processes": {"type": "dict", "default": {}},
     "timers": {"type": "dict", "default": {}},
     "static": {"type": "dict", "default": {}},
+    "shared_paths": {"type": "list", "elements": "str", "default": []},
     "precompress": {"type": "bool", "default": True},
     "python": {"type": "str", "default": "python3"},
     "uv": {"type": "path", "default": "uv"},

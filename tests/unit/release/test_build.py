@@ -304,3 +304,14 @@ def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.Mon
     noted.clear()
     deploy(action="migrate", release=NEW, migrate_command=UP).do("migrate")
     assert noted == [f"blog: migrate: {step}" for step in ("schema", "import", "migration", "schema")]
+
+
+def test_what_outlives_a_release_is_linked_into_it(deploy: Make, root: Path, host: Host) -> None:
+    """[K7] As the app's user, before dependencies and build: what they write there outlives the release, too."""
+    (root / "tree/instance").mkdir()
+    deploy(shared_paths=["instance/"]).do("prepare")
+    folder = root / "srv/releases" / NEW
+    assert (folder / "instance").readlink() == Path("../../shared/instance")
+    copied = next(n for n, did in enumerate(host.did) if did.startswith("cp --recursive"))
+    assert copied < host.did.index("uv venv --python python3 .venv")
+    assert [host.accounts[name].name for name in ("mkdir", "cp", "mv")] == ["blog"] * 3  # type: ignore[union-attr]

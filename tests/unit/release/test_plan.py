@@ -31,6 +31,7 @@ def test_nothing_is_needed_when_it_is_live(deploy: Make, existing: Existing) -> 
         *(
             {"timers": {"nightly": {"command": "x", "schedule": "daily"}}},
             {"requirements": []},
+            {"shared_paths": ["instance/"]},
             {"runtime_files": []},
             {"static": {"/static/": "blog/static"}},
         ),
