@@ -66,6 +66,7 @@ class Settings:
     # How it goes live.
     release: str
     ready_timeout: float
+    rehearsal_writes: bool
     leave_as: str
     memory_margin: float
     burn_in: float

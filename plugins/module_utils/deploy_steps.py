@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
+from ansible_collections.slipway.vps.plugins.module_utils.rehearsal import HINT, READ_ONLY, TOLD, explanation
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
@@ -107,12 +108,29 @@ class HostedApp:
         )
         return self.run_as_app(unit, folder, words, (*environment, *settings))
 
+    def rehearsed_with(self, release: Release) -> dict[str, str]:
+        """Variables of a release that is tried. It may write where the app is said to need that, where no release serves yet whose data it
+        could harm, and where it has served itself."""
+        free = self.settings.rehearsal_writes or release.live_at is not None or self.store.live_id() is None
+        return TOLD if free else {**TOLD, **READ_ONLY}
+
+    @contextmanager
+    def trying(self, release: Release) -> Iterator[None]:
+        """A failure for want of leave to write says so, with the variable that mends it."""
+        try:
+            yield
+        except StepError as failure:
+            why = explanation(failure.evidence) or (HINT if failure.step == "readiness" else "")
+            if why in failure.evidence or "PGOPTIONS" not in self.rehearsed_with(release):
+                raise
+            raise StepError(failure.step, f"{failure.evidence}\n{why}", failure.outcome) from failure
+
     def check_entry_point(self, release: Release) -> None:
         """Import the app as Gunicorn will."""
-        with self.step("import"):
-            self.transient(
-                "check", release, ".venv/bin/gunicorn", "--config", f"{self.settings.config_dir}/gunicorn.conf.py", "--check-config"
-            )
+        words = (".venv/bin/gunicorn", "--config", f"{self.settings.config_dir}/gunicorn.conf.py", "--check-config")
+        settings = tuple(f'Environment="{name}={value}"' for name, value in self.rehearsed_with(release).items())
+        with self.trying(release), self.step("import"):
+            self.transient("check", release, *words, settings=settings)
 
     def step_unit(self, what: str) -> str:
         """A unit for a step's command: it is found again, and only one can run, when the run that began it is gone."""

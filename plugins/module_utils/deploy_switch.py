@@ -14,7 +14,9 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.burnin import FEWEST, Tally, tally, verdict
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_units import Units
+from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, RETIRED, ROLLED_BACK, Release, by_service, now
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import write_atomically
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import get, visit
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import (
@@ -85,16 +87,12 @@ class Switcher:
         # One that an interrupted run left holds the private socket.
         stop_units(*self.rehearsals())
         unit = f"{self.settings.name}-rehearsal@{release.id}.service"
+        # Read before the release's own environment, which wins.
+        told = environment_file(self.app.rehearsed_with(release))
+        write_atomically(self.settings.config_dir / "rehearsal", told, 0o644)
         try:
-            try:
-                with self.app.step("start"):
-                    start_unit(unit)
-            except StepError:
-                # Gunicorn says in a line that it cannot import the app; where it cannot, a traceback says more.
-                self.app.check_entry_point(release)
-                raise
-            with self.app.step("readiness"):
-                found = self.await_ready(unit)
+            with self.app.trying(release):
+                found = self.rehearsed(unit, release)
         finally:
             stop_units(unit)
         noted = "" if self.settings.ready else found.path
@@ -102,6 +100,17 @@ class Switcher:
             release.ready = noted
             self.store.save(release)
         return f"GET {found.path} answers {found.answer.status}"
+
+    def rehearsed(self, unit: str, release: Release) -> Probe:
+        try:
+            with self.app.step("start"):
+                start_unit(unit)
+        except StepError:
+            # Gunicorn says in a line that it cannot import the app; where it cannot, a traceback says more.
+            self.app.check_entry_point(release)
+            raise
+        with self.app.step("readiness"):
+            return self.await_ready(unit)
 
     def rehearsals(self) -> list[str]:
         return instances(f"{self.settings.name}-rehearsal")

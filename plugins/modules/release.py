@@ -87,6 +87,10 @@ options:
     description: Seconds a rehearsed release may take to answer 200.
     type: float
     default: 30
+  rehearsal_writes:
+    description: Whether a release that has not served yet may write to the database of the live one while it is tried (C(rehearse)).
+    type: bool
+    default: false
   identity:
     description: What exactly is deployed, for example a commit, the checksum of an archive or a pinned requirement.
     type: str
@@ -341,6 +345,7 @@ PARAMETERS: dict[str, Any] = {
     "ready": {"type": "str", "default": ""},
     "writable": {"type": "list", "elements": "str", "default": []},
     "ready_timeout": {"type": "float", "default": 30},
+    "rehearsal_writes": {"type": "bool", "default": False},
     "identity": {"type": "str", "default": ""},
     "commit": {"type": "str", "default": ""},
     "asked": {"type": "dict", "default": {}},

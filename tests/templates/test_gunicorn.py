@@ -89,6 +89,14 @@ def test_rehearsal_is_private() -> None:
     ]
 
 
+def test_a_rehearsal_is_told_that_it_is_one() -> None:
+    """[K7] [F6] By a file that the deploy writes; of two files systemd takes the later one's word, and that is the app's."""
+    unit = lines("app-rehearsal@.service.j2")
+    told = unit.index("EnvironmentFile=-/etc/demo/rehearsal")
+    assert told < unit.index("EnvironmentFile=/srv/demo/releases/%i/environment") < unit.index("EnvironmentFile=-/etc/demo/secrets")
+    assert "rehearsal" not in " ".join(line for line in lines("app@.service.j2") if line.startswith("EnvironmentFile"))
+
+
 @pytest.mark.parametrize("template", ["app@.service.j2", "app-rehearsal@.service.j2", "app-process@.service.j2"])
 def test_every_process_is_sandboxed(template: str) -> None:
     """[A5 A9] The same user, environment and limits for whatever runs code of the app."""

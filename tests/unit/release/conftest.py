@@ -99,7 +99,7 @@ def deploy(root: Path, host: Host) -> Make:
                 "writable": [f"{root}/srv/shared"],
             },
             **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
-            **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0},
+            **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0, "rehearsal_writes": False},
             **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "subdirectory": "", "requirement": None},
             **{"asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}},
             **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": {}, "timers": {}},

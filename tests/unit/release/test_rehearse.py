@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils import deploy_switch
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
+from ansible_collections.slipway.vps.plugins.module_utils.rehearsal import HINT, explanation
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, RETIRED, Release, Store
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 
@@ -66,9 +67,10 @@ def test_a_release_that_is_not_ready_in_time_is_refused(deploy: Make, existing: 
     host.answers = [(500, "database: connection refused")]
     with pytest.raises(StepError) as failure:
         deploy(release=NEW, ready_timeout=-1).do("rehearse")
-    said, hint, journal = failure.value.evidence.split("\n")
-    assert (said, journal) == ("GET /healthz/ready answered 500: database: connection refused", f"journal of {REHEARSAL}")
-    assert "app_health_ready" in hint
+    said, advice, journal, hint = failure.value.evidence.split("
+", 3)
+    assert (said, journal, hint) == ("GET /healthz/ready answered 500: database: connection refused", f"journal of {REHEARSAL}", HINT)
+    assert "app_health_ready" in advice
     assert f"stop {REHEARSAL}" in host.did and REHEARSAL not in host.active
     refused(root, NEW, "readiness", "answered 500")
     untouched(root, host)
@@ -161,3 +163,80 @@ def test_a_rehearsal_that_an_interrupted_run_left_is_stopped(deploy: Make, exist
     host.active.add(f"blog-rehearsal@{OLDER}.service")
     deploy(release=NEW).do("rehearse")
     assert f"blog-rehearsal@{OLDER}.service" not in host.active
+
+
+READS = 'SLIPWAY_REHEARSAL="1"\n'
+READS_ONLY = 'PGOPTIONS="-c default_transaction_read_only=on"\n' + READS
+
+
+def rehearsed(root: Path) -> str:
+    """What the unit of the rehearsal reads before the app's own environment."""
+    return (root / "etc/rehearsal").read_text()
+
+
+def test_a_rehearsal_reads_only(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
+    """[K7] [F6] An app that migrates itself when it is imported would do so under the release that serves, without a restore point."""
+    existing(NEW, READY)
+    deploy(release=NEW).do("rehearse")
+    assert rehearsed(root) == READS_ONLY
+    deploy(release=NEW, rehearsal_writes=True).do("rehearse")
+    assert rehearsed(root) == READS
+
+
+def test_the_import_before_a_migration_reads_only(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[K7] [F6] It comes before the restore point. The migration itself writes."""
+    existing(NEW, READY)
+    deploy(release=NEW, migrate_command="flask db upgrade").do("migrate")
+    check, migration = host.transients
+    assert {'--property=Environment="PGOPTIONS=-c default_transaction_read_only=on"', '--property=Environment="SLIPWAY_REHEARSAL=1"'} <= {
+        *check
+    }
+    assert not [word for word in migration if "read_only" in word or "REHEARSAL" in word]
+
+
+def test_the_first_release_may_write(deploy: Make, existing: Existing, root: Path) -> None:
+    """[K7] Nobody's data are there yet: `db.create_all()` at the start is how many apps begin."""
+    existing(NEW, READY)
+    deploy(release=NEW).do("rehearse")
+    assert rehearsed(root) == READS
+
+
+def test_a_release_that_has_served_may_write(deploy: Make, existing: Existing, root: Path, serving: Release) -> None:
+    """[S1] The way back is not barred for what the release has done before."""
+    existing(OLDER, RETIRED)
+    deploy(release=OLDER).do("rehearse")
+    assert rehearsed(root) == READS
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("psycopg.errors.ReadOnlySqlTransaction: cannot execute CREATE TABLE in a read-only transaction", "CREATE TABLE), and was kept"),
+        ("cannot execute ALTER TABLE in a read-only transaction", "app_migrate_command"),
+        ("cannot execute INSERT in a read-only transaction", "(INSERT), and a release that is tried may not"),
+        ("ReadOnlySqlTransaction: UPDATE kann nicht ausgeführt werden", "app_rehearsal_writes: true"),
+    ],
+)
+@pytest.mark.parametrize("where", ["start", "readiness", "import"])
+def test_a_write_that_was_refused_names_the_variable(
+    deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, said: str, words: str, where: str
+) -> None:
+    """[K9] [F6] Wherever it comes up: when the app is imported, when it starts, when it is asked."""
+    existing(NEW, READY)
+    host.fails = {"start": {f"start {REHEARSAL}": said}, "import": {f"start {REHEARSAL}": "no", "check-step": said}}.get(where, {})
+    host.front = (500, said) if where == "readiness" else host.front
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW).do("rehearse")
+    assert failure.value.step == where and words in failure.value.evidence
+    assert failure.value.evidence.count("app_rehearsal_writes") == 1
+    untouched(root, host)
+
+
+def test_what_was_not_refused_is_not_explained(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[K9] The cause is another, or the app may write."""
+    assert explanation("connection refused") == ""
+    existing(NEW, READY)
+    host.fails = {f"start {REHEARSAL}": "cannot execute INSERT in a read-only transaction"}
+    with pytest.raises(StepError) as failure:
+        deploy(release=NEW, rehearsal_writes=True).do("rehearse")
+    assert "app_rehearsal_writes" not in failure.value.evidence
