@@ -90,7 +90,7 @@ def test_rehearsal_is_private() -> None:
 
 
 def test_a_rehearsal_is_told_that_it_is_one() -> None:
-    """[K7] [F6] By a file that the deploy writes; of two files systemd takes the later one's word, and that is the app's."""
+    """[F6] By a file that the deploy writes; of two files systemd takes the later one's word, and that is the app's."""
     unit = lines("app-rehearsal@.service.j2")
     told = unit.index("EnvironmentFile=-/etc/demo/rehearsal")
     assert told < unit.index("EnvironmentFile=/srv/demo/releases/%i/environment") < unit.index("EnvironmentFile=-/etc/demo/secrets")
@@ -150,7 +150,7 @@ def test_boot_starts_the_processes_that_the_live_release_has(tmp_path: Path, bri
 
 
 def test_process_command_is_kept_literal() -> None:
-    """[A15] [K9] No shell reads it, and systemd expands nothing: quotes are all there is."""
+    """[A15] [F8] No shell reads it, and systemd expands nothing: quotes are all there is."""
     unit = lines(
         "app-process@.service.j2", item={"key": "worker", "value": {"command": """run --at %h '$X' "a b" """, "stop_timeout": 300}}
     )
@@ -164,14 +164,14 @@ def units_of_the_next_release(**scenario: Any) -> dict[str, str]:
 
 
 def test_the_units_of_processes_and_timers_are_left_for_the_release() -> None:
-    """[A15] [K7] systemd gets them from the release; the mark tells an app's from another's."""
+    """[A15] [F6] systemd gets them from the release; the mark tells an app's from another's."""
     found = units_of_the_next_release(app_processes=PROCESSES, app_timers=TIMERS)
     assert set(found) == {"demo-worker@.service", "demo-beat@.service", "demo-nightly.service", "demo-nightly.timer"}
     assert all("# slipway:app demo\n" in text for text in found.values())
 
 
 def test_a_timer_runs_a_command_of_the_live_release() -> None:
-    """[K7] As the app, in its sandbox, under its name in the journal, to its end in the release in which it began."""
+    """[F6] As the app, in its sandbox, under its name in the journal, to its end in the release in which it began."""
     found = units_of_the_next_release(app_timers=TIMERS)
     timer, service = (found[f"demo-nightly.{kind}"].splitlines() for kind in ("timer", "service"))
     assert {"OnCalendar=Mon..Fri 03:30", "Persistent=yes"} <= {*timer}
@@ -193,7 +193,7 @@ OPEN = {
 @pytest.mark.parametrize("opening", OPEN)
 @pytest.mark.parametrize("template", ["app@.service.j2", "app-rehearsal@.service.j2", "app-process@.service.j2", "app-timer.service.j2"])
 def test_an_opening_of_the_sandbox_changes_what_it_must(template: str, opening: str) -> None:
-    """[K8] In every unit that runs the app's code, and nothing else."""
+    """[F6] In every unit that runs the app's code, and nothing else."""
     item = {"key": "x", "value": {"command": "x", "schedule": "daily", "catch_up": False, "timeout": 5}}
     plain, opened = {*lines(template, item=item)}, {*lines(template, item=item, app_sandbox_allow=[opening])}
     for expected in OPEN[opening]:

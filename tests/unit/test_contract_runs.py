@@ -40,7 +40,7 @@ CRON = {
     ],
 )
 def test_a_shells_syntax_is_refused_by_name(command: str, syntax: str) -> None:
-    """[K9] [A13] [A15] It would arrive as words: `a && b` ran a alone, and said nothing."""
+    """[F8] [A13] [A15] It would arrive as words: `a && b` ran a alone, and said nothing."""
     assert shell_syntax(command) == syntax
     fix = "env A=" if syntax == "A=" else "sh -c '…'"
     only(check(app_migrate_command=command), "app_migrate_command", repr(syntax), fix)
@@ -69,26 +69,26 @@ def test_quotes_are_a_shells(command: str, expected: list[str]) -> None:
 
 
 def test_a_quote_that_is_not_closed_is_refused() -> None:
-    """[K9]"""
+    """[F8]"""
     only(check(app_migrate_command="a 'b"), "app_migrate_command", 'a quote in "a \'b" is not closed', "close it")
     only(check(app_processes={"w": {"command": ["a"]}}), "app_processes", "the command is a list", "one text")
 
 
 @pytest.mark.parametrize("bad", ["5; x", "soon", 0, -1, None])
 def test_a_time_to_stop_is_a_number(bad: Any) -> None:
-    """[K9] It stands in a unit."""
+    """[F8] It stands in a unit."""
     only(check(app_processes={"w": {"command": "x", "stop_timeout": bad}}), "app_processes", "stop_timeout", "seconds")
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_a_schedule_is_systemds(event: str) -> None:
-    """[K7] What the host's systemd takes is not refused here."""
+    """[F6] What the host's systemd takes is not refused here."""
     assert is_calendar(event) and check(app_timers={"nightly": {"command": "x", "schedule": event}}) == []
 
 
 @pytest.mark.parametrize("cron", CRON)
 def test_crons_fields_are_refused_with_systemds(cron: str) -> None:
-    """[K7] [K9] Five fields mean something else to systemd, or nothing."""
+    """[F6] [F8] Five fields mean something else to systemd, or nothing."""
     assert is_cron(cron) and calendar_of(cron) == CRON[cron]
     fix = f"schedule: '{CRON[cron]}'" if CRON[cron] else "OnCalendar"
     only(check(app_timers={"nightly": {"command": "x", "schedule": cron}}), "app_timers", "cron's five fields", fix)
@@ -97,7 +97,7 @@ def test_crons_fields_are_refused_with_systemds(cron: str) -> None:
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
 @pytest.mark.parametrize("event", [*EVENTS, *filter(None, CRON.values())])
 def test_systemd_agrees(event: str) -> None:
-    """[K7]"""
+    """[F6]"""
     done = subprocess.run(["systemd-analyze", "calendar", event], text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -120,12 +120,12 @@ def test_systemd_agrees(event: str) -> None:
     ],
 )
 def test_timers_that_will_not_do(timers: Any, what: str, fix: str) -> None:
-    """[K7] [K9]"""
+    """[F6] [F8]"""
     only(check(app_timers=timers), "app_timers", what, fix)
 
 
 def test_a_timer_has_all_of_its_settings() -> None:
-    """[K7] A manifest keeps them, so a default that changes later is a change."""
+    """[F6] A manifest keeps them, so a default that changes later is a change."""
     assert resolve_timer({"command": "x", "schedule": "daily "}) == {
         **{"command": "x", "schedule": "daily", "catch_up": False, "timeout": 3600},
     }
@@ -143,13 +143,13 @@ def test_a_timer_has_all_of_its_settings() -> None:
     ],
 )
 def test_shared_paths_that_will_not_do(paths: list[str], what: str) -> None:
-    """[K7] [K9] Each becomes a link in the release, and nothing outside of it."""
+    """[F6] [F8] Each becomes a link in the release, and nothing outside of it."""
     found = check(app_shared_paths=paths)
     assert [problem.variable for problem in found] == ["app_shared_paths"] and what in found[0].what, found
 
 
 def test_shared_paths_that_do() -> None:
-    """[K7]"""
+    """[F6]"""
     assert check(app_shared_paths=["instance/", "logs", "celerybeat-schedule", "var/data/", "blog/statics"]) == []
 
 
@@ -169,13 +169,13 @@ def test_shared_paths_that_do() -> None:
     ],
 )
 def test_openings_that_will_not_do(opening: str, what: str) -> None:
-    """[K8] [K9] Named one by one, and none that opens the host."""
+    """[F6] [F8] Named one by one, and none that opens the host."""
     found = check(app_sandbox_allow=[opening])
     assert [problem.variable for problem in found] == ["app_sandbox_allow"] and what in found[0].what, found
 
 
 def test_openings_that_do() -> None:
-    """[K8] Each comes to what it must, and to no more."""
+    """[F6] Each comes to what it must, and to no more."""
     allowed = ["netlink", "device:/dev/video0", "folder:/mnt/photos"]
     assert check(app_sandbox_allow=[*allowed, "sendmail"]) == []
     found = resolve_sandbox(allowed)

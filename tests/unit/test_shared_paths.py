@@ -31,7 +31,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_what_the_release_brings_is_taken_the_first_time(root: Path) -> None:
-    """[K7] Later it is the app's: a release that brings something else changes nothing."""
+    """[F6] Later it is the app's: a release that brings something else changes nothing."""
     one = release(root, "1", instance__config="first", instance__deep__x="x")
     share(one, root / "shared", ["instance/"], command)
     assert (one / "instance").readlink() == Path("../../shared/instance")
@@ -43,7 +43,7 @@ def test_what_the_release_brings_is_taken_the_first_time(root: Path) -> None:
 
 
 def test_what_the_release_does_not_bring_is_made(root: Path) -> None:
-    """[K7] A folder by its slash; a file is written through its link, when the app writes it."""
+    """[F6] A folder by its slash; a file is written through its link, when the app writes it."""
     one = release(root, "1", app="x")
     share(one, root / "shared", ["logs/", "var/run/celerybeat-schedule"], command)
     assert (root / "shared/logs").is_dir() and (one / "logs").resolve() == root / "shared/logs"
@@ -53,14 +53,14 @@ def test_what_the_release_does_not_bring_is_made(root: Path) -> None:
 
 
 def test_a_folder_of_the_release_needs_no_slash(root: Path) -> None:
-    """[K7] The release says what it is; a file is taken as one."""
+    """[F6] The release says what it is; a file is taken as one."""
     one = release(root, "1", data__x="1", settings="file")
     share(one, root / "shared", ["data", "settings"], command)
     assert (root / "shared/data/x").read_text() == "1" and (root / "shared/settings").read_text() == "file"
 
 
 def test_the_mode_is_kept_and_links_are_not_followed(root: Path) -> None:
-    """[K7]"""
+    """[F6]"""
     one = release(root, "1", instance__run="x")
     (one / "instance/run").chmod(0o750)
     (one / "instance/link").symlink_to("/etc/hostname")
@@ -69,7 +69,7 @@ def test_the_mode_is_kept_and_links_are_not_followed(root: Path) -> None:
 
 
 def test_a_copy_that_was_cut_off_counts_for_nothing(root: Path) -> None:
-    """[S1] [K7] It is made anew."""
+    """[S1] [F6] It is made anew."""
     (root / "shared/.partial-instance").mkdir()
     (root / "shared/.partial-instance/half").touch()
     one = release(root, "1", instance__x="1")
@@ -79,7 +79,7 @@ def test_a_copy_that_was_cut_off_counts_for_nothing(root: Path) -> None:
 
 @pytest.mark.parametrize("linked", ["instance", "sub"])
 def test_a_link_of_the_source_is_refused(root: Path, linked: str) -> None:
-    """[A5] [K9] It could lead what root removes and links elsewhere."""
+    """[A5] [F8] It could lead what root removes and links elsewhere."""
     one = release(root, "1", app="x")
     (root / "elsewhere").mkdir()
     (one / linked).symlink_to(root / "elsewhere")
@@ -90,7 +90,7 @@ def test_a_link_of_the_source_is_refused(root: Path, linked: str) -> None:
 
 @pytest.mark.parametrize(("path", "there"), [("instance/", "file"), ("instance", "folder")])
 def test_a_file_and_a_folder_do_not_meet(root: Path, path: str, there: str) -> None:
-    """[K9] What is kept is never replaced: the variable and both places are named."""
+    """[F8] What is kept is never replaced: the variable and both places are named."""
     (root / "shared/instance").mkdir() if there == "folder" else (root / "shared/instance").write_text("data")
     one = release(root, "1", **({"instance": "x"} if there == "folder" else {"instance__x": "1"}))
     with pytest.raises(CommandError, match=f"app_shared_paths: {path} is a .* is a {there}"):

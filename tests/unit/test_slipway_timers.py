@@ -55,7 +55,7 @@ def test_what_runs_is_what_the_live_release_has(tmp_path: Path, monkeypatch: pyt
     ],
 )
 def test_how_the_timers_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, on: bool, state: str, words: str) -> None:
-    """[K7] The last result, with the command that shows more; verify says the same."""
+    """[F6] The last result, with the command that shows more; verify says the same."""
     monkeypatch.setattr(timers, "command", lambda *_: shown)
     monkeypatch.setattr(timers, "is_active", lambda _: on)
     found = live(tmp_path, timers={"nightly": {"schedule": "daily"}})
@@ -70,12 +70,12 @@ def test_how_the_timers_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_without_timers_there_are_none(tmp_path: Path) -> None:
-    """[K7] Nor where no release is live, or one of an older Slipway."""
+    """[F6] Nor where no release is live, or one of an older Slipway."""
     assert (timers.status(app(tmp_path)).state, timers.status(app(tmp_path)).evidence) == ("ok", "none")
 
 
 def test_a_command_by_hand_has_the_apps_openings(tmp_path: Path) -> None:
-    """[K8] [K7] It writes where the app writes; and $ is the command's own: systemd-run would put a variable in."""
+    """[F6] It writes where the app writes; and $ is the command's own: systemd-run would put a variable in."""
     words = shell.command_line(live(tmp_path), ["sh", "-c", "echo ${HOME}"], terminal=False)
     assert f"--property=ReadWritePaths={tmp_path}/srv/shared -{tmp_path}/log /mnt/x" in words and "--property=NoNewPrivileges=no" in words
     assert words[-1] == "echo $${HOME}"
@@ -90,6 +90,6 @@ def closed(folder: Path) -> dict[str, Any]:
 
 
 def test_logs_include_the_timers(tmp_path: Path) -> None:
-    """[K1] [K7]"""
+    """[K1] [F6]"""
     options = argparse.Namespace(request="", lines=5, since="", follow=False, json=False)
     assert "--unit=blog-today.service" in shell.journal_words(live(tmp_path), options)

@@ -307,7 +307,7 @@ def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.Mon
 
 
 def test_what_outlives_a_release_is_linked_into_it(deploy: Make, root: Path, host: Host) -> None:
-    """[K7] As the app's user, before dependencies and build: what they write there outlives the release, too."""
+    """[F6] As the app's user, before dependencies and build: what they write there outlives the release, too."""
     (root / "tree/instance").mkdir()
     deploy(shared_paths=["instance/"]).do("prepare")
     folder = root / "srv/releases" / NEW

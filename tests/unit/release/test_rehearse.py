@@ -175,7 +175,7 @@ def rehearsed(root: Path) -> str:
 
 
 def test_a_rehearsal_reads_only(deploy: Make, existing: Existing, root: Path, host: Host, serving: Release) -> None:
-    """[K7] [F6] An app that migrates itself when it is imported would do so under the release that serves, without a restore point."""
+    """[F6] An app that migrates itself when it is imported would do so under the release that serves, without a restore point."""
     existing(NEW, READY)
     deploy(release=NEW).do("rehearse")
     assert rehearsed(root) == READS_ONLY
@@ -184,7 +184,7 @@ def test_a_rehearsal_reads_only(deploy: Make, existing: Existing, root: Path, ho
 
 
 def test_the_import_before_a_migration_reads_only(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[K7] [F6] It comes before the restore point. The migration itself writes."""
+    """[F6] It comes before the restore point. The migration itself writes."""
     existing(NEW, READY)
     deploy(release=NEW, migrate_command="flask db upgrade").do("migrate")
     check, migration = host.transients
@@ -195,7 +195,7 @@ def test_the_import_before_a_migration_reads_only(deploy: Make, existing: Existi
 
 
 def test_the_first_release_may_write(deploy: Make, existing: Existing, root: Path) -> None:
-    """[K7] Nobody's data are there yet: `db.create_all()` at the start is how many apps begin."""
+    """[F6] Nobody's data are there yet: `db.create_all()` at the start is how many apps begin."""
     existing(NEW, READY)
     deploy(release=NEW).do("rehearse")
     assert rehearsed(root) == READS
@@ -221,7 +221,7 @@ def test_a_release_that_has_served_may_write(deploy: Make, existing: Existing, r
 def test_a_write_that_was_refused_names_the_variable(
     deploy: Make, existing: Existing, root: Path, host: Host, serving: Release, said: str, words: str, where: str
 ) -> None:
-    """[K9] [F6] Wherever it comes up: when the app is imported, when it starts, when it is asked."""
+    """[F8] [F6] Wherever it comes up: when the app is imported, when it starts, when it is asked."""
     existing(NEW, READY)
     host.fails = {"start": {f"start {REHEARSAL}": said}, "import": {f"start {REHEARSAL}": "no", "check-step": said}}.get(where, {})
     host.front = (500, said) if where == "readiness" else host.front
@@ -233,7 +233,7 @@ def test_a_write_that_was_refused_names_the_variable(
 
 
 def test_what_was_not_refused_is_not_explained(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[K9] The cause is another, or the app may write."""
+    """[F8] The cause is another, or the app may write."""
     assert explanation("connection refused") == ""
     existing(NEW, READY)
     host.fails = {f"start {REHEARSAL}": "cannot execute INSERT in a read-only transaction"}

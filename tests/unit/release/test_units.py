@@ -40,7 +40,7 @@ def two(root: Path, host: Host, existing: Existing) -> None:
 
 
 def test_a_build_keeps_the_units_and_the_definitions(deploy: Make, root: Path, host: Host) -> None:
-    """[A15] [K7] With the command of the migration; a folder or a link of that name in the source counts for nothing."""
+    """[A15] [F6] With the command of the migration; a folder or a link of that name in the source counts for nothing."""
     (root / "tree/.units").symlink_to("/etc")
     (root / "etc/units").mkdir()
     (root / "etc/units/blog-worker@.service").write_text(MARK)
@@ -56,7 +56,7 @@ def test_a_build_keeps_the_units_and_the_definitions(deploy: Make, root: Path, h
 
 
 def test_a_switch_brings_the_releases_own(deploy: Make, root: Path, host: Host, two: None) -> None:
-    """[A15] [K7] The process before the release starts, the timers once it serves; what only the old one had goes."""
+    """[A15] [F6] The process before the release starts, the timers once it serves; what only the old one had goes."""
     deploy(release=OLD).do("activate")
     assert listed(root / "system") == ["blog-nightly.service", "blog-nightly.timer", "timers.target.wants"]
     host.did.clear()
@@ -71,7 +71,7 @@ def test_a_switch_brings_the_releases_own(deploy: Make, root: Path, host: Host, 
 
 
 def test_a_job_that_runs_goes_on(deploy: Make, root: Path, host: Host, two: None) -> None:
-    """[K7] Only its timer is stopped."""
+    """[F6] Only its timer is stopped."""
     deploy(release=OLD).do("activate")
     host.active.add("blog-nightly.service")
     deploy(release=NEW).do("activate")
@@ -92,7 +92,7 @@ def test_going_back_brings_back_what_the_older_release_had(deploy: Make, root: P
 
 
 def test_a_release_that_is_no_good_takes_its_timers_along(deploy: Make, root: Path, host: Host, two: None) -> None:
-    """[S1] [K7] Switched back by itself: the timers of the release before are back."""
+    """[S1] [F6] Switched back by itself: the timers of the release before are back."""
     deploy(release=OLD).do("activate")
     deploy(release=NEW).do("rehearse")
     deploy(release=NEW).do("activate")
@@ -103,7 +103,7 @@ def test_a_release_that_is_no_good_takes_its_timers_along(deploy: Make, root: Pa
 
 
 def test_a_timer_whose_schedule_changed_is_started_anew(deploy: Make, root: Path, host: Host, two: None) -> None:
-    """[K7] And one that did not is left alone."""
+    """[F6] And one that did not is left alone."""
     deploy(release=OLD).do("activate")
     shutil.rmtree(root / "srv/releases" / NEW / ".units")
     bring(root, NEW, "blog-mailer@.service", "blog-nightly.service")
@@ -117,7 +117,7 @@ def test_a_timer_whose_schedule_changed_is_started_anew(deploy: Make, root: Path
 
 
 def test_a_timer_that_was_stopped_is_repaired(deploy: Make, root: Path, host: Host, two: None) -> None:
-    """[K7] The next deploy sees it, though nothing else is wanted."""
+    """[F6] The next deploy sees it, though nothing else is wanted."""
     deploy(release=OLD).do("activate")
     change(root, OLD, fingerprint=deploy().builder.fingerprint())
     shutil.rmtree(root / "srv/releases" / NEW)
@@ -129,7 +129,7 @@ def test_a_timer_that_was_stopped_is_repaired(deploy: Make, root: Path, host: Ho
 
 
 def test_a_timer_that_does_not_start_is_a_failure_that_says_who_serves(deploy: Make, host: Host, two: None) -> None:
-    """[K7] The switch has happened, and stays."""
+    """[F6] The switch has happened, and stays."""
     host.fails = {"start blog-weekly.timer": "Failed to parse calendar"}
     with pytest.raises(StepError, match="Failed to parse") as failure:
         deploy(release=NEW).do("activate")
@@ -179,7 +179,7 @@ def test_what_changes_of_a_worker_is_named(deploy: Make, root: Path, history: Re
 
 
 def test_a_switch_with_timers_that_is_killed_anywhere_is_finished(deploy: Make, root: Path, host: Host, two: None) -> None:
-    """[S1] [K7] By the next run: the timers are those of the release that is live in the end."""
+    """[S1] [F6] By the next run: the timers are those of the release that is live in the end."""
     deploy(release=OLD).do("activate")
     start = copy.deepcopy(vars(host))
     for place in ("srv", "system"):

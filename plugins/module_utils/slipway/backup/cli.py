@@ -18,13 +18,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..app import App
 from ..core.errors import SlipwayError
 from ..core.lock import LockedError
 from ..core.log import Log
 from ..core.status import OK
+from ..pause import paused
 from . import host
 from .config import Config
 from .offsite import Copies, Offsite
@@ -64,7 +67,7 @@ def describe(backups: Backups) -> str:
 
 def report_restore(result: Mapping[str, Any]) -> str:
     """What a restore did, and what may have to follow."""
-    lines = [f"Restored {result['name']} into {result['database']}, {result['tables']} tables; sessions were ended."]
+    lines = [f"Restored {result['name']} into {result['database']}, {result['tables']} tables; requests waited meanwhile."]
     if result["kept_as"]:
         lines.append(f"The database it replaced is kept as {result['kept_as']}. To go back to it: undo {result['kept_as']}")
         lines.append(f"To drop it: drop {result['kept_as']}")
@@ -132,6 +135,13 @@ class Program:
             raise BackupError("without backup_engine: pgbackrest no moment but those of `list` can be brought back")
         return Pitr(self.backups)
 
+    def _pause(self) -> AbstractContextManager[None]:
+        """Where the app is not set up on this host nobody has to wait."""
+        try:
+            return paused(App.load(self.backups.config.app))
+        except SlipwayError:
+            return nullcontext()
+
     def create(self) -> Result:
         """Take a backup."""
         manifest = self.backups.create(self.options.label, self.options.database_only)
@@ -179,7 +189,7 @@ class Program:
 
     def restore(self) -> Result:
         """Bring a backup back."""
-        result = Restore(self.backups).restore(self.options.name, self.options.files)
+        result = Restore(self.backups, self._pause).restore(self.options.name, self.options.files)
         return result, report_restore(result)
 
     def kept(self) -> Result:
@@ -194,7 +204,7 @@ class Program:
 
     def undo(self) -> Result:
         """Take a restore back."""
-        result = Restore(self.backups).undo(self.options.name)
+        result = Restore(self.backups, self._pause).undo(self.options.name)
         return result, f"{result['was']} is {result['database']} again; what was live is kept as {result['kept_as']}"
 
     def recover(self) -> Result:

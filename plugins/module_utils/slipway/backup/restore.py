@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ KEPT = "{database}_before_{time:%Y%m%d%H%M%S}"
 class Restore:
     """The way back for the backups of one app."""
 
-    def __init__(self, backups: Backups) -> None:
-        """Restore from ``backups``."""
+    def __init__(self, backups: Backups, pause: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext) -> None:
+        """Restore from ``backups``; while the databases change places the app is within ``pause``."""
+        self.pause = pause
         self.backups, self.config, self.log, self.server = backups, backups.config, backups.log, backups.database
 
     def restore(self, name: str, with_files: bool) -> dict[str, Any]:
@@ -73,7 +75,9 @@ class Restore:
             server.fill(fresh, dump, listing, self.config.role)
             self.backups.check_restored(server, fresh, manifest)
             # Where nothing is replaced there is nothing to take after: the role postgres lets one other role in.
-            server.swap(live, fresh, kept_as, server.properties(live) if replaced else server.welcome(live, self.config.reader))
+            properties = server.properties(live) if replaced else server.welcome(live, self.config.reader)
+            with self.pause():
+                server.swap(live, fresh, kept_as, properties)
         except BaseException:
             with contextlib.suppress(BackupError):
                 server.drop(fresh)
@@ -130,6 +134,7 @@ class Restore:
                 raise BackupError(f"{name!r} is no database that a restore has put aside; `kept` lists them")
             live = self.config.database
             kept_as = self._aside()
-            self.server.swap(live, name, kept_as)
+            with self.pause():
+                self.server.swap(live, name, kept_as)
         self.log.info(f"undo: {name} is live again, what was live is {kept_as}")
         return {"database": live, "kept_as": kept_as, "was": name}
