@@ -67,8 +67,7 @@ def test_a_release_that_is_not_ready_in_time_is_refused(deploy: Make, existing: 
     host.answers = [(500, "database: connection refused")]
     with pytest.raises(StepError) as failure:
         deploy(release=NEW, ready_timeout=-1).do("rehearse")
-    said, advice, journal, hint = failure.value.evidence.split("
-", 3)
+    said, advice, journal, hint = failure.value.evidence.split("\n", 3)
     assert (said, journal, hint) == ("GET /healthz/ready answered 500: database: connection refused", f"journal of {REHEARSAL}", HINT)
     assert "app_health_ready" in advice
     assert f"stop {REHEARSAL}" in host.did and REHEARSAL not in host.active
