@@ -161,7 +161,12 @@ class App:
     entry: str
     name: str
     domain: str
+    #: The first is canonical, the others redirect to it.
     domains: list[str]
+    #: Served as they are.
+    aliases: list[str]
+    #: All of them: what the certificate is for.
+    names: list[str]
     wsgi: str
     user: str
     group: str
@@ -220,7 +225,7 @@ class App:
             **{f"unit:{stem}": f"the unit {stem}" for stem in self.unit_stems()},
             **{f"user:{self.user}": f"the user {self.user}", f"socket:{self.socket}": f"the socket {self.socket}"},
             **{f"path:{path}": f"the folder {path}" for path in (self.root, self.config_dir, self.log_dir, self.backup_dir)},
-            **{f"domain:{domain}": f"the domain {domain}" for domain in self.domains},
+            **{f"domain:{domain}": f"the domain {domain}" for domain in self.names},
             **{f"redis:{instance}": f"the Redis {instance}" for instance in self.redis_instances()},
             **({f"database:{self.database.name}": f"the database {self.database.name}"} if self.database.over_socket else {}),
         }

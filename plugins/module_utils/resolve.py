@@ -212,7 +212,8 @@ def public_environment(said: Values, known: Mapping[str, str], database: Databas
         "FLASK_DEBUG": "0",
         "PROXY_HOPS": str(said["app_proxy_hops"]),
         "REDIS_URL": redis.url,
-        "TRUSTED_HOSTS": ",".join(said["app_domains"]),
+        # A leading dot is any subdomain, to Werkzeug and to Django.
+        "TRUSTED_HOSTS": ",".join(str(name).removeprefix("*") for name in (*said["app_domains"], *said["app_aliases"])),
         **({"REDIS_CACHE_URL": redis.cache.url} if redis.cache else {}),
     }
     own = said.get("app_env") or {}
@@ -258,6 +259,8 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         name=known["app_name"],
         domain=known["app_domain"],
         domains=[str(domain) for domain in said["app_domains"]],
+        aliases=[str(alias) for alias in said["app_aliases"]],
+        names=union([[str(name) for name in said["app_domains"]], [str(name) for name in said["app_aliases"]]]),
         wsgi=str(said["app_wsgi"]),
         **{part: known[f"app_{part}"] for part in (*paths, "files_dir", "log_dir", "backup_dir", "socket")},
         runtime_dir=f"/run/{known['app_name']}",

@@ -355,7 +355,7 @@ def test_maintenance_closes_the_whole_site() -> None:
 def test_maintenance_lets_health_checks_in(live: str, ready: str) -> None:
     """[S1] [A14] Otherwise a load balancer takes the host out, and a deploy cannot see whether the app is ready."""
     found = closed_for(app_health_live=live, app_health_ready=ready)
-    let_in = [line for line in found if line.startswith("if ($uri")]
+    let_in = [line for line in found if line.startswith("if ($uri =")]
     assert let_in == [f"if ($uri = {path}) {{" for path in dict.fromkeys([live, ready, "/.slipway/maintenance"])]
     for line in let_in:
         assert found[found.index(line) + 1] == "set $slipway_closed 0;"
@@ -370,9 +370,36 @@ def test_maintenance_lets_the_operator_in() -> None:
 
 
 def test_maintenance_leaves_the_challenge_alone() -> None:
-    """[E2] [S1] A certificate is renewed all the same: the server on port 80 knows no maintenance."""
+    """[E2] [S1] A certificate is renewed all the same: the server on port 80 knows no maintenance, and the app's lets it through."""
     plain = servers(nginx(SITE))["80 demo.slipway.test www.demo.slipway.test"]
     assert "slipway_closed" not in plain and "503" not in plain
+    found = closed_for()
+    assert found[found.index("if ($uri ~ ^/\\.well-known/acme-challenge/) {") + 1] == "set $slipway_closed 0;"
+
+
+def test_the_challenge_is_answered_everywhere() -> None:
+    """[E2] On 443 too, under each name: something before this host may send all of HTTP to HTTPS. No server answers before it."""
+    found = servers(nginx(SITE, app_aliases=["shop.example.org"]))
+    assert len(found) == 3
+    for text in found.values():
+        assert "root /var/lib/demo-acme;" in lines(block(text, "location ^~ /.well-known/acme-challenge/"))
+        outside = re.sub(r"location [^{]*\{(?:[^{}]|\{[^{}]*\})*\}|if [^{]*\{[^{}]*\}", "", "\n".join(lines(text)))
+        assert "return " not in outside, outside
+
+
+def test_aliases_are_served_as_they_are() -> None:
+    """[E1] field case 6: tenants and brands in the app's own server, which passes the name on; others redirect to the canonical one."""
+    names: dict[str, Any] = {"app_aliases": ["*.demo.slipway.test", "shop.example.org"]}
+    found = servers(nginx(SITE, **names))
+    assert set(found) == {
+        "80 demo.slipway.test www.demo.slipway.test *.demo.slipway.test shop.example.org",
+        "443 www.demo.slipway.test",
+        "443 demo.slipway.test *.demo.slipway.test shop.example.org",
+    }
+    assert "return 308 https://demo.slipway.test$request_uri;" in found["443 www.demo.slipway.test"]
+    assert "308" not in found["443 demo.slipway.test *.demo.slipway.test shop.example.org"]
+    assert "proxy_set_header Host $host;" in lines(nginx(PROXY, **names))
+    assert set(servers(nginx(SITE, app_domains=["a.example.com"]))) == {"80 a.example.com", "443 a.example.com"}
 
 
 def test_maintenance_page_and_its_headers() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import x509
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.clock import HOUR
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.tls import attempts, keeper, preflight
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.tls.cli import exit_status
@@ -19,7 +20,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(tmp_path, monkeypatch)
 
 
-WRONG = preflight.Finding("www.blog.example.com", "192.0.2.99", "port 80 does not answer: timed out")
+WRONG = preflight.Finding("blog.example.com", "192.0.2.99", "port 80 does not answer: timed out")
 
 
 def test_from_placeholder_to_certificate(desk: Desk) -> None:
@@ -28,7 +29,7 @@ def test_from_placeholder_to_certificate(desk: Desk) -> None:
     first = desk.reconcile(asked=True)
     assert (first.state, exit_status(first), desk.asked) == ("failed", 1, []), first
     assert "browsers refuse the placeholder" in first.evidence
-    assert "www.blog.example.com resolves to 192.0.2.99, should be 203.0.113.7" in first.evidence
+    assert "blog.example.com resolves to 192.0.2.99, should be 203.0.113.7" in first.evidence
     desk.clock += 60
     desk.findings = []
     assert desk.reconcile().state == "failed" and desk.asked == [], "the waiting time is not over"
@@ -158,3 +159,90 @@ def test_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert said.out == "" and "not usable: KeyError: 'app'" in said.err
     (tmp_path / "tls.json").write_text(json.dumps(settings(tmp_path)))
     assert cli.main(words) == 0
+
+
+# --- Names that do not pass -----------------------------------------------------------------------
+
+THREE = ["blog.example.com", "www.blog.example.com", "new.example.com"]
+
+
+def wrong(*names: str) -> list[preflight.Finding]:
+    return [preflight.Finding(name, problem="has no address in DNS") for name in names]
+
+
+def held(desk: Desk) -> list[str]:
+    found = x509.read_certificate(desk.live / "fullchain.pem")
+    return list(found.names) if found else []
+
+
+def test_the_names_that_pass_get_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] field case 43: one name of several has no address; the others are served, and it joins when its DNS is right."""
+    desk = Desk(tmp_path, monkeypatch, names=THREE)
+    desk.findings = wrong("new.example.com")
+    first = desk.reconcile()
+    assert (first.state, desk.asked, held(desk)) == ("degraded", ["certificate"], THREE[:2]), first
+    assert "new.example.com not in the certificate yet. preflight: new.example.com has no address in DNS" in first.evidence
+    assert desk.config.certificate.readlink() == desk.live / "fullchain.pem" and desk.status()["attempt"]["next_try"]
+    desk.clock += 400
+    assert desk.reconcile().state == "degraded" and len(desk.asked) == 1, "the CA is not asked for what is there already"
+    desk.findings = []
+    desk.clock += HOUR
+    assert desk.reconcile().state == "ok" and held(desk) == sorted(THREE) and len(desk.asked) == 2
+
+
+def test_without_the_canonical_name_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] field case 43: all others lead to it."""
+    desk = Desk(tmp_path, monkeypatch, names=THREE)
+    desk.findings = wrong("blog.example.com")
+    assert desk.reconcile().state == "failed" and desk.asked == []
+
+
+def test_a_name_that_is_held_and_fails_once_is_not_dropped(desk: Desk) -> None:
+    """[E2] field case 43: neither for another one nor by a renewal; after a day of failures the others need not wait for it."""
+    desk.reconcile()
+    desk.config = config(desk.folder, names=THREE)
+    desk.findings = wrong("www.blog.example.com")
+    assert desk.reconcile().state == "degraded" and held(desk) == THREE[:2] and len(desk.asked) == 1
+    for _ in range(25):
+        desk.clock += HOUR
+        desk.reconcile()
+    assert held(desk) == sorted(["blog.example.com", "new.example.com"]) and len(desk.asked) == 2
+    desk.findings = []
+    desk.clock += HOUR
+    assert desk.reconcile().state == "ok" and held(desk) == sorted(THREE)
+
+
+def test_a_renewal_waits_a_day_for_a_name(desk: Desk) -> None:
+    """[E2] And not for ever: the other names would expire with it."""
+    desk.reconcile()
+    desk.clock += 55 * DAY
+    desk.findings = wrong("www.blog.example.com")
+    desk.reconcile()
+    assert held(desk) == THREE[:2] and len(desk.asked) == 1
+    for _ in range(25):
+        desk.clock += HOUR
+        status = desk.reconcile()
+    assert held(desk) == ["blog.example.com"] and status.state == "degraded" and len(desk.asked) == 2
+
+
+def test_nothing_is_dropped_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] Two that fail, one of them held: a smaller certificate helps nobody."""
+    desk = Desk(tmp_path, monkeypatch)
+    desk.reconcile()
+    desk.config = config(desk.folder, names=THREE)
+    desk.findings = wrong("www.blog.example.com", "new.example.com")
+    for _ in range(30):
+        desk.reconcile()
+        desk.clock += HOUR
+    assert held(desk) == THREE[:2] and len(desk.asked) == 1
+    desk.config = config(desk.folder, names=["blog.example.com"])
+    desk.findings = []
+    desk.reconcile()
+    assert held(desk) == ["blog.example.com"], "a name that is no longer wanted goes"
+
+
+def test_beside_a_wildcard() -> None:
+    """[E2] Let's Encrypt refuses a name that a wildcard of the same certificate stands for."""
+    found = config(names=["blog.example.com", "*.example.com", "example.com", "a.b.example.com", "x.example.org"])
+    assert found.certified == ("*.example.com", "example.com", "a.b.example.com", "x.example.org")
+    assert found.names[0] == "blog.example.com"

@@ -23,7 +23,14 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import x5
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.pages import Advice, Reader, Reply
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, BrokenHopError, Check, RequestPath, walk
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import (
+    CHECKS,
+    AdviceError,
+    BrokenHopError,
+    Check,
+    RequestPath,
+    walk,
+)
 
 from .program_app import app
 
@@ -180,11 +187,20 @@ def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
         path.tls()
 
 
+def test_a_name_that_is_not_certified_yet_is_advice(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[E2] [K8] field case 43: the canonical name is served; the other joins when its DNS is right."""
+    path.known.certificate_status.write_text(json.dumps({"attempt": {"reason": "www leads elsewhere"}}))
+    certificate(path, monkeypatch, ["blog.example.com"])
+    with pytest.raises(AdviceError) as told:
+        path.tls()
+    assert "does not name www.blog.example.com yet. www leads elsewhere" in told.value.found[0].what
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"issuer": "CN=blog"}, "no certificate has been issued yet. www leads elsewhere"),
-        ({"names": ["*.example.com"]}, "does not name www.blog.example.com. www leads elsewhere"),
+        ({"names": ["www.blog.example.com"]}, "does not name blog.example.com. www leads elsewhere"),
     ],
 )
 def test_tls_says_why_there_is_no_certificate(

@@ -49,7 +49,7 @@ class Desk:
         self.live = tmp_path / "live"
         monkeypatch.setattr(tls_config.Config, "lineage", property(lambda _: self.live))
         monkeypatch.setattr(tls_config.Config, "renewal", property(lambda _: tmp_path / "renewal.conf"))
-        monkeypatch.setattr(keeper.Keeper, "certbot", lambda keeper, option, dry_run: self.certbot(dry_run))
+        monkeypatch.setattr(keeper.Keeper, "certbot", lambda keeper, option, dry_run: self.certbot(dry_run, keeper.asking))
         monkeypatch.setattr(
             keeper.Keeper, "compare", lambda keeper: "" if self.served == self.config.certificate.read_text() else "it differs"
         )
@@ -81,16 +81,16 @@ class Desk:
             return 0, "" if argv[0] == "systemctl" else 'nginx: [emerg] unknown directive "x"'
         return ORIGINAL_RUN(argv, **words)
 
-    def certbot(self, dry_run: bool) -> Any:
+    def certbot(self, dry_run: bool, names: tuple[str, ...]) -> Any:
         self.asked.append("dry run" if dry_run else "certificate")
         if self.failure is None and not dry_run:
-            self.issue()
+            self.issue(names=names)
         return self.failure
 
-    def issue(self, days: float = 90) -> None:
+    def issue(self, days: float = 90, names: tuple[str, ...] = ()) -> None:
         self.live.mkdir(exist_ok=True)
         for part in ("fullchain", "privkey"):
-            (self.live / f"{part}.pem").write_text(pem(self.folder, list(self.config.names), int(days)))
+            (self.live / f"{part}.pem").write_text(pem(self.folder, list(names or self.config.names), int(days)))
         (self.folder / "renewal.conf").write_text(f"[renewalparams]\nserver = {self.config.directory_url}\n")
 
     def reconcile(self, asked: bool = False, force: bool = False) -> Status:

@@ -116,13 +116,17 @@ def bad_name(values: Values) -> Iterator[Problem]:
 
 def bad_domains(values: Values) -> Iterator[Problem]:
     """Each domain goes into a certificate and a server_name."""
-    domains = values["app_domains"]
-    for domain in domains:
-        if not isinstance(domain, str) or not is_domain(domain):
-            fix = "write the bare host name in lower case, for example blog.example.com"
-            yield Problem("app_domains", f"{domain!r} is not a domain name", fix)
-    for domain in sorted({d for d in domains if isinstance(d, str) and domains.count(d) > 1}):
-        yield Problem("app_domains", f"{domain!r} is listed twice", "list each name once")
+    domains, aliases = values["app_domains"], values.get("app_aliases") or []
+    for name, listed in (("app_domains", domains), ("app_aliases", aliases)):
+        for domain in listed:
+            if not isinstance(domain, str) or not is_domain(domain):
+                fix = "write the bare host name in lower case, for example blog.example.com"
+                yield Problem(name, f"{domain!r} is not a domain name", fix)
+        for domain in sorted({d for d in listed if isinstance(d, str) and listed.count(d) > 1}):
+            yield Problem(name, f"{domain!r} is listed twice", "list each name once")
+    for domain in sorted({d for d in aliases if isinstance(d, str) and d in domains}):
+        what = f"{domain!r} is in app_domains too"
+        yield Problem("app_aliases", what, "leave it in one: app_domains redirects to the first, app_aliases serves it as it is")
 
 
 def is_domain(text: str) -> bool:
@@ -252,7 +256,7 @@ def bad_processes(values: Values) -> Iterator[Problem]:
 
 RULES = (
     (bad_name, ("app_name",)),
-    (bad_domains, ("app_domains",)),
+    (bad_domains, ("app_domains", "app_aliases")),
     (bad_wsgi, ("app_wsgi",)),
     (bad_derived, ()),
     (bad_hops, ()),

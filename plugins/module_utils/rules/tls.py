@@ -15,14 +15,16 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 
 def bad_wildcards(values: Values) -> Iterator[Problem]:
     """A wildcard is proven by DNS, or comes with your own certificate; and nothing can redirect to one."""
-    wild = [domain for domain in values["app_domains"] if isinstance(domain, str) and domain.startswith("*.") and is_domain(domain)]
-    if not wild:
-        return
-    if wild[0] == values["app_domains"][0]:
-        yield Problem("app_domains", f"the first domain is canonical, and {wild[0]!r} is no single name", "put a plain name first")
-    if not values.get("tls_dns_plugin") and not values.get("tls_certificate_file"):
-        fix = "set tls_dns_plugin (DNS-01), or list each name"
-        yield Problem("app_domains", f"{wild[0]!r} needs a certificate that a CA gives only by DNS", fix)
+    for variable in ("app_domains", "app_aliases"):
+        listed = values.get(variable) or []
+        wild = [domain for domain in listed if isinstance(domain, str) and domain.startswith("*.") and is_domain(domain)]
+        if not wild:
+            continue
+        if variable == "app_domains" and wild[0] == listed[0]:
+            yield Problem(variable, f"the first domain is canonical, and {wild[0]!r} is no single name", "put a plain name first")
+        if not values.get("tls_dns_plugin") and not values.get("tls_certificate_file"):
+            fix = "set tls_dns_plugin (DNS-01) or tls_certificate_file, or list each name"
+            yield Problem(variable, f"{wild[0]!r} needs a certificate that a CA gives only by DNS", fix)
 
 
 def bad_acme(values: Values) -> Iterator[Problem]:
@@ -84,8 +86,9 @@ def bad_own_certificate(values: Values) -> Iterator[Problem]:
             )
         elif content is not None:
             contents[name] = str(content)
+    names = [*values["app_domains"], *(values.get("app_aliases") or [])]
     if len(contents) == 2:
-        for violation in violations(contents["tls_certificate_file"], contents["tls_key_file"], values["app_domains"]):
+        for violation in violations(contents["tls_certificate_file"], contents["tls_key_file"], names):
             yield Problem(f"tls_{violation.part}_file", violation.what, violation.fix)
 
 
@@ -97,7 +100,7 @@ def no_authority(values: Values) -> Iterator[Problem]:
 
 RULES = (
     (no_authority, ("acme_email",)),
-    (bad_wildcards, ("app_domains",)),
+    (bad_wildcards, ("app_domains", "app_aliases")),
     (bad_acme, ()),
-    (bad_own_certificate, ("app_domains",)),
+    (bad_own_certificate, ("app_domains", "app_aliases")),
 )

@@ -26,6 +26,8 @@ class App:
     group: str
     proxy_group: str
     domains: tuple[str, ...]
+    #: Those, and the ones that are served as they are.
+    names: tuple[str, ...]
     root: Path
     releases: Path
     current: Path
@@ -70,6 +72,7 @@ class App:
                 group=str(data["group"]),
                 proxy_group=str(data["proxy_group"]),
                 domains=tuple(str(name) for name in data["domains"]),
+                names=tuple(str(name) for name in data.get("names") or data["domains"]),
                 root=Path(data["root"]),
                 releases=Path(data["releases"]),
                 current=Path(data["current"]),

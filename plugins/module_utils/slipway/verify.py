@@ -70,7 +70,8 @@ class RequestPath:
         if served != first_certificate(self.known.certificate.read_text(encoding="utf-8", errors="replace")):
             raise BrokenHopError(f"the certificate served is not the one in {self.known.certificate}")
         certificate = describe(served)
-        if absent := uncovered(certificate.names, self.known.domains):
+        absent = uncovered(certificate.names, self.known.names)
+        if self.domain in absent:
             raise BrokenHopError(f"the certificate does not name {', '.join(absent)}. {self.cause()}".strip())
         if certificate.subject == certificate.issuer:
             raise BrokenHopError(f"the placeholder is served: no certificate has been issued yet. {self.cause()}".strip())
@@ -79,6 +80,11 @@ class RequestPath:
             raise BrokenHopError(f"the certificate ends on {stamp(certificate.ends)}. {self.cause()}".strip())
         if not is_active(f"{self.name}-tls.timer"):
             raise BrokenHopError(f"nothing renews the certificate: {self.name}-tls.timer is not active")
+        if absent:
+            # The canonical name is served; the others join when they pass.
+            what = f"the certificate does not name {', '.join(absent)} yet. {self.cause()}".strip()
+            fix = f"let it point at this host; {self.name}-tls.timer adds it, or at once: slipway {self.name} tls run --now"
+            raise AdviceError([Advice("tls", what, fix)])
         return f"issued by {certificate.issuer}; {left} days left"
 
     def cause(self) -> str:

@@ -17,6 +17,8 @@ REFUSALS_PER_HOUR = 4
 #: First and longest wait after a failure, in units of ``retry_seconds`` (300 s): our own probe of DNS costs the CA nothing
 #: (5 to 15 min), a CA that does not answer little (5 min to 1 h), a refusal counts (15 min to 8 h).
 WAITS = {"preflight": (1, 3), "busy": (1, 1), "unreachable": (1, 12), "refused": (3, 96), "limited": (12, 144), "broken": (3, 96)}
+#: A name that the certificate has stays in it until it has failed for so long: a fault of DNS may pass.
+PATIENCE = DAY
 #: A wait beyond this is no wait but a clock that was wrong. The longest limit of Let's Encrypt is a week.
 LONGEST_WAIT = 8 * DAY
 
@@ -122,6 +124,8 @@ class State:
     issued_at: str | None = None
     issued_profile: str | None = None
     rehearsed: str = ""
+    #: Names whose preflight fails, and since when.
+    failing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Any, config: Config, now: float) -> State:
@@ -133,7 +137,7 @@ class State:
         if state.directory_url != config.directory_url:
             state = cls(issued_at=state.issued_at, issued_profile=state.issued_profile)
         elif state.desired != config.desired:
-            kept = ("refusals", "issued_at", "issued_profile")
+            kept = ("refusals", "issued_at", "issued_profile", "failing")
             state = cls(**{key: getattr(state, key) for key in kept})
         state.desired, state.directory_url = config.desired, config.directory_url
         if (moment(state.tried_at) or 0) > now:
@@ -142,6 +146,14 @@ class State:
             state.issued_at = None
         state.refusals = [text for text in state.refusals if 0 <= now - (moment(text) or 0) < HOUR]
         return state
+
+    def note_failing(self, names: Iterable[str], now: float) -> None:
+        """These fail the preflight now; the others do not, or nobody asks for them any more."""
+        self.failing = {name: self.failing.get(name) or str(stamp(now)) for name in names}
+
+    def given_up(self, now: float) -> set[str]:
+        """Names that have failed for so long that visitors cannot come here by them."""
+        return {name for name, since in self.failing.items() if now - (moment(since) or now) >= PATIENCE}
 
     def waiting(self, now: float, asked: bool) -> float | None:
         """Until when nothing is tried. Whoever ``asked`` need not wait for us, but for the CA."""

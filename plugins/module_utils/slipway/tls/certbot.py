@@ -31,7 +31,7 @@ def certbot_arguments(config: Config, profile_option: str, dry_run: bool) -> lis
     if config.certbot_config:
         arguments += ["--config", config.certbot_config]
     # Only this program renews: certbot's own timer knows no waiting times, and would renew a short-lived one at every run.
-    arguments += ["--cert-name", config.app, "--domains", ",".join(config.names), "--renew-with-new-domains", "--no-autorenew"]
+    arguments += ["--cert-name", config.app, "--domains", ",".join(config.certified), "--renew-with-new-domains", "--no-autorenew"]
     arguments += ["--key-type", "ecdsa", "--elliptic-curve", "secp256r1"]
     if config.dns_plugin:
         arguments += ["--authenticator", f"dns-{config.dns_plugin}"]

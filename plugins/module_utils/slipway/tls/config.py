@@ -73,6 +73,12 @@ class Config:
         return config
 
     @property
+    def certified(self) -> tuple[str, ...]:
+        """The names for the certificate: beside a wildcard, CAs refuse the names that it stands for."""
+        held = {name[2:] for name in self.names if name.startswith("*.")}
+        return tuple(name for name in self.names if name.startswith("*.") or name.partition(".")[2] not in held)
+
+    @property
     def lineage(self) -> Path:
         """Where certbot keeps the certificate."""
         return LETSENCRYPT / "live" / self.app

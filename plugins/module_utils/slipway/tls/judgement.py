@@ -13,6 +13,7 @@ from .attempts import State
 from .config import Config
 
 SUBJECT = "certificate"
+OTHER_NAMES = "it has other names"
 #: No renewal by age within this share of the lifetime after the last one: only a wrong clock asks for that, and would
 #: ask in every run.
 RENEW_PAUSE_SHARE = 0.3
@@ -30,7 +31,7 @@ def reasons(
         return ["there is none"]
     found = []
     if list(certificate.names) != sorted({name.lower() for name in wanted}):
-        found.append("it has other names")
+        found.append(OTHER_NAMES)
     if server and server != directory_url:
         found.append("it is from another directory")
     if now >= certificate.renew_at and not recently(issued_at, certificate.lifetime, now):

@@ -25,11 +25,11 @@ from ..core.http import served_certificate
 from ..core.lock import locked
 from ..core.run import attempt
 from ..core.status import FAILED, OK, Status
-from ..core.x509 import Certificate, CertificateError, first_certificate, read_certificate
+from ..core.x509 import Certificate, CertificateError, first_certificate, read_certificate, uncovered
 from .attempts import REFUSALS_PER_HOUR, Failure, State, refusals_left
 from .certbot import Certbot, profile_option
 from .config import Config
-from .judgement import judge, reasons
+from .judgement import OTHER_NAMES, judge, reasons
 from .names import Resolver
 from .preflight import explain, own_addresses, preflight
 
@@ -48,6 +48,10 @@ class Keeper:
         self.config = config
         self.journal = journal
         self.changed = False
+        #: Those of the names that the CA is asked for now.
+        self.asking = config.certified
+        #: Which of the others fail, and why.
+        self.absent = ""
         self.state = State.of(self._noted().get("attempt"), config, time.time())
 
     # --- words ---
@@ -73,7 +77,7 @@ class Keeper:
         if self.config.source != "acme":
             return []
         current = read_certificate(self.config.lineage / "fullchain.pem")
-        found = reasons(current, self.config.names, self.server(), self.config.directory_url, now, moment(self.state.issued_at))
+        found = reasons(current, self.config.certified, self.server(), self.config.directory_url, now, moment(self.state.issued_at))
         if current and self.state.issued_profile is not None and self.state.issued_profile != self.config.profile:
             found.append("it has another profile")
         return found
@@ -86,7 +90,8 @@ class Keeper:
                 self.say(f"the CA asks to wait until {stamp(until)}: {self.state.reason}", 4)
             return
         self.say(f"a certificate for {', '.join(self.config.names)} is due: {'; '.join(why)}", 5)
-        stage, failure = self.attempt(now)
+        self.absent = ""
+        stage, failure = self.attempt(now, why)
         now = time.time()
         if failure:
             # Hosts that failed together do not come back together.
@@ -97,18 +102,35 @@ class Keeper:
             self.changed = True
             fresh = read_certificate(self.config.lineage / "fullchain.pem")
             self.say(f"obtained: {', '.join(fresh.names) if fresh else 'nothing'}, until {stamp(fresh.ends if fresh else 0)}", 5)
+            if self.absent:
+                # The others join when they pass: asked again and again, as after any failed preflight.
+                self.state.failed("preflight", Failure("preflight", self.absent), now, self.config.retry_seconds, random.uniform(0.9, 1.1))
+                self.say(f"not all names yet: {self.absent}. Next attempt after {self.state.next_try}", 4)
             if fresh and now >= fresh.renew_at:
                 self.say(f"the clock of this host is {days(now - fresh.begins)} ahead of the new certificate: timedatectl", 4)
 
-    def attempt(self, now: float) -> tuple[str, Failure | None]:
+    def ready_names(self, why: list[str], now: float) -> tuple[str, ...]:
+        """The names to ask the CA for: those that pass. None when that would be no gain, or would take one from visitors."""
+        good = tuple(name for name in self.config.certified if name not in self.state.failing)
+        current = read_certificate(self.config.lineage / "fullchain.pem")
+        held = set(current.names) if current else set()
+        lost = (held & set(self.config.certified)) - set(good) - self.state.given_up(now)
+        no_gain = why == [OTHER_NAMES] and set(good) <= held <= set(self.config.certified)
+        return () if self.config.names[0] in self.state.failing or lost or no_gain else good
+
+    def attempt(self, now: float, why: list[str]) -> tuple[str, Failure | None]:
         """Up the ladder: preflight, dry run, the certificate. Where it ended, and why."""
+        self.asking = self.config.certified
         if self.config.preflight and not self.config.dns_plugin:
             try:
-                wrong = explain(preflight(self.config, Resolver.of(self.config)), own_addresses())
+                findings = preflight(self.config, Resolver.of(self.config))
             except OSError as error:
-                wrong = f"the token could not be put into {self.config.webroot}: {error}"
-            if wrong:
-                return "preflight", Failure("preflight", wrong)
+                return "preflight", Failure("preflight", f"the token could not be put into {self.config.webroot}: {error}")
+            self.state.note_failing(dict.fromkeys(finding.name for finding in findings if finding.problem), now)
+            self.absent = explain(findings, own_addresses())
+            self.asking = self.ready_names(why, now)
+            if not self.asking:
+                return "preflight", Failure("preflight", self.absent)
         if refusals_left((moment(text) or 0 for text in self.state.refusals), now) <= 0:
             oldest = min(moment(text) or now for text in self.state.refusals)
             reason = f"the CA has refused {REFUSALS_PER_HOUR} times within the hour, its own limit is near"
@@ -124,7 +146,7 @@ class Keeper:
 
     def certbot(self, option: str, dry_run: bool) -> Failure | None:
         """Run certbot; None when it succeeded."""
-        certbot = Certbot(self.config)
+        certbot = Certbot(replace(self.config, names=self.asking))
         failure = certbot.request(option, dry_run)
         if certbot.forgotten:
             unknown = f"{self.config.directory_url} does not know this host's account"
@@ -142,7 +164,7 @@ class Keeper:
         if self.config.source == "acme" and all(path.exists() for path in lineage):
             current = read_certificate(lineage[0])
             # One with other names is better than the placeholder, and worse than what is served by now.
-            better = not why or self.placeholder() or not self.config.certificate.exists()
+            better = not why or self.placeholder() or not self.config.certificate.exists() or self.is_gain(current, why)
             if current and current.ends > time.time() and better:
                 moved = [relink(link, target) for link, target in zip(links, lineage, strict=True)]
                 self.changed = self.changed or any(moved)
@@ -160,6 +182,13 @@ class Keeper:
         if problem and status == 0:
             _, said = attempt(["nginx", "-t", "-q"])
         return f"{problem} {' / '.join(said.split(chr(10))[-4:])}".strip() if problem else ""
+
+    def is_gain(self, current: Certificate | None, why: list[str]) -> bool:
+        """Whether a certificate that lacks some names has all of ours that the one served has."""
+        served = read_certificate(self.config.certificate)
+        if why != [OTHER_NAMES] or not current or not served:
+            return False
+        return set(uncovered(current.names, self.config.names)) <= set(uncovered(served.names, self.config.names))
 
     def placeholder(self) -> bool:
         """Whether the links lead to the placeholder."""
