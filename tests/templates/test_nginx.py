@@ -446,13 +446,22 @@ def test_maintenance_is_the_operators_alone() -> None:
 # --- Limits -----------------------------------------------------------------------------------
 
 
+def test_one_limit_for_headers() -> None:
+    """[E7] field case 33: nginx's; Gunicorn has none of its own, and an answer may set as large a header as a request."""
+    assert "large_client_header_buffers 4 64k;" in lines(nginx(HTTP, nginx_large_client_header_buffers="4 64k"))
+    app = lines(servers(nginx(SITE, nginx_response_header_size="64k"))["443 demo.slipway.test"])
+    assert "proxy_buffer_size 64k;" in app and "proxy_buffers 8 64k;" in app, "nginx takes no larger first buffer than its others hold"
+    gunicorn = render("gunicorn", "etc/app/gunicorn.conf.py.j2").splitlines()
+    assert "limit_request_line = 0" in gunicorn and "limit_request_field_size = 0" in gunicorn
+
+
 def test_limits_of_a_request() -> None:
     """[E7]"""
     app = lines(servers(nginx(SITE))["443 demo.slipway.test"])
     assert {"client_max_body_size 10m;", "client_body_timeout 15s;", "send_timeout 15s;", "gzip on;", "gzip_vary on;"} <= set(app)
     assert next(line for line in app if line.startswith("gzip_types ")).split().count("text/html") == 0, "nginx warns about it"
     shared = lines(nginx(HTTP))
-    assert "client_header_timeout 15s;" in shared and "large_client_header_buffers 4 8k;" in shared
+    assert "client_header_timeout 15s;" in shared and "large_client_header_buffers 2 32k;" in shared
 
 
 def test_rate_limits() -> None:
@@ -517,7 +526,11 @@ def test_error_pages() -> None:
     """[E11] [A17] With the id of the request, never larger than nginx takes, nothing inline but the one style; the app's own pass."""
     text = nginx(SITE)
     app = servers(text)["443 demo.slipway.test"]
-    assert "error_page 403 404 405 413 414 429 500 502 504 $slipway_error_place;" in lines(app)
+    assert "error_page 403 404 405 413 429 500 502 504 $slipway_error_place;" in lines(app)
+    assert "error_page 494 =431 $slipway_error_place;" in lines(app), "nginx's own number for too large a header"
+    too_long = lines(block(text, "location = /.slipway/too-long"))
+    assert "error_page 414 /.slipway/too-long;" in lines(app) and "internal;" in too_long, "without an address there is no named location"
+    assert too_long[2:] == lines(block(text, "location @slipway_error_page"))[1:]
     page = block(text, "location @slipway_error_page")
     for place in ("page", "json"):
         assert lines(block(text, f"location @slipway_error_{place}"))[1:3] == ["types {", "}"], "an absent .css would be text/css"

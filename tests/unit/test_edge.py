@@ -100,6 +100,9 @@ def test_what_is_right_passes() -> None:
         ({"nginx_hsts_include_subdomains": False}, "nginx_hsts_preload", "needs every subdomain"),
         ({"nginx_hsts_max_age": 86400}, "nginx_hsts_preload", "of a year at least"),
         ({"gunicorn_backlog": "8192"}, "gunicorn_backlog", "cuts every queue down"),
+        ({"nginx_response_header_size": "32 kB"}, "nginx_response_header_size", "is no size"),
+        ({"nginx_client_max_body_size": "10 MB"}, "nginx_client_max_body_size", "is no size"),
+        ({"nginx_large_client_header_buffers": "32k"}, "nginx_large_client_header_buffers", "is no size"),
     ],
 )
 def test_what_is_wrong_is_named(wrong: dict[str, Any], variable: str, said: str) -> None:

@@ -16,6 +16,7 @@ _PATH = re.compile(r"/[\w./~%+@:-]*")
 _PAGE = re.compile(r"/[\w./~%+@:?&=,-]*")
 _RATE = re.compile(r"[1-9]\d*r/[sm]")
 _SIZE = re.compile(r"\d+[kKmMgG]?")
+_BUFFERS = re.compile(r"[1-9]\d* +\d+[kKmM]?")
 _ZONE = re.compile(r"[a-z0-9_]{1,40}")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 _LIMIT_KEYS = frozenset({"path", "rate", "burst", "zone"})
@@ -35,6 +36,7 @@ def bad_nginx(values: Values) -> Iterator[Problem]:
     yield from _bad_trust(values)
     yield from _bad_hsts(values)
     yield from _bad_queue(values)
+    yield from _bad_sizes(values)
 
 
 def bad_verify_paths(values: Values) -> Iterator[Problem]:
@@ -146,6 +148,16 @@ def _bad_hsts(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("nginx_hsts_preload", "needs every subdomain", "set nginx_hsts_include_subdomains: true, if all of them have HTTPS")
     if str(age := values.get("nginx_hsts_max_age", PRELOAD_AGE)).isdigit() and int(age) < PRELOAD_AGE:
         yield Problem("nginx_hsts_preload", f"needs nginx_hsts_max_age of a year at least, and it is {age}", "leave it at 63072000")
+
+
+def _bad_sizes(values: Values) -> Iterator[Problem]:
+    for name, form, example in (
+        ("nginx_client_max_body_size", _SIZE, "10m"),
+        ("nginx_response_header_size", _SIZE, "32k"),
+        ("nginx_large_client_header_buffers", _BUFFERS, "2 32k"),
+    ):
+        if name in values and not form.fullmatch(str(values[name])):
+            yield Problem(name, f"{values[name]!r} is no size that nginx understands", f"write, for example, {example}")
 
 
 def _bad_queue(values: Mapping[str, Any]) -> Iterator[Problem]:
