@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.commands import words
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.releases import digest_of, version_of
 
 
 def systemd_quote(text: str) -> str:
@@ -66,12 +67,6 @@ def human_size(size: Any) -> str:
     return f"{number:.1f} {units[0]}" if number < 9.95 and units[0] != "B" else f"{number:.0f} {units[0]}"
 
 
-def _version(asked: Mapping[str, Any]) -> str:
-    """What the operator calls the version of a release: a tag or branch, a requirement, the name of an archive."""
-    address = str(asked.get("url") or asked.get("file") or "").partition("?")[0]
-    return str(asked.get("version") or asked.get("requirement") or PurePath(address).name)
-
-
 def release_rows(manifests: Sequence[Mapping[str, Any]], live: str = "", at: datetime | None = None) -> list[dict[str, str]]:
     """A row of the table of releases for each manifest, newest first; ``live`` is the id that `current` points at."""
     return [
@@ -79,8 +74,8 @@ def release_rows(manifests: Sequence[Mapping[str, Any]], live: str = "", at: dat
             "release": manifest["id"],
             "state": f"{manifest['state']} *" if manifest["id"] == live else manifest["state"],
             "age": human_age(manifest.get("created_at"), at),
-            "version": _version(manifest.get("asked") or {}),
-            "commit": str((manifest.get("source") or {}).get("commit") or "")[:8],
+            "version": version_of(manifest),
+            "commit": digest_of(manifest),
             "who": manifest.get("created_by") or "",
             "schema": manifest.get("schema_after") or manifest.get("schema_before") or "",
             "size": human_size(manifest.get("size_bytes")),

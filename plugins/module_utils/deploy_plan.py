@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_build import Builder
@@ -25,6 +26,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     reusable,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.releases import code_of
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
 
@@ -54,8 +56,8 @@ class Planner:
             return {"changed": False, "needed": False, "repair": self.needs_repair(live), "release": live.id, "warnings": [warning]}
         waiting = reusable(self.store.all(), wanted)
         diff = {
-            "before": f"{live.id} {live.commit}\n" if live else "",
-            "after": f"{self.settings.commit or without_secrets(self.settings.identity)}\n",
+            "before": f"{live.id} {code_of(asdict(live), 40)}\n" if live else "",
+            "after": f"{self.settings.commit or without_secrets(self.settings.requirement or self.settings.identity)}\n",
         }
         return {
             **{"changed": self.settings.check_mode, "needed": True, "repair": False, "release": waiting.id if waiting else ""},
@@ -80,7 +82,7 @@ class Planner:
         lines = [
             f"from     {newer.id}",
             f"to       {target.id}, which went live on {target.live_at}",
-            f"code     {newer.commit[:12]} -> {target.commit[:12]}",
+            f"code     {code_of(asdict(newer))} -> {code_of(asdict(target))}",
             "packages " + ("the same" if newer.lock == target.lock else f"reverted with the environment of {target.id}"),
             f"python   {newer.python} -> {target.python}" if newer.python != target.python else f"python   {newer.python}",
             *self.environment_lines(newer, target),

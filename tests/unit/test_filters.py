@@ -18,6 +18,7 @@ from ansible_collections.slipway.vps.plugins.filter.text import (
     systemd_quote,
     table,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.releases import code_of
 
 NASTY = [
     *(
@@ -155,6 +156,33 @@ def test_the_version_is_what_the_operator_calls_it(asked: Any, version: str) -> 
     """[K8] A manifest that was kept before there was such a field has none."""
     (row,) = release_rows([{"id": "20261118T072201-deadbeef", "state": "live", "asked": asked}])
     assert row["version"] == version
+
+
+@pytest.mark.parametrize(
+    ("manifest", "version", "commit", "code"),
+    [
+        (
+            {"source": {"commit": "", "identity": "blog==7.2", "requirement": "blog==7.2"}, "asked": {"requirement": "blog==7.2"}},
+            *("blog==7.2", "", "blog==7.2"),
+        ),
+        # Of an address with a token the digest is compared.
+        (
+            {"source": {"identity": "ab" * 32, "requirement": "blog @ https://***@x/y"}},
+            "blog @ https://***@x/y",
+            "",
+            "blog @ https://***@x/y",
+        ),
+        # Before there was `asked`, and before there was `source.requirement`.
+        ({"source": {"identity": "blog==7.2", "requirement": "blog==7.2"}}, "blog==7.2", "", "blog==7.2"),
+        ({"source": {"identity": "ab" * 32}, "asked": {"file": "blog-1.4.tar.gz"}}, "blog-1.4.tar.gz", "abababab", "abababababab"),
+        ({"source": {"identity": "ab" * 32}, "asked": {"type": "path", "path": "../blog"}}, "", "abababab", "abababababab"),
+        ({"source": {"commit": "cd" * 20, "identity": "ab" * 20}, "asked": {"version": "v1"}}, "v1", "cdcdcdcd", "cdcdcdcdcdcd"),
+    ],
+)
+def test_every_kind_of_source_can_be_told_apart(manifest: dict[str, Any], version: str, commit: str, code: str) -> None:
+    """[K8] A package by its requirement: a plan said `ihatemoney[d -> ihatemoney[d`."""
+    (row,) = release_rows([{"id": "20261118T072201-deadbeef", "state": "live", **manifest}])
+    assert (row["version"], row["commit"], code_of(manifest)) == (version, commit, code)
 
 
 def test_the_filters_have_their_names() -> None:

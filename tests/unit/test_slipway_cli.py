@@ -55,7 +55,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 def release(found: App, name: str, state: str, **changes: Any) -> None:
     folder = found.releases / name
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = {"id": name, "state": state, "live_at": "2026-11-21T07:23:00+00:00", "source": {"version": "v1.4.0", "commit": "b" * 40}}
+    manifest = {
+        "id": name,
+        "state": state,
+        "live_at": "2026-11-21T07:23:00+00:00",
+        "source": {"commit": "b" * 40},
+        "asked": {"version": "v1.4.0"},
+    }
     (folder / "release.json").write_text(json.dumps({**manifest, **changes}))
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 from .app import App
@@ -17,6 +19,25 @@ from .core.text import table
 SUBJECT = "release"
 MANIFEST = "release.json"
 DEPLOY = "ansible-playbook playbooks/deploy.yml"
+
+
+def version_of(manifest: Mapping[str, Any]) -> str:
+    """What the operator calls the version of a release: a tag or branch, a requirement, the name of an archive; a folder has none."""
+    asked, source = manifest.get("asked") or {}, manifest.get("source") or {}
+    address = str(asked.get("url") or asked.get("file") or "").partition("?")[0]
+    return str(asked.get("version") or asked.get("requirement") or source.get("requirement") or PurePath(address).name)
+
+
+def digest_of(manifest: Mapping[str, Any], length: int = 8) -> str:
+    """The start of the commit, or of the checksum of an archive or a folder; a package has neither."""
+    source = manifest.get("source") or {}
+    identity = str(source.get("commit") or source.get("identity") or "")
+    return identity[:length] if re.match(r"[0-9a-f]{40}", identity) and not source.get("requirement") else ""
+
+
+def code_of(manifest: Mapping[str, Any], length: int = 12) -> str:
+    """What tells the code of two releases apart: the digest, or the requirement of a package."""
+    return digest_of(manifest, length) or version_of(manifest) or str((manifest.get("source") or {}).get("commit") or "")[:length]
 
 
 class Releases:
@@ -63,7 +84,7 @@ class Releases:
         if not live:
             return Status(SUBJECT, UNKNOWN if not manifests else FAILED, "no release is live", DEPLOY)
         since = manifest.get("live_at")
-        asked = (manifest.get("source") or {}).get("version") or ""
+        asked = version_of(manifest)
         told = f"{live}{f' ({asked})' if asked else ''} is live"
         if manifest.get("on_trial"):
             return Status(SUBJECT, DEGRADED, f"{told}, and still watched after its switch", DEPLOY, since)
@@ -92,8 +113,8 @@ def main(options: argparse.Namespace) -> int:
             "release": f"{manifest['id']}{' *' if manifest['id'] == live else ''}",
             "state": manifest.get("state", ""),
             "live since": manifest.get("live_at") or "",
-            "version": (manifest.get("source") or {}).get("version") or "",
-            "commit": str((manifest.get("source") or {}).get("commit") or "")[:8],
+            "version": version_of(manifest),
+            "commit": digest_of(manifest),
             "schema": manifest.get("schema_after") or manifest.get("schema_before") or "",
             "who": manifest.get("created_by") or "",
         }

@@ -147,6 +147,9 @@ def test_the_plan_says_what_goes_back_and_what_does_not(deploy: Make, root: Path
     assert planned["schema"] == "0001"
     words = ["from", "to", "code", "packages", "python", "config", "workers", "timers", "secrets", "schema", "data"]
     assert [text.split()[0] for text in planned["plan"]] == words
+    change(root, NEW, source={"commit": "", "identity": "blog[db]==7.2", "requirement": "blog[db]==7.2"})
+    change(root, OLD, source={"commit": "", "identity": "blog[db]==7.1", "requirement": "blog[db]==7.1"})
+    assert line(deploy().do("plan_rollback"), "code") == "code     blog[db]==7.2 -> blog[db]==7.1"
     change(root, OLD, lock="l2", python="3.12.1")
     planned = deploy().do("plan_rollback")
     assert line(planned, "packages") == "packages the same" and line(planned, "python") == "python   3.13.5 -> 3.12.1"
