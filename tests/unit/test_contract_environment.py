@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import DATABASE_NAMES
+from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import distance
 from render import model_of, render, secrets_of, specs
 
 from .inventory import Inventory
@@ -215,10 +216,47 @@ def test_a_typo_of_any_roles_prefix_is_refused(typo: str, meant: str) -> None:
     only(check(typo), typo, "is not a variable of the", f"did you mean {meant}?")
 
 
-@pytest.mark.parametrize("name", ["app_schedule", "app_subdirectory", "app_cron", "nginx_colour", "redis_x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("app_colour", "app_node", "nginx_colour", "redis_x", "backup_root_dir", "tls_subdirectory", "postgres_shop"),
+        # It begins with none, and more than one has the word.
+        *("nginx_timeout", "release_timeout"),
+    ],
+)
 def test_a_name_without_a_likeness_gets_no_silly_advice(name: str) -> None:
     """[F8] The prefix alone is no likeness."""
     only(check(name), name, "is not a variable of the", "docs/settings.md lists every name")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        # A key of app_source; its other name elsewhere; a word of it; a slip.
+        *(("app_subdirectory", "app_source: {subdirectory: …}"), ("app_deploy_key", "app_source: {deploy_key: …}")),
+        *(("app_cron", "app_timers"), ("app_schedule", "app_timers"), ("app_environment", "app_env")),
+        *(
+            ("postgres_hosts", "postgres_app_hosts"),
+            ("app_sorce", "app_source"),
+            ("app_wsig", "app_wsgi"),
+            ("nginx_locatoin", "nginx_locations"),
+        ),
+        *(("app_env_vars", "app_env"), ("app_static_url", "app_static")),
+    ],
+)
+def test_a_near_name_is_named(name: str, meant: str) -> None:
+    """[F8] Where one is meant, and there is one."""
+    if meant == "app_timers" and meant not in specs().options:
+        meant = ""
+    only(check(name), name, "is not a variable of the", f"did you mean {meant}?" if meant else "docs/settings.md lists every name")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "slips"),
+    [("", "", 0), ("a", "", 1), ("wsig", "wsgi", 1), ("cron", "root", 3), ("sourc", "source", 1)],
+)
+def test_slips_are_counted(one: str, other: str, slips: int) -> None:
+    assert distance(one, other) == distance(other, one) == slips
 
 
 def test_names_of_others_are_left_alone() -> None:

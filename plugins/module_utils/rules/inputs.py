@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,26 +14,68 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 Spec = Mapping[str, Mapping[str, Any]]
 
 
-def stray_names(names: Iterable[str], options: Iterable[str], role: str) -> Iterator[Problem]:
+#: What other tools call it, without the role's prefix.
+_CALLED_ELSEWHERE = {"cron": "timers", "crontab": "timers", "periodic": "timers", "schedule": "timers", "environment": "env"}
+
+
+def stray_names(names: Iterable[str], options: Spec, role: str) -> Iterator[Problem]:
     """Variables that carry a role's prefix and mean nothing to it: typos, or names from another version."""
     for name in sorted(names):
-        near = nearest(name, [option for option in options if option.startswith(f"{role}_")], role)
+        known = [option for option in options if option.startswith(f"{role}_")]
+        near = slip(name, known, role) or key_of(name, options, role) or nearest(name, known, role)
         what = "is not a variable of the contract" if role == "app" else f"is not a variable of the role {role}"
         yield Problem(
             name, what, f"did you mean {near}?" if near else "remove it, or give it another prefix; docs/settings.md lists every name"
         )
 
 
+def key_of(name: str, options: Spec, role: str) -> str:
+    """The variable that has what was said as one of its keys: `app_source: {subdirectory: …}`."""
+    key = name.removeprefix(f"{role}_")
+    holders = [
+        one
+        for one, option in options.items()
+        if one.startswith(f"{role}_") and option.get("type") == "dict" and key in (option.get("options") or {})
+    ]
+    return f"{holders[0]}: {{{key}: …}}" if len(holders) == 1 else ""
+
+
+def slip(name: str, known: Sequence[str], role: str) -> str:
+    """The variable that is one slip of the keyboard away, or two where the name is long; the first letter is seldom one of two."""
+    bare = name.removeprefix(f"{role}_")
+    slips = {one: distance(bare, one.removeprefix(f"{role}_")) for one in known}
+    near = [one for one in known if slips[one] <= (len(bare) >= 3) + (len(bare) >= 8 and one.removeprefix(f"{role}_")[0] == bare[0])]
+    return min(near, key=lambda one: slips[one], default="")
+
+
 def nearest(name: str, known: Sequence[str], role: str) -> str:
-    """The variable that was meant: one letter amiss, or words that continue a name, or a likeness without the role's prefix."""
-    if typos := difflib.get_close_matches(name, known, n=1, cutoff=0.9):
-        return typos[0]
+    """The variable that was meant: a slip, what other tools call it, words that continue a name, or some of its words."""
+    # The prefix is alike in all of them: with it any short name would resemble any other.
+    bare, there = name.removeprefix(f"{role}_"), {one.removeprefix(f"{role}_"): one for one in known}
+    if (called := _CALLED_ELSEWHERE.get(bare)) in there:
+        return there[str(called)]
+    if near := slip(name, known, role):
+        return near
     if begun := [one for one in known if name.startswith(one)]:
         return max(begun, key=len)
-    # The prefix is alike in all of them: with it any short name would resemble any other.
-    bare = {one.removeprefix(f"{role}_"): one for one in known}
-    alike = difflib.get_close_matches(name.removeprefix(f"{role}_"), list(bare), n=1, cutoff=0.7)
-    return bare[alike[0]] if alike else ""
+    words = set(bare.split("_"))
+    partly = [one for one in there if words < set(one.split("_"))]
+    # Where several names have these words nobody knows which one it was.
+    return there[partly[0]] if len(partly) == 1 else ""
+
+
+def distance(one: str, other: str) -> int:
+    """How many letters have to be added, left out, replaced, or swapped with the next, to make ``other`` of ``one``."""
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, rows[-2][j - 2] + 1)
+            row.append(cost)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 def wrong_types(values: Values, spec: Spec) -> Iterator[Problem]:
@@ -122,5 +163,5 @@ def unknown_keys(values: Values, spec: Spec) -> Iterator[Problem]:
         if is_merged(option) and isinstance(values.get(name), Mapping):
             known = sorted(option["options"])
             for key in sorted(set(map(str, values[name])) - set(known)):
-                near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-                yield Problem(name, f"has no key {key!r}", f"did you mean {near[0]}?" if near else f"use {', '.join(known)}")
+                near = nearest(key, known, "")
+                yield Problem(name, f"has no key {key!r}", f"did you mean {near}?" if near else f"use {', '.join(known)}")
