@@ -64,7 +64,7 @@ def _members(folder: Path) -> Iterator[Path]:
         elif name in submodules and not (path / ".git").exists():
             what = f"app_source.path: nobody has fetched the git submodule {shown([str(name)])}"
             raise SourceError(what, f"Run: git -C {folder} submodule update --init --recursive")
-        elif path.is_dir():
+        elif (path / ".git").exists():
             # A repository in the repository: git lists its folder alone.
             yield from (name / below for below in _members(path))
 
