@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from render import render, value
+import yaml
+from render import ROOT, render, value
 
 UNITS = "etc/systemd/system"
 #: Units that a release brings itself.
@@ -168,6 +170,16 @@ def test_the_units_of_processes_and_timers_are_left_for_the_release() -> None:
     found = units_of_the_next_release(app_processes=PROCESSES, app_timers=TIMERS)
     assert set(found) == {"demo-worker@.service", "demo-beat@.service", "demo-nightly.service", "demo-nightly.timer"}
     assert all("# slipway:app demo\n" in text for text in found.values())
+
+
+def test_an_app_that_is_removed_takes_its_units_and_no_others() -> None:
+    """[F2] The units of demo-shop, which begin alike, stay."""
+    (find,) = (task for task in yaml.safe_load((ROOT / "roles/gunicorn/tasks/remove.yml").read_text()) if "ansible.builtin.find" in task)
+    wanted = find["ansible.builtin.find"]["contains"]
+    for text in units_of_the_next_release(app_processes=PROCESSES, app_timers=TIMERS).values():
+        lines_of = text.splitlines(keepends=True)
+        assert any(re.match(wanted.replace("{{ app.name }}", "demo"), one) for one in lines_of)
+        assert not any(re.match(wanted.replace("{{ app.name }}", "demo"), one.replace("app demo", "app demo-shop")) for one in lines_of)
 
 
 def test_a_timer_runs_a_command_of_the_live_release() -> None:
