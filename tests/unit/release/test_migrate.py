@@ -430,3 +430,10 @@ def test_a_command_that_an_interrupted_run_left_does_not_stop_the_next(
     meanwhile(host, "--unit=blog-migrate-step.service", refuse)
     host.later = [(2.0, lambda: host.active.discard("blog-migrate-step.service"))]
     assert deploy(release=NEW, migrate_command=UP).do("migrate")["changed"] is True
+
+
+def test_a_dollar_is_the_commands_own(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
+    """[A13] [F8] systemd-run would put a variable of its own in: what is quoted for `sh -c` reaches sh as it is."""
+    existing(NEW, READY)
+    deploy(release=NEW, migrate_command="sh -c 'flask db upgrade && echo ${HOME} $X'").do("migrate")
+    assert host.transients[-1][-3:] == ("sh", "-c", "flask db upgrade && echo $${HOME} $$X")
