@@ -48,7 +48,9 @@ class Deploy:
         needed = not (there and live and there.id == live.id)
         if there or self.settings.check_mode:
             return {"changed": needed and self.settings.check_mode, "needed": needed, "release": there.id if there else ""}
-        return {"changed": True, "needed": True, "release": self.builder.build(wanted).id}
+        built = self.builder.build(wanted)
+        warnings = {"warnings": self.builder.warnings} if self.builder.warnings else {}
+        return {"changed": True, "needed": True, "release": built.id, **warnings}
 
     def go_live(self) -> dict[str, Any]:
         """From a release that is built to one that serves alone, in one call."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.archive import unpack
+from ansible_collections.slipway.vps.plugins.module_utils.build_sandbox import Sandbox
+from ansible_collections.slipway.vps.plugins.module_utils.dependencies import Installer
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_units import Units
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
-from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import build_properties
+from ansible_collections.slipway.vps.plugins.module_utils.interpreter import Interpreters
 from ansible_collections.slipway.vps.plugins.module_utils.precompress import precompress
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     MANIFEST,
@@ -31,16 +32,13 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
 from ansible_collections.slipway.vps.plugins.module_utils.schema import digest
 from ansible_collections.slipway.vps.plugins.module_utils.shared_paths import share
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import remove, write_atomically
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import stop_units
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.static_files import open_packages
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
 RESERVE = 200 * 2**20
-#: Name of the build's commands as a step, and what puts them behind the app, which serves meanwhile.
-BUILD = "build"
-BEHIND = ("Nice=10", "CPUWeight=20", "IOWeight=20")
 
 
 class Builder:
@@ -51,6 +49,9 @@ class Builder:
         self.settings = app.settings
         self.store = app.store
         self.units = Units(app)
+        self.sandbox = Sandbox(app)
+        #: What the operator should know of the release that was built.
+        self.warnings: list[str] = []
 
     def fingerprint(self) -> str:
         """Of all that decides how the release behaves."""
@@ -66,11 +67,13 @@ class Builder:
             *(f"shared={path}" for path in self.settings.shared_paths),
             *(f"{prefix}={folder}" for prefix, folder in sorted(self.settings.static.items())),
         ]
+        # Only what is said: a release that was built before these could be said stays the one that is wanted.
+        parts += [f"{name}={value}" for name, value in self.settings.build.items() if value]
         return fingerprint(parts, self.settings.runtime_files)
 
     def build(self, wanted: str) -> Release:
         """A new release with the fingerprint ``wanted``, in state ready."""
-        stop_units(self.app.step_unit(BUILD))
+        stop_units(self.sandbox.unit)
         for interrupted in self.store.unfinished():
             self.store.remove(interrupted)
         self.require_space()
@@ -91,7 +94,7 @@ class Builder:
         folder = self.store.folder(release.id)
         folder.mkdir(parents=True)
         self.store.save(release)
-        with self.app.failing(release):
+        with self.app.failing(release), self.sandbox.told():
             self.place_source(folder)
             release.migrations = digest(folder)
             # Once more: the source may bring a file of that name.
@@ -156,38 +159,43 @@ class Builder:
                 yield Path(entry.path)
 
     def build_environment(self, folder: Path, release: Release) -> None:
-        """A virtual environment of the release's own, from what the app says it needs, in this order:
-        uv.lock, requirements.txt, pyproject.toml."""
+        """A virtual environment of the release's own, from what the app says it needs; then what the operator has built."""
+        installer = Installer(self.sandbox, self.settings, folder)
+        with self.app.step("project"):
+            # All that can be refused is refused before anything is built.
+            chosen = installer.check()
+            python, notes = Interpreters(self.sandbox, self.settings).choose(folder, installer.project)
         with self.app.step("virtual environment"):
-            self.uv(folder, "venv", "--python", self.settings.python, ".venv")
+            self.sandbox.uv(folder, "venv", "--no-project", "--python", python, ".venv")
             release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.app.account).split()[-1]
         with self.app.step("dependencies"):
-            pip = ("pip", "install", "--python", ".venv/bin/python")
-            lock = next((folder / name for name in ("uv.lock", "requirements.txt", "pyproject.toml") if (folder / name).exists()), None)
-            if self.settings.requirement:
-                self.uv(folder, *pip, self.settings.requirement)
-            elif lock is None:
-                raise CommandError(
-                    "the source has neither uv.lock nor requirements.txt nor pyproject.toml: add one that names what the app needs"
-                )
-            elif lock.name == "uv.lock":
-                self.uv(folder, "sync", "--frozen", "--no-dev", "--no-editable")
-            elif lock.name == "requirements.txt":
-                self.uv(folder, *pip, "--requirement", "requirements.txt")
-            else:
-                self.uv(folder, *pip, ".")
-            release.lock = fingerprint([self.settings.requirement, lock.read_text() if lock else ""], [])[:16]
-            absent = [r for r in self.settings.requirements if project(r) not in self.installed(folder)]
-            if absent:
-                self.uv(folder, *pip, *absent)
+            self.warnings += [*notes, *installer.install(chosen)]
+            said = installer.project.text(chosen.file) if chosen else ""
+            release.lock = fingerprint([self.settings.requirement, said], [])[:16]
+        if self.settings.build_commands:
+            with self.app.step("build commands"):
+                for line in self.settings.build_commands:
+                    self.command_of_the_operator(folder, line)
         with self.app.step("bytecode"):
             self.inherit_bytecode(folder)
             compile_all = (".venv/bin/python", "-m", "compileall", "-j", "0", "-q")
-            self.as_builder(folder, *compile_all, "-x", r"/\.venv/", ".")
+            try:
+                self.sandbox.run(folder, *compile_all, "-x", r"/(\.venv|node_modules)/", ".")
+            except CommandError as error:
+                # Whether anybody imports it the rehearsal shows.
+                self.warnings.append(
+                    f"Not every .py file of the app compiles; the release is built without their bytecode:\n{tail(str(error), 12)}"
+                )
             # Packages may ship files for other Pythons: as with pip and uv those are passed over.
             with contextlib.suppress(CommandError):
-                self.as_builder(folder, *compile_all, ".venv")
+                self.sandbox.run(folder, *compile_all, ".venv")
         self.give(folder, None)
+
+    def command_of_the_operator(self, folder: Path, line: str) -> None:
+        try:
+            self.sandbox.script(folder, line)
+        except CommandError as error:
+            raise CommandError(f"app_build_commands: {self.sandbox.masked(line)}\n{tail(str(error), 28)}", error.status) from None
 
     def inherit_bytecode(self, folder: Path) -> None:
         """Link the bytecode of packages that the live release has as well.
@@ -226,28 +234,6 @@ class Builder:
                 if place.is_dir() and place.is_relative_to(folder.resolve()) and ".venv" not in place.relative_to(folder.resolve()).parts:
                     precompress(place, self.store.folder(live.id) / static.strip("/") if live else None)
 
-    def uv(self, folder: Path, *words: str) -> None:
-        self.as_builder(folder, self.settings.uv, *words)
-
-    def as_builder(self, folder: Path, *words: str) -> None:
-        """Run a command of the build: behind the app when both want the processor, and ended with the build when that is cut off."""
-        cache = self.store.root / "cache"
-        settings = {
-            "UV_CACHE_DIR": str(cache / "uv"),
-            "UV_PYTHON_DOWNLOADS": "never",
-            "UV_NO_PROGRESS": "1",
-            # The system's certificates: a company's own package index may have one that only they know.
-            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-            "HOME": str(cache),
-        }
-        # One path: uv cannot link from its cache into another mount.
-        properties = (*(f"Environment={name}={value}" for name, value in settings.items()), f"ReadWritePaths={self.store.root}", *BEHIND)
-        properties += build_properties(self.settings.config_dir)
-        self.app.run_as_app(self.app.step_unit(BUILD), folder, words, properties)
-
-    def installed(self, folder: Path) -> set[str]:
-        return {project(path.name) for path in folder.glob(".venv/lib/python*/site-packages/*.dist-info")}
-
     def snapshot_configuration(self, folder: Path, release: Release) -> None:
         """The configuration without secrets, as it is now: going back to this release brings it back."""
         with self.app.step("environment"):
@@ -260,8 +246,3 @@ class Builder:
         """What was built is what was asked for: another run, refused by the lock, may have written its configuration meanwhile."""
         if self.fingerprint() != wanted:
             raise StepError("configuration", f"another run changed {self.settings.config_dir} while this one was building")
-
-
-def project(text: str) -> str:
-    """The normalised project name of a requirement or of a dist-info folder."""
-    return re.sub(r"[-_.]+", "-", re.split(r"[=<>!~@\[; ]|-\d", text)[0]).strip("-").lower()

@@ -53,7 +53,17 @@ class Settings:
     runtime_files: tuple[Path, ...]
     precompress: bool
     python: str
+    python_dir: Path
+    python_mirror: str
     uv: str
+    app_python: str
+    lock_file: str
+    extras: tuple[str, ...]
+    groups: tuple[str, ...]
+    build_commands: tuple[str, ...]
+    build_env: Mapping[str, Any]
+    build_secrets: Mapping[str, Any]
+    build_packages: tuple[str, ...]
 
     # How the schema is changed.
     migrate_command: str
@@ -81,13 +91,22 @@ class Settings:
     def of(cls, parameters: Mapping[str, Any], check_mode: bool) -> Settings:
         """From what Ansible has checked already. KeyError where a parameter is absent."""
         given = {field.name: parameters[field.name] for field in fields(cls) if field.name != "check_mode"}
-        for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir", "shared"):
+        for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir", "shared", "python_dir"):
             given[name] = Path(given[name])
         for name in ("tree", "archive"):
             given[name] = Path(given[name]) if given[name] else None
         for name in ("requirement", "release"):
             given[name] = given[name] or ""
-        for name in ("requirements", "writable", "shared_paths"):
+        for name in ("requirements", "writable", "shared_paths", "extras", "groups", "build_commands", "build_packages"):
             given[name] = tuple(given[name])
         given["runtime_files"] = tuple(map(Path, given["runtime_files"]))
         return cls(**given, check_mode=check_mode)
+
+    @property
+    def build(self) -> dict[str, Any]:
+        """How the operator wants it built, as the fingerprint of a release has it: without secrets, and in an order of its own."""
+        return {
+            **{"app_python": self.app_python, "lock_file": self.lock_file, "commands": self.build_commands},
+            **{name: sorted(getattr(self, name)) for name in ("extras", "groups", "build_packages")},
+            "env": sorted((str(name), str(value)) for name, value in self.build_env.items()),
+        }

@@ -155,6 +155,20 @@ class Sandbox:
 
 
 @dataclass(frozen=True)
+class Build:
+    """How a release is built; what the build alone is told in secret is in `Secrets`."""
+
+    #: Empty: what the app's project says.
+    python: str
+    lock_file: str
+    extras: list[str]
+    groups: list[str]
+    commands: list[str]
+    env: dict[str, Any]
+    packages: list[str]
+
+
+@dataclass(frozen=True)
 class App:
     """One app on one machine: an entry of the inventory."""
 
@@ -213,6 +227,7 @@ class App:
     migrate_command: str
     #: ``app_source`` as a manifest keeps it, without secrets.
     source: dict[str, str]
+    build: Build
 
     def unit_stems(self) -> Iterator[str]:
         """Every name that a unit of this app carries before ``@`` or its suffix."""
@@ -281,3 +296,5 @@ class Secrets:
     source: dict[str, Any]
     #: ``app_files``.
     files: dict[str, Any]
+    #: ``app_build_secrets``.
+    build: dict[str, Any]

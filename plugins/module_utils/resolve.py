@@ -16,6 +16,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     POSTGRES_PORT,
     App,
     Backup,
+    Build,
     Database,
     Health,
     Limits,
@@ -204,6 +205,20 @@ def resolve_backup(said: Values, taken: Collection[tuple[int, int]] = ()) -> Bac
     return Backup(str(said["backup_engine"]), hour, minute)
 
 
+def resolve_build(said: Values) -> Build:
+    """How a release is built."""
+    lists = {name: [str(item) for item in said[f"app_{name}"]] for name in ("extras", "groups", "build_commands", "build_packages")}
+    return Build(
+        python=str(said["app_python"]),
+        lock_file=str(said["app_lock_file"]),
+        extras=lists["extras"],
+        groups=lists["groups"],
+        commands=lists["build_commands"],
+        env={str(name): value for name, value in said["app_build_env"].items()},
+        packages=lists["build_packages"],
+    )
+
+
 def public_environment(said: Values, known: Mapping[str, str], database: Database, redis: Redis) -> dict[str, Any]:
     """The environment without secrets: what the layers derive, then the operator's own."""
     base: dict[str, Any] = {
@@ -239,6 +254,7 @@ def resolve_secrets(said: Values) -> Secrets:
         database_password=password,
         source=dict(said["app_source"]),
         files=dict(said.get("app_files") or {}),
+        build=dict(said.get("app_build_secrets") or {}),
     )
 
 
@@ -283,6 +299,7 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         proxy_hops=int(said["app_proxy_hops"]),
         migrate_command=str(said["app_migrate_command"]),
         source=asked_for(said["app_source"]),
+        build=resolve_build(said),
     )
 
 

@@ -148,10 +148,54 @@ options:
     description: Interpreter for the virtual environment.
     type: str
     default: python3
+  python_dir:
+    description: Folder of the Pythons that uv manages, for all apps of the host. It belongs to root.
+    type: path
+    default: /opt/slipway/python
+  python_mirror:
+    description: Address to get them from instead of GitHub.
+    type: str
+    default: ''
   uv:
     description: The uv program.
     type: path
     default: uv
+  app_python:
+    description: Version of Python that the app wants, C(3.13); empty means what its project says.
+    type: str
+    default: ''
+  lock_file:
+    description: File of the source that says the dependencies; empty means the first of those that are known.
+    type: str
+    default: ''
+  extras:
+    description: Extras of the app to install.
+    type: list
+    elements: str
+    default: []
+  groups:
+    description: Dependency groups of the app to install.
+    type: list
+    elements: str
+    default: []
+  build_commands:
+    description: Commands in a shell's syntax, run in the release's folder once its dependencies are installed (C(prepare)).
+    type: list
+    elements: str
+    default: []
+  build_env:
+    description: Environment of the build.
+    type: dict
+    default: {}
+  build_secrets:
+    description: Secret part of the environment of the build, and C(netrc), logins for hosts. Neither kept nor shown (C(prepare)).
+    type: dict
+    default: {}
+  build_packages:
+    description: Packages of the distribution that the release was built with.
+    type: list
+    elements: str
+    default: []
   static:
     description: URL prefix to folder of the release; each gets a link C(.static/<prefix>) in the release.
     type: dict
@@ -362,7 +406,14 @@ PARAMETERS: dict[str, Any] = {
     "shared_paths": {"type": "list", "elements": "str", "default": []},
     "precompress": {"type": "bool", "default": True},
     "python": {"type": "str", "default": "python3"},
+    "python_dir": {"type": "path", "default": "/opt/slipway/python"},
+    "python_mirror": {"type": "str", "default": ""},
     "uv": {"type": "path", "default": "uv"},
+    "app_python": {"type": "str", "default": ""},
+    "lock_file": {"type": "str", "default": ""},
+    **{name: {"type": "list", "elements": "str", "default": []} for name in ("extras", "groups", "build_commands", "build_packages")},
+    "build_env": {"type": "dict", "default": {}},
+    "build_secrets": {"type": "dict", "default": {}, "no_log": True},
     "owner": {"type": "str", "default": ""},
     "retry": {"type": "str", "default": "run the same command again"},
     "force": {"type": "bool", "default": False},

@@ -240,10 +240,10 @@ def test_workers_are_bounded_by_memory() -> None:
 
 @pytest.mark.parametrize(("worker_class", "needs"), [("gthread", 1), ("sync", 1), ("gevent", 2), ("asgi", 1)])
 def test_worker_classes(worker_class: str, needs: int) -> None:
-    """[A4] One variable chooses the class and brings what it needs."""
+    """[A4] [K6] One variable chooses the class and brings what it needs; what gevent's worker imports besides, Gunicorn's extra names."""
     assert configuration(gunicorn_worker_class=worker_class)["worker_class"] == worker_class
     requirements = value("gunicorn", "gunicorn_requirements", gunicorn_worker_class=worker_class)
-    assert len(requirements) == needs and requirements[0].startswith("gunicorn==")
+    assert len(requirements) == needs and requirements[0].startswith("gunicorn[gevent]==" if worker_class == "gevent" else "gunicorn==")
     assert (worker_class == "gevent") == any(name.startswith("gevent==") for name in requirements)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     app,
     backup,
+    build,
     environment,
     inputs,
     nginx,
@@ -25,6 +26,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...] = (
     *app.RULES,
     *source.RULES,
+    *build.RULES,
     *environment.RULES,
     *runs.RULES,
     *postgres.RULES,

@@ -19,6 +19,7 @@ from ansible_collections.slipway.vps.plugins.module_utils import (
     deploy_steps,
     deploy_switch,
     deploy_units,
+    interpreter,
     schema,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
@@ -39,7 +40,7 @@ EFFECTS = (
     *("command", "start_unit", "queue_unit", "stop_units", "end_units", "get", "visit", "instances", "is_active", "is_ending"),
     *("journal", "journal_since", "journal_between", "memory_available", "memory_used", "now", "reload_units"),
 )
-MODULES = (deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch, deploy_units)
+MODULES = (deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch, deploy_units, interpreter)
 
 
 class KilledError(BaseException):

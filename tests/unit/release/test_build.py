@@ -33,7 +33,7 @@ def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> No
         f"{NEW} is building",
         f"give {NEW} to 4242:4343",
         f"{NEW} is building",
-        "uv venv --python python3 .venv",
+        "uv venv --no-project --python python3 .venv",
         f"{folder}/.venv/bin/python --version",
         f"{PIP} --requirement requirements.txt",
         f"{PIP} gunicorn==27.0.1",
@@ -119,16 +119,17 @@ def test_the_configuration_is_kept_with_the_release(deploy: Make, root: Path) ->
 @pytest.mark.parametrize(
     ("there", "asked"),
     [
-        (("uv.lock", "requirements.txt", "pyproject.toml"), "uv sync --frozen --no-dev --no-editable"),
+        (("uv.lock", "requirements.txt", "pyproject.toml"), "uv sync --frozen --no-dev --no-install-project --python .venv/bin/python"),
+        (("pylock.toml", "requirements.txt"), f"{PIP} --preview-features pylock --requirement pylock.toml"),
         (("requirements.txt", "pyproject.toml"), f"{PIP} --requirement requirements.txt"),
-        (("pyproject.toml",), f"{PIP} ."),
+        (("pyproject.toml",), f"{PIP} --requirement pyproject.toml"),
     ],
 )
 def test_the_most_exact_list_of_dependencies_wins(deploy: Make, root: Path, host: Host, there: tuple[str, ...], asked: str) -> None:
-    """[A10] uv.lock, then requirements.txt, then pyproject.toml; one of them, not all."""
+    """[A10] uv.lock, then pylock.toml, requirements.txt and pyproject.toml; one of them, not all."""
     (root / "tree/requirements.txt").unlink()
     for name in there:
-        (root / "tree" / name).write_text("")
+        (root / "tree" / name).write_text('[project]\nname = "blog"\n' if name == "pyproject.toml" else "")
     deploy(requirements=[]).do("prepare")
     assert [line for line in host.did if line.startswith("uv") and not line.startswith("uv venv")] == [asked]
 
@@ -136,9 +137,10 @@ def test_the_most_exact_list_of_dependencies_wins(deploy: Make, root: Path, host
 def test_a_source_that_names_no_dependencies_is_refused(deploy: Make, root: Path, host: Host, serving: Release) -> None:
     """[A10] With the files that would do."""
     (root / "tree/requirements.txt").unlink()
-    with pytest.raises(StepError, match=r"neither uv\.lock nor requirements\.txt nor pyproject\.toml"):
+    with pytest.raises(StepError, match=r"neither uv\.lock nor .*requirements\.txt nor pyproject\.toml"):
         deploy().do("prepare")
-    refused(root, NEW, "dependencies", "add one that names what the app needs")
+    refused(root, NEW, "project", "add one that names what the app needs")
+    assert not [line for line in host.did if line.startswith("uv")], "something was built before it was refused"
     untouched(root, host)
 
 
@@ -194,7 +196,6 @@ def test_an_interrupted_build_is_cleaned_up(deploy: Make, existing: Existing, ro
         ("uv venv", "virtual environment"),
         ("--requirement requirements.txt", "dependencies"),
         ("gunicorn==27.0.1", "dependencies"),
-        ("compileall", "bytecode"),
     ],
 )
 def test_a_step_that_fails_leaves_the_old_release_alone(
@@ -285,12 +286,17 @@ def test_the_digest_of_the_migrations_is_noted(deploy: Make, root: Path) -> None
 
 def test_a_failure_is_kept_with_its_release(deploy: Make, root: Path, host: Host) -> None:
     """[S1] The capsule: step, reason, time, and the command to try again with."""
-    host.fails = {"compileall": "SyntaxError: x"}
+    host.fails = {"uv venv": "No space left"}
     with pytest.raises(StepError):
         deploy(retry="ansible-playbook deploy.yml").do("prepare")
     made = Store(root / "srv").load(NEW)
     assert made and made.failure == {
-        **{"step": "bytecode", "reason": "SyntaxError: x", "at": "2026-11-20T07:22:01+00:00", "retry": "ansible-playbook deploy.yml"},
+        **{
+            "step": "virtual environment",
+            "reason": "No space left",
+            "at": "2026-11-20T07:22:01+00:00",
+            "retry": "ansible-playbook deploy.yml",
+        },
     }
 
 
@@ -299,7 +305,7 @@ def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.Mon
     noted: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, text: noted.append(text))
     deploy(action="prepare", migrate_command=UP).do("prepare")
-    steps = ["source", "virtual environment", "dependencies", "bytecode", "environment", "units"]
+    steps = ["source", "project", "virtual environment", "dependencies", "bytecode", "environment", "units"]
     assert noted == [f"blog: prepare: {step}" for step in steps]
     noted.clear()
     deploy(action="migrate", release=NEW, migrate_command=UP).do("migrate")

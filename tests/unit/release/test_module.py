@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils import deploy_build, deploy_switch
+from ansible_collections.slipway.vps.plugins.module_utils import deploy_switch
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import ACTIONS, Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.lock import Holder, Lock
@@ -47,20 +47,6 @@ def test_the_message_says_what_failed_and_what_serves() -> None:
     ]
     assert "No release is live yet." in module.message(StepError("import", "x"), "", "run it again")
     assert "; it went back. Release" in module.message(StepError("burn-in", "x", "it went back"), OLD, "run it again")
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        *(("gunicorn==27.0.1", "gunicorn"), ("gunicorn-27.0.1.dist-info", "gunicorn"), ("Flask[async]>=3", "flask"), ("a ; x", "a")),
-        *(("zope.interface @ https://x/y-1.0.whl", "zope-interface"), ("zope_interface-7.0.dist-info", "zope-interface")),
-        *(("typing_extensions~=4.0", "typing-extensions"), ("Flask_SQLAlchemy-3.1.1.dist-info", "flask-sqlalchemy"), ("a!=1", "a")),
-        *(("uvicorn-worker==0.3", "uvicorn-worker"), ("uvicorn_worker-0.3.0.dist-info", "uvicorn-worker"), ("h11<1", "h11")),
-    ],
-)
-def test_the_project_of_a_requirement(text: str, name: str) -> None:
-    """[A10] A requirement and the folder of what is installed have to meet, however each spells the name."""
-    assert deploy_build.project(text) == name
 
 
 def test_the_module_answers(deploy: Make, run: Callable[[Deploy], dict[str, Any]], host: Host, serving: Release) -> None:
