@@ -18,6 +18,7 @@ from pathlib import Path
 from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
+from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import build_properties
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import PATH, CommandError
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
@@ -81,6 +82,7 @@ class Sandbox:
         given = (*(f"Environment={name}={value}" for name, value in settings.items()), f"ReadWritePaths={self.app.store.root}", *BEHIND)
         own = (f"EnvironmentFile={self.private / 'environment'}",) if self.settings.build_env or self.settings.build_secrets else ()
         try:
+            given += build_properties(self.settings.config_dir)
             return self.app.run_as_app(self.unit, folder, words, (*given, READABLE, *properties, *own))
         except CommandError as error:
             raise CommandError(advised(self.masked(str(error))), error.status) from None

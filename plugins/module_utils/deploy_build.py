@@ -220,7 +220,7 @@ class Builder:
         """Static files of an installed package: nginx has to get at them."""
         if self.settings.static:
             with self.app.step("static files"):
-                open_packages(folder, self.settings.static, self.as_builder)
+                open_packages(folder, self.settings.static, self.sandbox.run)
 
     def precompress_static(self, folder: Path) -> None:
         """Static files as nginx sends them. Those of a package stay as they are: they lie in the builder's virtual environment."""

@@ -20,7 +20,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, 
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account
 from ansible_collections.slipway.vps.plugins.modules import release as module
 
-from .fakes import COMMIT, EFFECTS, MODULES, NEW, OLD, OLDER, Existing, Host, Make
+from .fakes import EFFECTS, MODULES, NEW, OLD, OLDER, Existing, Host, Make, parameters
 
 
 @pytest.fixture
@@ -89,31 +89,9 @@ def deploy(root: Path, host: Host) -> Make:
     """A deploy with the module's parameters, changed as named."""
 
     def make(check_mode: bool = False, **changes: Any) -> Deploy:
-        parameters: dict[str, Any] = {
-            **{
-                "name": "blog",
-                "root": str(root / "srv"),
-                "config_dir": str(root / "etc"),
-                "user": "blog",
-                "group": "blog",
-                "writable": [f"{root}/srv/shared"],
-            },
-            **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
-            **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0, "rehearsal_writes": False},
-            **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "subdirectory": "", "requirement": None},
-            **{"asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}},
-            **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": {}, "timers": {}},
-            **{"python_dir": str(root / "python"), "python_mirror": "", "app_python": "", "lock_file": "", "extras": [], "groups": []},
-            **{"build_commands": [], "build_env": {}, "build_secrets": {}, "build_packages": []},
-            **{"shared": str(root / "srv/shared"), "shared_paths": []},
-            **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
-            **{"retry": "run it again", "force": False, "token": ""},
-            **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},
-            **{"downgrade": False, "schema": "", "leave_as": RETIRED, "memory_margin": 1.2},
-            **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lock_ttl": 120},
-        }
-        assert set(changes) <= set(parameters)
-        return Deploy(Settings.of({**parameters, **changes}, check_mode))
+        given = parameters(root)
+        assert set(changes) <= set(given)
+        return Deploy(Settings.of({**given, **changes}, check_mode))
 
     return make
 

@@ -23,7 +23,7 @@ from ansible_collections.slipway.vps.plugins.module_utils import (
     schema,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
-from ansible_collections.slipway.vps.plugins.module_utils.releases import FAILED, LIVE, ROLLED_BACK, Release, Store
+from ansible_collections.slipway.vps.plugins.module_utils.releases import FAILED, LIVE, RETIRED, ROLLED_BACK, Release, Store
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
 
@@ -261,6 +261,26 @@ class Host:
     def serving(self) -> set[str]:
         """Releases that visitors reach."""
         return {unit.removeprefix("blog@").removesuffix(".service") for unit in self.active if unit.startswith("blog@")}
+
+
+def parameters(root: Path) -> dict[str, Any]:
+    """What the module is told of the app below ``root``."""
+    return {
+        **{"name": "blog", "root": str(root / "srv"), "config_dir": str(root / "etc"), "user": "blog", "group": "blog"},
+        **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
+        **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "ready_timeout": 0.0, "rehearsal_writes": False},
+        **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "subdirectory": "", "requirement": None},
+        **{"asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}},
+        **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": {}, "timers": {}},
+        **{"python_dir": str(root / "python"), "python_mirror": "", "app_python": "", "lock_file": "", "extras": [], "groups": []},
+        **{"shared": str(root / "srv/shared"), "shared_paths": [], "writable": [f"{root}/srv/shared"]},
+        **{"build_commands": [], "build_env": {}, "build_secrets": {}, "build_packages": []},
+        **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
+        **{"retry": "run it again", "force": False, "token": ""},
+        **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},
+        **{"downgrade": False, "schema": "", "leave_as": RETIRED, "memory_margin": 1.2},
+        **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lock_ttl": 120},
+    }
 
 
 Make = Callable[..., Deploy]

@@ -1,0 +1,10 @@
+import tiny_web
+
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [tiny_web.VERSION.encode()]
+
+
+def main():
+    print('hello')

@@ -1,0 +1,160 @@
+"""Apps as people bring them (tests/apps), each built by the product's own build: real uv, real environments, an index made here.
+
+What systemd does around a command is left out: the command runs with the environment that its unit would have.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import syslog
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.slipway.vps.plugins.module_utils import dependencies, deploy_build, interpreter
+from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import Switcher
+from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
+
+from .fakes import NEW, parameters
+from .local_index import SmallApp, names, served
+
+UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+#: What a unit of systemd has of its own.
+MANAGER = {"LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture(scope="module")
+def index() -> Iterator[str]:
+    with served() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """uv's cache, shared by the builds of this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+class Builds:
+    """Builds an app as `prepare` does; what it was told and what it ran are kept."""
+
+    def __init__(self, root: Path, index: str) -> None:
+        self.root = root
+        self.index = index
+        self.ran: list[tuple[str, ...]] = []
+
+    def build(self, name: str, **changes: Any) -> dict[str, Any]:
+        app = SmallApp.of(name)
+        app.place(name, self.root / "tree/app", self.index)
+        said = app.variables
+        own = {key.removeprefix("app_"): value for key, value in said.items() if key.startswith("app_build")}
+        settings = {
+            **parameters(self.root),
+            **{"uv": UV, "tree": str(self.root / "tree/app"), "requirements": list(app.requirements), "wsgi": said["app_wsgi"]},
+            **{"runtime_dir": str(self.root / "run/blog"), "static": said.get("app_static", {}), "app_python": said.get("app_python", "")},
+            **{"lock_file": said.get("app_lock_file", ""), "extras": said.get("app_extras", []), "groups": said.get("app_groups", [])},
+            **own,
+            **{"build_env": {**said.get("app_build_env", {}), "UV_DEFAULT_INDEX": f"{self.index}/simple", "UV_HTTP_TIMEOUT": "5"}},
+            **changes,
+        }
+        return Deploy(Settings.of(settings, check_mode=False)).do("prepare")
+
+    @property
+    def release(self) -> Path:
+        return self.root / "srv/releases" / NEW
+
+    def python(self, *words: str, cwd: Path | None = None) -> str:
+        """As Gunicorn starts: in the release's folder, with its environment's Python."""
+        return command(str(self.release / ".venv/bin/python"), *words, cwd=cwd or self.release)
+
+    def installed(self) -> list[str]:
+        code = "import importlib.metadata as m; print(*sorted(d.metadata['Name'] + '==' + d.version for d in m.distributions()))"
+        return self.python("-I", "-c", code).split()
+
+
+@pytest.fixture
+def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Builds:
+    for folder in ("srv/releases", "etc", "tree", "run", "bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "srv/cache").symlink_to(cache)
+    (tmp_path / "etc/environment").write_text('FLASK_APP="blog:app"\n')
+    # The distribution's Python is the one that runs this test; no other is there.
+    (tmp_path / "bin/python3").symlink_to(os.path.realpath(sys.executable))
+    for program in ("realpath", "dirname"):
+        (tmp_path / "bin" / program).symlink_to(f"/usr/bin/{program}")
+    made = Builds(tmp_path, index)
+
+    def run(self: HostedApp, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str]) -> str:
+        made.ran.append((*words, *settings))
+        given: dict[str, str] = {"PATH": f"{tmp_path}/bin", **MANAGER}
+        for property_ in settings:
+            name, _, value = property_.partition("=")
+            if name == "Environment":
+                given.update([value.split("=", 1)])
+        for property_ in settings:
+            if property_.startswith("EnvironmentFile="):
+                given.update(parse_environment(Path(property_.partition("=")[2]).read_text()))
+        first = f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0]
+        done = subprocess.run([first, *words[1:]], cwd=folder, env=given, capture_output=True, text=True, check=False, umask=0o022)
+        if done.returncode:
+            raise CommandError(done.stdout + done.stderr, done.returncode)
+        return done.stdout + done.stderr
+
+    def plain(*words: str, account: Account | None = None, **how: Any) -> str:
+        return command(*words, **how)
+
+    monkeypatch.setattr(HostedApp, "run_as_app", run)
+    monkeypatch.setattr(Account, "of", classmethod(lambda cls, user, group: cls(user, os.getuid(), os.getgid())))
+    monkeypatch.setattr(syslog, "syslog", lambda *words: None)
+    for name in ("chown", "fchown"):
+        monkeypatch.setattr(os, name, lambda *words, **how: None)
+    monkeypatch.setattr(deploy_build, "command", plain)
+    monkeypatch.setattr(deploy_build, "stop_units", lambda *units: None)
+    monkeypatch.setattr(Switcher, "revive", lambda self: None)
+    monkeypatch.setattr(deploy_build, "new_id", lambda *words: NEW)
+    # No download is tried: the tests need no network.
+    monkeypatch.setattr(interpreter, "command", lambda *words, **how: (_ for _ in ()).throw(CommandError("dns error")))
+    for exporter in dependencies.EXPORTERS:
+        tool = dependencies.EXPORTERS[exporter]
+        monkeypatch.setitem(dependencies.EXPORTERS, exporter, tool._replace(pins=f"{tool.tool}==1.0"))
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name in names() if not SmallApp.of(name).refused])
+def test_an_app_as_it_comes_is_built(builds: Builds, name: str) -> None:
+    """[K6] [K7] What its lock says is installed and nothing else, and the entry point can be imported from where Gunicorn starts."""
+    app = SmallApp.of(name)
+    if app.needs:
+        pytest.skip(f"{app.needs} comes from a real index")
+    warnings = builds.build(name).get("warnings", [])
+    assert set(app.brings) == set(builds.installed()), name
+    module, attribute = app.variables["app_wsgi"].split(":")
+    where = builds.python("-c", f"import {module}; assert callable({module}.{attribute}); print({module}.__file__)").strip()
+    assert Path(where).is_relative_to(builds.release) and ".venv" not in where, "there is a second copy of the app's code"
+    for part in app.warns:
+        assert any(part in warning for warning in warnings), warnings
+    assert bool(warnings) == bool(app.warns), warnings
+    assert not [wrong for wrong in app.without if any(found.startswith(f"{wrong}==") for found in builds.installed())]
+    for program in app.programs:
+        assert command(str(builds.release / ".venv/bin" / program)) == "hello\n"
+    for path in app.makes:
+        assert (builds.release / path).exists(), f"the release has no {path}"
+    assert not (builds.root / "run/blog-build").exists(), "what the build alone was told is still there"
+
+
+@pytest.mark.parametrize("name", [name for name in names() if SmallApp.of(name).refused])
+def test_what_cannot_be_built_is_refused_by_name(builds: Builds, name: str) -> None:
+    """[K6] [K9] With the file or the variable; no part of the release stays."""
+    with pytest.raises(StepError) as failure:
+        builds.build(name)
+    assert SmallApp.of(name).refused in failure.value.evidence
+    assert [path.name for path in builds.release.iterdir()] == ["release.json"]
+    assert not (builds.root / "run/blog-build").exists()
