@@ -104,7 +104,10 @@ def wheel(name: str, version: str, requires: tuple[str, ...] = (), module: str =
 def wheels() -> dict[str, bytes]:
     """All of them, by ``name==version``."""
     plain = ("tiny-web==1.0", "tiny-web==2.0", "tiny-server==1.0", "tiny-mail==1.0", "tiny-dev==1.0", "tiny-other==1.0", "gevent==26.9")
-    made = {name: wheel(*name.split("==")) for name in (*plain, "tiny-packaging==1.0", "tiny-secret==1.0")}
+    made = {
+        f"{name}=={version}": wheel(name, version)
+        for name, _, version in (text.partition("==") for text in (*plain, "tiny-packaging==1.0", "tiny-secret==1.0"))
+    }
     made["tiny-backend==1.0"] = wheel("tiny-backend", "1.0", module=BACKEND)
     extra = ("gevent>=24 ; extra == 'gevent'", "tiny-packaging ; extra == 'gevent'")
     made |= {f"gunicorn=={version}": wheel("gunicorn", version, extra) for version in ("26.0", "27.0")}
@@ -181,7 +184,8 @@ class SmallApp:
     @classmethod
     def of(cls, name: str) -> SmallApp:
         said = yaml.safe_load((APPS / name / "app.yml").read_text())
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in said.items()})
+        given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+        return cls(**given)
 
     def place(self, name: str, folder: Path, index: str) -> None:
         """Its source, in ``folder``."""

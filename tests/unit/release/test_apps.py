@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils import dependencies, deploy_build, interpreter
+from ansible_collections.slipway.vps.plugins.module_utils import deploy_build, interpreter
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_switch import Switcher
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
+from ansible_collections.slipway.vps.plugins.module_utils.exporters import EXPORTERS
+from ansible_collections.slipway.vps.plugins.module_utils.project import Project
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
 
 from .fakes import NEW, parameters
@@ -98,7 +100,8 @@ def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPa
         for property_ in settings:
             name, _, value = property_.partition("=")
             if name == "Environment":
-                given.update([value.split("=", 1)])
+                key, _, text = value.partition("=")
+                given[key] = text
         for property_ in settings:
             if property_.startswith("EnvironmentFile="):
                 given.update(parse_environment(Path(property_.partition("=")[2]).read_text()))
@@ -122,9 +125,8 @@ def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(deploy_build, "new_id", lambda *words: NEW)
     # No download is tried: the tests need no network.
     monkeypatch.setattr(interpreter, "command", lambda *words, **how: (_ for _ in ()).throw(CommandError("dns error")))
-    for exporter in dependencies.EXPORTERS:
-        tool = dependencies.EXPORTERS[exporter]
-        monkeypatch.setitem(dependencies.EXPORTERS, exporter, tool._replace(pins=f"{tool.tool}==1.0"))
+    for lock, exporter in EXPORTERS.items():
+        monkeypatch.setitem(EXPORTERS, lock, exporter._replace(pins=f"{exporter.tool}==1.0"))
     return made
 
 
@@ -158,3 +160,49 @@ def test_what_cannot_be_built_is_refused_by_name(builds: Builds, name: str) -> N
     assert SmallApp.of(name).refused in failure.value.evidence
     assert [path.name for path in builds.release.iterdir()] == ["release.json"]
     assert not (builds.root / "run/blog-build").exists()
+
+
+def test_what_the_build_alone_is_told_is_seen_by_nobody(builds: Builds) -> None:
+    """[K7] [B5] Neither in arguments, which all of the host may read, nor in the release, nor in what a failure says."""
+    secrets = {"UV_INDEX_COMPANY_USERNAME": "ada", "UV_INDEX_COMPANY_PASSWORD": "s3cret"}
+    builds.build("private-index", build_secrets=secrets)
+    assert "s3cret" not in str(builds.ran) and any("blog-build/environment" in word for words in builds.ran for word in words)
+    kept = [path for path in builds.release.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+    assert kept == []
+
+
+def test_a_failure_does_not_tell_a_secret(builds: Builds) -> None:
+    """[K7] [B5] A command prints what it was given: the manifest keeps the reason, and not that."""
+    told = {"TOKEN": "s3cret-token", "netrc": "machine pypi.example.com login ada password wr0ng-word"}
+    lines = ['echo "as $TOKEN" && cat "$NETRC" && echo https://ada:t0ken@pypi.example.com/x && false']
+    with pytest.raises(StepError) as failure:
+        builds.build("single-module", build_commands=lines, build_secrets=told)
+    shown = failure.value.evidence + (builds.release / "release.json").read_text()
+    assert "as ***" in shown and "machine pypi.example.com" in shown
+    assert not [secret for secret in ("s3cret-token", "wr0ng-word", "t0ken") if secret in shown]
+    assert failure.value.step == "build commands" and "app_build_commands: echo" in shown
+
+
+def test_a_python_that_uv_manages_is_used_where_the_distributions_does_not_fit(builds: Builds) -> None:
+    """[K6] One for all apps of the host; what the project's developers use decides among those that fit."""
+    managed = builds.root / "python/cpython-3.99.1-linux-x86_64-gnu/bin"
+    asked: list[tuple[str, ...]] = []
+
+    def find(words: tuple[str, ...]) -> str:
+        asked.append(words)
+        if "--managed-python" not in words:
+            raise CommandError("error: No interpreter found")
+        return f"{managed}/python3.99\n"
+
+    class Sandbox:
+        def uv(self, folder: Path, *words: str) -> str:
+            return find(words)
+
+    source = builds.root / "tree/app"
+    source.mkdir()
+    (source / "pyproject.toml").write_text('[project]\nname = "blog"\nrequires-python = ">=3.98"\n')
+    (source / ".python-version").write_text("3.99\n")
+    settings = Settings.of(parameters(builds.root), check_mode=False)
+    chosen = interpreter.Interpreters(Sandbox(), settings).choose(source, Project(source))  # type: ignore[arg-type]
+    assert chosen == (f"{managed}/python3.99", [])
+    assert [words[-2:] for words in asked] == [("--no-managed-python", ">=3.98"), ("--managed-python", "3.99")]
