@@ -142,13 +142,13 @@ class Migrator:
             return None, f"none: the database has {size // 2**20} MiB, over deploy_restore_point_max ({most} MiB)"
         words = shlex.split(self.settings.restore_point_command)
         if not shutil.which(words[0]):
-            return None, f"none: {words[0]} is not there yet (ansible-playbook site.yml --tags keep)"
+            return None, f"none: {words[0]} is not there yet (ansible-playbook slipway.vps.site --tags keep)"
         with self.app.step("restore point"):
             try:
                 said = command(*words, "--label", f"before-{release.id.lower()}")
             except CommandError as error:
                 if error.status == NO_BACKUPS:
-                    return None, "none: no backups are set up yet (ansible-playbook site.yml --tags keep)"
+                    return None, "none: no backups are set up yet (ansible-playbook slipway.vps.site --tags keep)"
                 raise
             try:
                 return str(json.loads(said[said.index("{") :])["name"]), ""
@@ -174,7 +174,7 @@ class Migrator:
         try:
             self.downgrade_to(release, release.schema_before)
         except (StepError, CommandError) as error:
-            way = f"playbooks/restore.yml -e backup={release.restore_point}" if release.restore_point else "a backup"
+            way = f"slipway.vps.restore -e backup={release.restore_point}" if release.restore_point else "a backup"
             said = tail(str(error), 5)
             return f"The migration could not be undone: {said}\nGo back with {way}, or deploy a release that can live with the schema."
         return f"The migration was undone: the schema is at {self.schema_if_known(release)} again."

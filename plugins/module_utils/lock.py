@@ -158,7 +158,7 @@ class Lock:
         if frozen:
             return FrozenError(
                 f"Deploys and rollbacks of {self.root.name} are {frozen.describe()}\n"
-                "Nothing was changed. To allow them again: ansible-playbook playbooks/unfreeze.yml"
+                "Nothing was changed. To allow them again: ansible-playbook slipway.vps.unfreeze"
             )
         at = self.now()
         if record is None or record.over(at):
@@ -277,7 +277,7 @@ class Lock:
     def _exclusive(self) -> Iterator[None]:
         """One reads and writes at a time. The kernel drops the lock with its process; the file stays, or two could be locked."""
         if not self.root.is_dir():
-            raise LockError(f"There is no folder {self.root}: ansible-playbook site.yml makes it.")
+            raise LockError(f"There is no folder {self.root}: ansible-playbook slipway.vps.site makes it.")
         file = self.root / ".lease.lock"
         with ExitStack() as held:
             try:

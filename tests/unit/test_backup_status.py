@@ -67,4 +67,4 @@ def test_the_failure_of_an_earlier_version_is_told(play: Play, capsys: pytest.Ca
 def test_an_app_without_backups_is_another_matter_than_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """[D1] A deploy on a host whose layer keep is still to come goes on without a restore point."""
     assert cli.main(["demo", "backup", "--config", str(tmp_path / "backup.json"), "--json", "create"]) == 78
-    assert "site.yml --tags keep" in capsys.readouterr().err
+    assert "slipway.vps.site --tags keep" in capsys.readouterr().err

@@ -325,7 +325,7 @@ def test_a_frozen_app_refuses_a_deploy(lock: Lock, root: Path, clock: Clock) -> 
     with pytest.raises(FrozenError) as refused:
         lock.acquire(BOB, wait=60)
     text = str(refused.value)
-    for part in ("the audit runs until Friday", "ada@laptop", "2026-11-20 07:22:01 UTC", "playbooks/unfreeze.yml", "Nothing was changed"):
+    for part in ("the audit runs until Friday", "ada@laptop", "2026-11-20 07:22:01 UTC", "slipway.vps.unfreeze", "Nothing was changed"):
         assert part in text
     assert clock.slept == [] and not (root / ".lease.json").exists()
     assert lock.unfreeze() is True
@@ -375,7 +375,7 @@ def test_a_freeze_ends_the_waiting(lock: Lock, clock: Clock) -> None:
 def test_a_freeze_that_cannot_be_read_freezes(lock: Lock, root: Path, text: str) -> None:
     """[S1] Somebody wanted one; the way out works."""
     (root / ".freeze.json").write_text(text)
-    with pytest.raises(FrozenError, match=r"cannot be read.*\n.*unfreeze\.yml"):
+    with pytest.raises(FrozenError, match=r"cannot be read.*\n.*slipway\.vps\.unfreeze"):
         lock.acquire(ADA)
     assert "cannot be read" in lock.show()["summary"]
     assert lock.unfreeze() is True

@@ -142,7 +142,7 @@ def test_a_bare_host(run: Run, root: Path) -> None:
         assert "failed" not in run(action, **ADA)
     for action in ("acquire", "freeze"):
         refused = run(action, **ADA, reason="audit")
-        assert refused["failed"] is True and "site.yml" in refused["msg"]
+        assert refused["failed"] is True and "slipway.vps.site" in refused["msg"]
     assert not root.exists()
 
 

@@ -269,7 +269,7 @@ def test_maintenance(host: Any, app: App, static_file: str) -> None:
     closing = playbook("maintenance", host, {"on": True, "message": "Back at <10:00> & not before"})
     try:
         assert closing.status == 0 and "The site is closed to visitors" in closing.output, str(closing)
-        assert "503" in closing.output and "playbooks/maintenance.yml -e on=false" in closing.output, str(closing)
+        assert "503" in closing.output and "slipway.vps.maintenance -e on=false" in closing.output, str(closing)
         for method, path, length in (("GET", "/", 0), ("POST", "/ledger", 0), ("PUT", "/x", 0), ("GET", f"/static/{static_file}", 0)):
             answer = ask(
                 host, f"https://{app.domain}{path}", method, {"Content-Length": str(length), "User-Agent": f"{marker}{method}{path}"}

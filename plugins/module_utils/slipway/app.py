@@ -109,9 +109,9 @@ class App:
             return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             known = ", ".join(names(etc)) or "none"
-            raise SlipwayError(f"there is no {path} (apps here: {known}); ansible-playbook site.yml writes it") from error
+            raise SlipwayError(f"there is no {path} (apps here: {known}); ansible-playbook slipway.vps.site writes it") from error
         except ValueError as error:
-            raise SlipwayError(f"{path} is no JSON: {error}; ansible-playbook site.yml writes it anew") from error
+            raise SlipwayError(f"{path} is no JSON: {error}; ansible-playbook slipway.vps.site writes it anew") from error
 
     def units(self, release: str, manifest: Mapping[str, Any]) -> Iterator[str]:
         """The units that run while ``release`` is live; ``manifest``: its own, which knows what it runs."""

@@ -38,7 +38,7 @@ def statuses(name: str, etc: Path = ETC) -> Iterator[Status]:
         try:
             yield probe()
         except (SlipwayError, OSError) as error:
-            yield Status(subject, UNKNOWN, str(error), "ansible-playbook site.yml")
+            yield Status(subject, UNKNOWN, str(error), "ansible-playbook slipway.vps.site")
 
 
 def _text(path: Path) -> str:

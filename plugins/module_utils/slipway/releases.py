@@ -18,7 +18,7 @@ from .core.text import table
 
 SUBJECT = "release"
 MANIFEST = "release.json"
-DEPLOY = "ansible-playbook playbooks/deploy.yml"
+DEPLOY = "ansible-playbook slipway.vps.deploy"
 
 
 def version_of(manifest: Mapping[str, Any]) -> str:

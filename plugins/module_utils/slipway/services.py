@@ -17,7 +17,7 @@ def status(app: App) -> Status:
     """Whether all units run that should."""
     live = Releases.of(app).live_id()
     if not live:
-        return Status(SUBJECT, UNKNOWN, "no release is live, so nothing should run", "ansible-playbook playbooks/deploy.yml")
+        return Status(SUBJECT, UNKNOWN, "no release is live, so nothing should run", "ansible-playbook slipway.vps.deploy")
     units = [*app.units(live, Releases.of(app).live()), f"{app.name}-tls.timer"]
     down = [unit for unit in units if not is_active(unit)]
     if down:

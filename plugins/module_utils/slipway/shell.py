@@ -45,7 +45,7 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
     """
     live = Releases.of(app).live_id()
     if not live:
-        raise SlipwayError(f"{app.name} has no live release to run a command of: ansible-playbook playbooks/deploy.yml")
+        raise SlipwayError(f"{app.name} has no live release to run a command of: ansible-playbook slipway.vps.deploy")
     folder = app.releases / live
     settings = (
         f"EnvironmentFile={folder}/environment",

@@ -194,7 +194,7 @@ class RequestPath:
 
     def public_endpoint(self) -> str:
         if self.releases.closed:
-            return "closed for maintenance (playbooks/maintenance.yml -e on=false opens it)"
+            return "closed for maintenance (slipway.vps.maintenance -e on=false opens it)"
         answer = visit(self.domain, "/")
         if not answer.status:
             raise BrokenHopError(f"no answer: {answer.body}")
@@ -237,7 +237,7 @@ class Check(NamedTuple):
     behind: tuple[str, ...] = ()
 
 
-SITE = "ansible-playbook site.yml --tags"
+SITE = "ansible-playbook slipway.vps.site --tags"
 CHECKS = (
     Check("firewall", "ufw is active", RequestPath.firewall, f"{SITE} edge; then: ufw status verbose"),
     Check(
@@ -250,12 +250,12 @@ CHECKS = (
     Check("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
     Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
     Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
-    Check("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook playbooks/deploy.yml; journalctl -u '{name}@*'"),
+    Check("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook slipway.vps.deploy; journalctl -u '{name}@*'"),
     Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
     Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
     Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
     Check("timers", "run, and ran well", RequestPath.timers, "journalctl -u '{name}-<timer>' -n 50", ("gunicorn",)),
-    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and playbooks/backup.yml"),
+    Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and slipway.vps.backup"),
     Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
     Check(
         "public endpoint",

@@ -369,7 +369,7 @@ def test_a_migration_that_cannot_be_undone_is_said_so(
     with pytest.raises(StepError) as failure:
         deploy(release=NEW, migrate_command=UP, restore_point_command=BACKUP if point else "").do("migrate")
     assert "could not be undone: these migrations have no downgrade: 0003 (step 3). Nothing of the schema" in failure.value.evidence
-    assert (f"playbooks/restore.yml -e backup={point}" if point else "Go back with a backup") in failure.value.evidence
+    assert (f"slipway.vps.restore -e backup={point}" if point else "Go back with a backup") in failure.value.evidence
     assert not any("downgrade-step" in line for line in host.did) and host.revision == "0003"
     untouched(root, host)
 

@@ -125,7 +125,7 @@ class Program:
         try:
             return Copies(self.backups, Offsite.parse(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
-            raise BackupError(f"there is no {path}: set backup_offsite_repository, and run playbooks/keep.yml") from error
+            raise BackupError(f"there is no {path}: set backup_offsite_repository, and run slipway.vps.keep") from error
 
     def _has_offsite(self) -> bool:
         return bool(self.options.config.with_name("backup-offsite.json").exists())
@@ -256,7 +256,7 @@ def main(options: argparse.Namespace) -> int:
     os.umask(0o077)
     options.config = options.config or Path("/etc", options.app, "backup.json")
     if not options.config.exists():
-        print(f"slipway: there is no {options.config}: ansible-playbook site.yml --tags keep writes it", file=sys.stderr)
+        print(f"slipway: there is no {options.config}: ansible-playbook slipway.vps.site --tags keep writes it", file=sys.stderr)
         return EXIT_UNCONFIGURED
     log: Log | None = None
     try:

@@ -88,5 +88,6 @@ def scheduled(config: Config, path: Path, cron: Path = CRON) -> Status:
     """The same, and whether cron takes them each night."""
     schedule = cron / f"{config.app}-backup"
     if not schedule.is_file() or not is_active("cron.service"):
-        return Status(SUBJECT, FAILED, f"no cron job takes backups ({schedule}, cron.service)", "ansible-playbook site.yml --tags keep")
+        told = f"no cron job takes backups ({schedule}, cron.service)"
+        return Status(SUBJECT, FAILED, told, "ansible-playbook slipway.vps.site --tags keep")
     return probe(config, path, cron)

@@ -55,7 +55,7 @@ def load(options: argparse.Namespace) -> Config:
         return Config.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SlipwayError(
-            f"there is no {path}: is {options.app} the app's name, and did ansible-playbook site.yml --tags edge run?"
+            f"there is no {path}: is {options.app} the app's name, and did ansible-playbook slipway.vps.site --tags edge run?"
         ) from error
 
 

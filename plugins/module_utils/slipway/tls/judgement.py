@@ -68,14 +68,14 @@ def judge(
     """
     trying = trouble(state, wanted)
     retry = f"put the cause right, {config.app}-tls.timer tries again by itself. At once: {program(config)} run --now"
-    own = "put a new certificate at tls_certificate_file and tls_key_file, then: ansible-playbook site.yml --tags edge"
+    own = "put a new certificate at tls_certificate_file and tls_key_file, then: ansible-playbook slipway.vps.site --tags edge"
     fix = own if config.source == "own" else retry
 
     def failed(evidence: str, fix: str) -> Status:
         return Status(SUBJECT, FAILED, evidence.strip(), fix)
 
     if certificate is None:
-        return failed(f"{config.certificate} is no certificate. {trying}", "ansible-playbook site.yml --tags edge")
+        return failed(f"{config.certificate} is no certificate. {trying}", "ansible-playbook slipway.vps.site --tags edge")
     if placeholder:
         return failed(f"no certificate yet, browsers refuse the placeholder. {trying}", retry)
     left = certificate.ends - now
