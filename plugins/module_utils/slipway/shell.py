@@ -76,8 +76,12 @@ def run_main(options: argparse.Namespace) -> int:
 def journal_words(app: App, options: argparse.Namespace) -> list[str]:
     """The words for journalctl: every unit of the app, of whichever release, and its certificate and backups."""
     units = [f"{app.name}.service", f"{app.name}@*.service", f"{app.name}-tls.service"]
-    units += [f"{app.name}-{process}@*.service" for process in app.processes]
-    units += [f"{app.name}-{timer}.service" for timer in app.timers]
+    # What any release runs, too: the live one may be older than what the inventory says.
+    manifests = Releases.of(app).manifests()
+    processes = {*app.processes, *(name for manifest in manifests for name in manifest.get("processes", ()))}
+    timers = {*app.timers, *(name for manifest in manifests for name in manifest.get("timers", ()))}
+    units += [f"{app.name}-{process}@*.service" for process in sorted(processes)]
+    units += [f"{app.name}-{timer}.service" for timer in sorted(timers)]
     words = ["journalctl", "--no-pager", f"--lines={'all' if options.request else options.lines}"]
     words += [f"--since={options.since}"] if options.since else []
     words += ["--follow"] if options.follow else []
