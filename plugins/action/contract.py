@@ -17,7 +17,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.vps.plugins.module_utils.model import App
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, resolve_machine, resolve_secrets, stated_urls, truthy
-from ansible_collections.slipway.vps.plugins.module_utils.rules import judge
+from ansible_collections.slipway.vps.plugins.module_utils.rules import judge, notes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
@@ -100,6 +100,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if part == "secrets":
             secrets = replace(resolve_secrets(entry.values), source=self._located(entry)[0])
             return {**result, **asdict(secrets), "machine": self._said_by_others(entry, entries)}
+        if said := notes({**self._roles.defaults, **entry.values}):
+            result["warnings"] = [*result.get("warnings", []), *said]
         return {**result, **self._model(entry, machine, entries, variables)}
 
     # --- What the inventory says ---------------------------------------------------------------

@@ -10,6 +10,10 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 _SCHEME = re.compile(r"postgres(ql)?(\+\w+)?")
+#: SQLite's, as SQLAlchemy, Django and Celery's result backend spell it.
+_SQLITE = re.compile(r"(?:db\+)?sqlite3?(?:\+\w+)?:(.*)", re.DOTALL)
+#: What a URL leads to.
+POSTGRESQL, SQLITE, OTHER = "postgresql", "sqlite", "other"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 #: Parameters of a URL that libpq has a variable for, besides those of `DatabaseUrl`.
 _VARIABLES = {
@@ -64,17 +68,49 @@ def parse(url: str) -> DatabaseUrl:
     )
 
 
+def kind_of(url: str) -> str:
+    """What ``url`` leads to: PostgreSQL, SQLite, another database; empty when it is no URL."""
+    if _SQLITE.fullmatch(url):
+        return SQLITE
+    scheme, _, rest = url.partition("://")
+    if _SCHEME.fullmatch(scheme):
+        # What is wrong with the rest is for `parse` to say.
+        return POSTGRESQL
+    return OTHER if rest and readable(url, {scheme.lower()}) else ""
+
+
+def sqlite_file(url: str) -> str:
+    """The file of a SQLite URL: absolute with four slashes, relative with three; empty for one in memory, or no SQLite URL."""
+    match = _SQLITE.fullmatch(url)
+    path = match[1].partition("?")[0].removeprefix("//") if match else ""
+    path = path.removeprefix("/").removeprefix("file:")
+    return "" if path == ":memory:" else path
+
+
+def sqlite_url(url: str, path: str) -> str:
+    """The URL of the file ``path``, which is absolute, in the spelling of ``url``."""
+    return f"{url.partition(':')[0]}:///{path}"
+
+
+def shown(url: str) -> str:
+    """What may be shown of the URL of a database that Slipway does not know: such URLs hide passwords in many places."""
+    parts = urlsplit(url)
+    return f"{parts.scheme} on {parts.hostname or 'this host'}"
+
+
 def readable(url: str, schemes: Collection[str]) -> bool:
     """Whether ``url`` can be read as a URL of one of these schemes."""
     try:
         parts = urlsplit(url)
-        return url.startswith(f"{parts.scheme}://") and parts.scheme in schemes and (parts.port or 1) > 0
+        return url.lower().startswith(f"{parts.scheme}://") and parts.scheme in schemes and (parts.port or 1) > 0
     except ValueError:
         return False
 
 
 def without_password(url: str) -> str:
     """``url`` as it may be shown."""
+    if kind_of(url) == SQLITE:
+        return url
     parts = urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")
     query = "&".join(pair for pair in parts.query.split("&") if not pair.startswith("password="))

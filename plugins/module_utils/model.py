@@ -49,6 +49,9 @@ class Limits:
 class Database:
     """Where the app's database is, and who may use it. The parts are the source; ``url`` is made of them."""
 
+    #: postgresql; sqlite (files of ``App.sqlite``); other: one that Slipway neither backs up nor restores; none.
+    kind: str
+    #: Empty where it is not PostgreSQL: then nothing below holds but ``url``.
     name: str
     #: Empty: this host's socket in ``socket_dir``.
     host: str
@@ -63,7 +66,7 @@ class Database:
     local: bool
     #: A server runs on this host: for the app itself, or for the hosts in ``allow``.
     serves: bool
-    #: Without a password.
+    #: Without a password. Of another kind of database no more than its kind and host, in words.
     url: str
     has_password: bool
     #: Addresses and networks of other hosts that may use it.
@@ -95,7 +98,7 @@ class Redis:
 
     name: str
     socket: str
-    #: Without a password.
+    #: Without a password; empty where the app uses none.
     url: str
     local: bool
     cache: RedisInstance | None
@@ -205,6 +208,8 @@ class App:
     tls: Tls
     database: Database
     redis: Redis
+    #: SQLite files that the app keeps data in, below ``shared``.
+    sqlite: list[str]
     server: Server
     backup: Backup
     #: What every process of the app finds in its environment, without secrets.
@@ -279,6 +284,8 @@ class Machine:
             "joined": self.joined,
             "archives": self.archives,
             "serves_database": any(app.database.serves for app in self.apps),
+            "uses_database": any(app.database.name for app in self.apps),
+            "serves_redis": any(any(app.redis_instances()) for app in self.apps),
             "database_clients": union(app.database.allow for app in self.apps),
             "database_port": next((app.database.port for app in self.apps if app.database.over_socket), POSTGRES_PORT),
             "database_socket_dir": self.apps[0].database.socket_dir,
@@ -291,6 +298,8 @@ class Secrets:
 
     #: The secret part of the environment.
     environment: dict[str, Any]
+    #: Empty where it is not PostgreSQL.
+    database_url: str
     database_password: str
     #: ``app_source`` as the operator says it: its key, and URLs with their tokens.
     source: dict[str, Any]

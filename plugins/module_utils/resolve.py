@@ -7,11 +7,23 @@ It knows neither Ansible nor hosts nor files: `plugins/action/contract.py` bring
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse, readable, without_password
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import (
+    OTHER,
+    POSTGRESQL,
+    SQLITE,
+    DatabaseUrl,
+    kind_of,
+    parse,
+    readable,
+    shown,
+    sqlite_file,
+    without_password,
+)
 from ansible_collections.slipway.vps.plugins.module_utils.model import (
     POSTGRES_PORT,
     App,
@@ -34,6 +46,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.source import asked_fo
 
 #: Names under which an app may say its database in its environment; each of them is an input of the contract.
 DATABASE_NAMES = ("DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "FLASK_SQLALCHEMY_DATABASE_URI", "DATABASE_URI", "POSTGRES_URL")
+#: What an app may use of a machine, in the order of `app_services`.
+SERVICES = ("postgres", "redis")
 #: Variables of the environment that overrule Gunicorn's settings (roles/gunicorn), and the setting each of them names.
 SERVER_NAMES = {
     "GUNICORN_WORKER_CLASS": "worker_class",
@@ -107,6 +121,14 @@ def environment_of(said: Values) -> dict[str, Any]:
     return {**(said.get("app_env") or {}), **(said.get("app_secrets") or {})}
 
 
+def services(said: Values) -> list[str]:
+    """What the app uses: as ``app_services`` says; otherwise all, without PostgreSQL where the database is a SQLite file."""
+    if said.get("app_services") is not None:
+        return [service for service in SERVICES if service in said["app_services"]]
+    kept_in_file = any(kind_of(url) == SQLITE for url in stated_urls(said).values())
+    return [service for service in SERVICES if not (service == "postgres" and kept_in_file)]
+
+
 def stated_urls(said: Values) -> dict[str, str]:
     """Where the operator states the database's URL: the variable, or ``app_env NAME``, to the URL."""
     found = {"app_database_url": str(said["app_database_url"])} if said.get("app_database_url") else {}
@@ -118,28 +140,42 @@ def stated_urls(said: Values) -> dict[str, str]:
 
 
 def database_url(said: Values) -> str:
-    """The URL of the app's database as the operator states it, or the one that follows from its parts."""
-    stated = stated_urls(said)
-    return next(iter(stated.values()), "") or names(said)["app_database_url"]
+    """The URL of the app's database as the operator states it, or the one that follows from its parts; empty where there is none."""
+    stated = stated_urls(said).values()
+    if "postgres" not in services(said):
+        return next(iter(stated), "")
+    # Beside a PostgreSQL that is asked for, an app may keep a file of SQLite.
+    return next((url for url in stated if kind_of(url) != SQLITE), "") or names(said)["app_database_url"]
+
+
+def sqlite_files(said: Values, shared: str) -> list[str]:
+    """Files of SQLite: those of URLs in the environment, then those that ``app_sqlite`` names."""
+    urls = [*stated_urls(said).values(), *map(str, environment_of(said).values())]
+    found = [sqlite_file(url) for url in urls]
+    return union([[path for path in found if path], [posixpath.join(shared, str(path)) for path in said.get("app_sqlite") or []]])
 
 
 def resolve_database(said: Values, url: str, known: Mapping[str, str]) -> Database:
     """The database's parts, out of its URL."""
-    parts: DatabaseUrl = parse(url)
+    kind = kind_of(url) or "none"
+    # Where it is not PostgreSQL there is nothing of these.
+    parts: DatabaseUrl = parse(url) if kind == POSTGRESQL else DatabaseUrl("", "", "", "", "", {})
     user = known["app_user"]
     folder = parts.host if parts.host.startswith("/") else known["app_database_socket_dir"]
-    allow = [str(address) for address in said["postgres_allow"]]
+    allow = [str(address) for address in said["postgres_allow"]] if kind == POSTGRESQL else []
+    over_socket = kind == POSTGRESQL and parts.over_socket
     return Database(
+        kind=kind,
         name=parts.database,
         host="" if parts.over_socket else parts.host,
         port=int(parts.port or POSTGRES_PORT),
         user=parts.user or user,
         options=dict(parts.query),
         socket_dir=folder,
-        over_socket=parts.over_socket,
-        local=parts.local,
-        serves=parts.over_socket or bool(allow),
-        url=without_password(url),
+        over_socket=over_socket,
+        local=parts.local and kind != OTHER,
+        serves=over_socket or bool(allow),
+        url=shown(url) if kind == OTHER else without_password(url) if url else "",
         has_password=bool(parts.password),
         allow=allow,
         readonly_users=[str(name) for name in said["postgres_readonly_users"]],
@@ -154,12 +190,17 @@ def resolve_database(said: Values, url: str, known: Mapping[str, str]) -> Databa
 def resolve_redis(said: Values, known: Mapping[str, str]) -> Redis:
     """The app's Redis, and the second one for its cache where that is asked for."""
     name, socket = known["app_name"], known["app_redis_socket"]
-    url = str(environment_of(said).get("REDIS_URL") or known["app_redis_url"])
+    here = "redis" in services(said)
+    url = redis_url(said) or (known["app_redis_url"] if here else "")
     second = f"{name}-cache"
-    cache = (
-        RedisInstance(second, known["app_redis_cache_socket"], known["app_redis_cache_url"]) if truthy(said["app_redis_cache"]) else None
-    )
-    return Redis(name, socket, without_password(url), is_own_redis(url, socket), cache, second)
+    wanted = here and truthy(said["app_redis_cache"])
+    cache = RedisInstance(second, known["app_redis_cache_socket"], known["app_redis_cache_url"]) if wanted else None
+    return Redis(name, socket, without_password(url) if url else "", here and is_own_redis(url, socket), cache, second)
+
+
+def redis_url(said: Values) -> str:
+    """The URL of the app's Redis as the operator states it; empty where nobody does."""
+    return str(environment_of(said).get("REDIS_URL") or said.get("app_redis_url") or "")
 
 
 def is_redis(url: str) -> bool:
@@ -222,11 +263,11 @@ def resolve_build(said: Values) -> Build:
 def public_environment(said: Values, known: Mapping[str, str], database: Database, redis: Redis) -> dict[str, Any]:
     """The environment without secrets: what the layers derive, then the operator's own."""
     base: dict[str, Any] = {
-        "DATABASE_URL": database.url,
+        **({"DATABASE_URL": database.url} if database.kind in (POSTGRESQL, SQLITE) else {}),
         "FLASK_APP": said["app_wsgi"],
         "FLASK_DEBUG": "0",
         "PROXY_HOPS": str(said["app_proxy_hops"]),
-        "REDIS_URL": redis.url,
+        **({"REDIS_URL": redis.url} if redis.url else {}),
         # A leading dot is any subdomain, to Werkzeug and to Django.
         "TRUSTED_HOSTS": ",".join(str(name).removeprefix("*") for name in (*said["app_domains"], *said["app_aliases"])),
         **({"REDIS_CACHE_URL": redis.cache.url} if redis.cache else {}),
@@ -240,17 +281,20 @@ def public_environment(said: Values, known: Mapping[str, str], database: Databas
 def resolve_secrets(said: Values) -> Secrets:
     """What is secret: the environment's secret part, with each URL that holds a password."""
     url = database_url(said)
-    password = parse(url).password
-    redis = str(environment_of(said).get("REDIS_URL") or said.get("app_redis_url") or "")
+    kind = kind_of(url)
+    password = parse(url).password if kind == POSTGRESQL else ""
+    redis = redis_url(said)
     own = said.get("app_env") or {}
     hidden = {
         key: str(own[key]) for key in (*DATABASE_NAMES, "REDIS_URL") if own.get(key) and without_password(str(own[key])) != str(own[key])
     }
-    derived = {"DATABASE_URL": url} if password else {}
+    # Of another kind nobody knows where its password stands: all of it is secret. Its name is the operator's.
+    derived = {"DATABASE_URL": url} if password or (kind == OTHER and said.get("app_database_url") == url) else {}
     if redis and without_password(redis) != redis:
         derived["REDIS_URL"] = redis
     return Secrets(
         environment={**derived, **hidden, **(said.get("app_secrets") or {})},
+        database_url=url if kind == POSTGRESQL else "",
         database_password=password,
         source=dict(said["app_source"]),
         files=dict(said.get("app_files") or {}),
@@ -285,6 +329,7 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         tls=Tls(*(known[f"app_{part}"] for part in ("tls_dir", "tls_certificate", "tls_key", "tls_status", "acme_webroot"))),
         database=database,
         redis=redis,
+        sqlite=sqlite_files(said, known["app_shared"]),
         server=resolve_server(said, apps),
         backup=resolve_backup(said, taken),
         environment=public_environment(said, known, database, redis),

@@ -119,7 +119,8 @@ def main() -> None:
     )
     p: dict[str, Any] = module.params
     host = this_host(Path(p["data_folder"]))
-    shares = demand([Client.of(app) for app in p["apps"]], host, administration=p["administration"], backup=p["backup"]) or []
+    clients = [Client.of(app) for app in p["apps"] if app["database"].get("name", "?")]
+    shares = demand(clients, host, administration=p["administration"], backup=p["backup"]) or []
     found = plan(host, shares, p["max_connections"], p["custom"], p["memory_share"], p["storage"])
     said = {
         "settings": {line.name: line.value for line in found.settings},

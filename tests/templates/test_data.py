@@ -7,8 +7,10 @@ import re
 from typing import Any
 
 import pytest
+import yaml
+from ansible.template import trust_as_template
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup.config import Config
-from render import model_of, render, value
+from render import ROOT, model_of, render, value
 
 REDIS = "etc/redis/redis-app.conf.j2"
 REDIS_UNIT = "etc/systemd/system/redis-server@app.service.d/slipway.conf.j2"
@@ -102,3 +104,23 @@ def test_logs_are_bounded_by_the_variables() -> None:
     assert re.search(r"^/var/log/my-app/\*\.log \{$", text, re.MULTILINE)
     rule = dict(settings(text))
     assert (rule["rotate"], rule["maxage"], rule["maxsize"], rule["su"]) == ("3", "3", "1M", "root my-app")
+
+
+def test_a_restore_ends_with_commands_that_can_be_pasted() -> None:
+    """[D3] Here and on the host: each line is a whole command."""
+    (task,) = [task for task in yaml.safe_load((ROOT / "roles/backup/tasks/restore.yml").read_text()) if task["name"].endswith("was done")]
+    result = {"report": ["Restored x."], "kept_as": "demo_before_1", "kept_in": "20261120T033000Z-before-restore"}
+    said = value(
+        "backup",
+        task["ansible.builtin.debug"]["msg"].strip().removeprefix("{{").removesuffix("}}"),
+        **{
+            **{
+                name: trust_as_template(text) if isinstance(text, str) else [trust_as_template(one) for one in text]
+                for name, text in task["vars"].items()
+            },
+            "__backup_restore": {"stdout": json.dumps(result)},
+            "inventory_dir": "/inventory",
+        },
+    )
+    play = "  ansible-playbook -i /inventory playbooks/restore.yml -e "
+    assert said[:4] == ["Restored x.", "To go back, from here:", f"{play}undo=demo_before_1", f"{play}backup={result['kept_in']}"]

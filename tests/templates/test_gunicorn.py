@@ -369,3 +369,22 @@ def test_the_status_is_a_number(installed: Path, status: Any, number: int) -> No
 def test_health_checks_are_not_logged(installed: Path) -> None:
     """[K1] Nor is anything where the log is off."""
     assert [logged(installed, *words) for words in (("/healthz/live",), ("/healthz/ready",), ("/", "200 OK", "off"))] == ["", "", ""]
+
+
+@pytest.mark.parametrize("unit", ["app@", "app-process@"])
+@pytest.mark.parametrize(
+    ("chosen", "waits"),
+    [
+        (["postgres", "redis"], " postgresql.service redis-server@demo.service"),
+        (["postgres"], " postgresql.service"),
+        (["redis"], " redis-server@demo.service"),
+        ([], ""),
+    ],
+)
+def test_a_unit_waits_for_the_services_that_the_app_uses(unit: str, chosen: list[str], waits: str) -> None:
+    """[F6] At boot; what is left out does not exist."""
+    text = render(
+        "gunicorn", f"etc/systemd/system/{unit}.service.j2", app_services=chosen, item={"key": "worker", "value": {"command": "celery"}}
+    )
+    (after,) = [line for line in text.splitlines() if line.startswith("After=")]
+    assert after.endswith(f"network.target{waits}")

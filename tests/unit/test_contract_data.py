@@ -136,7 +136,7 @@ def test_database_urls_that_will_do(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "what", "fix"),
     [
-        ("mysql://u:hunter2@h/x", "does not begin with postgresql://", "postgresql://<role>"),
+        ("mysql://u:hunter2@h/x", "does not begin with postgresql://", "app_services: [redis]"),
         ("postgresql://u:hun/ter2@h:x/x", "percent-encode", "postgresql://<role>"),
         (f"postgresql://u:hunter2@db/?{TLS}", "names no database", "after the host"),
         ("postgresql://u:hunter2@db.example.com/blog", "whoever answers as db.example.com: sslmode is not set", "sslmode=verify-full"),
@@ -236,7 +236,7 @@ def test_redis_as_it_may_be(changes: dict[str, Any]) -> None:
         ("redis_use", ["cache", "queue"], "one Redis has one policy", "app_redis_cache: true"),
         ("redis_use", "sessions", "must be a list, and is text", "redis_use: [sessions]"),
         ("redis_use", ["locks"], "is not a list of", "[sessions, queue]"),
-        ("redis_use", [], "is not a list of", "[sessions, queue]"),
+        ("redis_use", [], "is empty", "app_services: [postgres]"),
         ("redis_maxmemory_policy", "lru", "none of Redis's policies", "allkeys-lru"),
         ("redis_persistence", "rdb", "is unknown", "aof or none"),
         *(("redis_maxmemory", value, "no size with its unit", "128mb") for value in ("128", 128, "0", "0mb", "128 mb", "12.5mb")),

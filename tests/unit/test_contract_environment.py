@@ -43,11 +43,20 @@ def test_a_url_of_the_environment_is_the_apps_database(place: str, name: str) ->
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("url", ["mysql://u:p@db.example.com/blog", "mysql+pymysql://u:p@h/x", "mongodb://h/x", "blog"])
+@pytest.mark.parametrize("url", ["mysql://u:p@db.example.com/blog", "mysql+pymysql://u:p@h/x", "mongodb://h/x"])
 @pytest.mark.parametrize("name", DATABASE_NAMES)
-def test_another_kind_of_database_is_refused(place: str, url: str, name: str) -> None:
-    """[F1] [K10] Backups and migrations are PostgreSQL's; the message says what to do where that is meant."""
-    only(said(place, **{name: url}), place, f"{name} will not do: it does not begin with postgresql://", "or give it another name")
+def test_another_kind_of_database_asks_for_a_word(place: str, url: str, name: str) -> None:
+    """[F1] [K10] Backups and restore points would leave it out: the message says what to write where that is meant."""
+    only(said(place, **{name: url}), place, f"{name} will not do: it does not begin with postgresql://", "app_services: [redis]")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", DATABASE_NAMES)
+def test_a_word_that_is_no_url_is_refused(place: str, name: str) -> None:
+    """[F1] [K10] Whatever the app uses."""
+    only(said(place, **{name: "blog"}), place, f"{name} will not do: it does not begin with postgresql://", "or give it another name")
+    found = check(**{place: {**GOOD[place], name: "blog"}}, app_services=["redis"])
+    only(found, place, f"{name} is no URL of a database", "mysql+pymysql://")
 
 
 @pytest.mark.parametrize("place", PLACES)

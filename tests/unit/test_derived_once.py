@@ -45,6 +45,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "plugins/module_utils/source.py": {"parses": "masks what any URL of a source may hold, and takes nothing out of it"},
     "plugins/module_utils/rules/tls.py": {"parses": "whether the address of the authority is one of HTTPS"},
     "roles/postgres/tasks/app.yml": {"a socket's path": "PostgreSQL names its socket's file after the port"},
+    "roles/postgres/tasks/left.yml": {"a socket's path": "the same"},
     "roles/redis/templates/etc/redis/redis-app.conf.j2": {
         "a socket's path": "its process id lies in the folder that Debian's unit names after the instance",
         "an app's folder": "the same",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket as sockets
+import sqlite3
 import ssl
 import subprocess
 import threading
@@ -33,6 +34,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import 
 )
 
 from .program_app import app
+
+#: What an app may keep its data in.
+SERVED = ("postgres", "sqlite", "database", "redis")
 
 
 @pytest.fixture
@@ -86,21 +90,8 @@ def test_whatever_goes_wrong_is_a_broken_hop(path: RequestPath, error: Exception
 def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
     hops = list(dict.fromkeys(check.hop for check in CHECKS))
-    assert hops == [
-        "firewall",
-        "tls",
-        "nginx",
-        "socket",
-        "gunicorn",
-        "app",
-        "postgres",
-        "redis",
-        "timers",
-        "backup",
-        "logs",
-        "public endpoint",
-        "pages",
-    ]
+    served = [*SERVED, "timers", "backup", "logs", "public endpoint", "pages"]
+    assert hops == ["firewall", "tls", "nginx", "socket", "gunicorn", "app", *served]
     assert {hop for check in CHECKS for hop in check.behind} <= set(hops)
 
 
@@ -339,3 +330,40 @@ def test_the_command_line_walks_the_same_path(tmp_path: Path, monkeypatch: pytes
     assert said[0].split() == ["hop", "check", "result", "evidence"] and said[-2:] == ["  saw: 503", "  fix: read"]
     assert cli.main(["blog", "verify", "--json"]) == 1
     assert [check["hop"] for check in json.loads(capsys.readouterr().out)["broken"]] == ["app"]
+
+
+# --- Services are a choice ------------------------------------------------------------------------
+
+
+def hops(folder: Path, variables: dict[str, str] | None, **changes: Any) -> list[str]:
+    path = RequestPath(app(folder, **changes), variables)
+    return [check.hop for check in CHECKS if check.used(path) and check.hop in SERVED]
+
+
+def test_a_service_that_the_app_does_not_use_is_no_hop(tmp_path: Path) -> None:
+    """[F6] [K8] Neither a line for it, nor anything that could be broken."""
+    redis, none = {"socket": "/run/redis-blog/redis.sock", "local": True}, {"socket": "", "local": False}
+    assert hops(tmp_path, {"PGDATABASE": "blog"}) == ["postgres", "redis"]
+    assert hops(tmp_path, None, database={"name": "", "kind": "none"}, redis=none) == []
+    assert hops(tmp_path, None, database={"name": "", "kind": "sqlite"}, sqlite=["/srv/x.db"], redis=redis) == ["sqlite", "redis"]
+    assert hops(tmp_path, None, database={"name": "", "kind": "other", "url": "mysql on db"}, redis=none) == ["database"]
+
+
+def test_a_database_outside_of_slipway_is_named(tmp_path: Path) -> None:
+    """[F6] A note in green: nothing is asked of it."""
+    path = RequestPath(app(tmp_path, database={"name": "", "kind": "other", "url": "mysql on db.example.com"}), None)
+    (row,) = walk(path, [check for check in CHECKS if check.hop == "database"])
+    assert row["result"] == "ok" and "mysql on db.example.com: neither backed up nor restored" in row["evidence"]
+
+
+def test_a_sqlite_file_opens_or_is_a_broken_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[F6] [K8] One that the app has not made yet is none."""
+    monkeypatch.setattr(verify.Account, "of", lambda *_: None)
+    files = [tmp_path / name for name in ("good.db", "none.db", "bad.db")]
+    with sqlite3.connect(files[0]) as connection:
+        connection.execute("CREATE TABLE note (text)")
+    files[2].write_text("no database at all" * 100)
+    good = RequestPath(app(tmp_path, sqlite=list(map(str, files[:2]))), None)
+    assert good.sqlite() == "good.db: 1 tables, none.db: not made yet"
+    with pytest.raises(BrokenHopError, match=r"bad\.db: file is not a database"):
+        RequestPath(app(tmp_path, sqlite=[str(files[2])]), None).sqlite()

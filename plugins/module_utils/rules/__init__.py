@@ -16,6 +16,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     postgres,
     redis,
     runs,
+    services,
     source,
     tls,
 )
@@ -31,10 +32,19 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *runs.RULES,
     *postgres.RULES,
     *redis.RULES,
+    *services.RULES,
     *tls.RULES,
     *nginx.RULES,
     *backup.RULES,
 )
+
+
+def notes(values: Values) -> list[str]:
+    """What a run says of inputs that are right, and have a consequence that nobody should find out in need.
+
+    :arg values: resolved values, the defaults among them.
+    """
+    return [*services.notes(values)]
 
 
 def problems(values: Values, broken: frozenset[str] = frozenset()) -> list[Problem]:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from ansible_collections.slipway.vps.plugins.module_utils.database_url import DatabaseUrl, parse
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import OTHER, POSTGRESQL, SQLITE, DatabaseUrl, kind_of, parse
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, demand, too_few
-from ansible_collections.slipway.vps.plugins.module_utils.resolve import SERVER_NAMES, names, resolve_server, stated_urls
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import SERVER_NAMES, names, resolve_server, services, stated_urls
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import bad_processes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.environment import other_server
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
@@ -49,7 +49,7 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
         yield Problem("app_database_pool", "is less than 0", "write the pool's size, or 0 for as many as there are threads")
         return
     processes = values.get("app_processes", {})
-    if wrong or str(limit) == "auto" or any(bad_processes(values)) or any(other_server(values)):
+    if wrong or str(limit) == "auto" or "postgres" not in services(values) or any(bad_processes(values)) or any(other_server(values)):
         return
     client = Client(
         str(values.get("app_name", "")),
@@ -66,15 +66,13 @@ def too_few_connections(values: Values) -> Iterator[Problem]:
 
 def bad_database(values: Values) -> Iterator[Problem]:
     """One database, wherever it is stated, and nobody in between who can pose as it."""
-    stated = stated_urls(values)
+    if "postgres" not in services(values):
+        return
+    # The others are for the rules of services.py.
+    stated = {place: url for place, url in stated_urls(values).items() if kind_of(url) not in (SQLITE, OTHER)}
     known: dict[str, DatabaseUrl] = {}
     for place, url in stated.items():
         variable, _, key = place.partition(" ")
-        if url.startswith("sqlite"):
-            yield Problem(
-                variable, f"{key or 'it'} is SQLite, which a release would not share with the next", "remove it, or use PostgreSQL"
-            )
-            continue
         try:
             known[place] = parse(url)
         except ValueError as error:
@@ -87,8 +85,9 @@ def bad_database(values: Values) -> Iterator[Problem]:
             yield Problem(variable, f"{key or 'it'} and {first} name two databases".strip(), "keep one of them")
     if first:
         yield from _other_name(values, first, known[first])
-    if len(known) == len(stated):
-        yield from _bad_server(values, known[first] if first else parse(names(values)["app_database_url"]))
+    own = names(values)["app_database_url"]
+    if len(known) == len(stated) and (first or kind_of(own) == POSTGRESQL):
+        yield from _bad_server(values, known[first] if first else parse(own))
 
 
 #: What to write instead of a URL that is none.
@@ -165,7 +164,7 @@ def gone(values: Values) -> Iterator[Problem]:
 
 
 RULES = (
-    (bad_database, ("app_name", "app_domains", "app_database", "app_database_url", "app_env", "app_secrets")),
+    (bad_database, ("app_name", "app_domains", "app_services", "app_database", "app_database_url", "app_env", "app_secrets")),
     (gone, ()),
-    (too_few_connections, ("app_processes", "app_env", "app_secrets", "app_database_pool", *_SERVER)),
+    (too_few_connections, ("app_processes", "app_services", "app_env", "app_secrets", "app_database_pool", *_SERVER)),
 )

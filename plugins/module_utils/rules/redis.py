@@ -17,7 +17,9 @@ _POLICIES = (
 def bad_redis(values: Values) -> Iterator[Problem]:
     """One Redis has one policy: what must not be forgotten and what may be do not go together."""
     use = values.get("redis_use", ["sessions", "queue"])
-    if not isinstance(use, list) or not use or set(map(str, use)) - {"sessions", "queue", "cache"}:
+    if use == []:
+        yield Problem("redis_use", "is empty", "write app_services: [postgres] for an app without Redis, or [] for one without either")
+    elif not isinstance(use, list) or set(map(str, use)) - {"sessions", "queue", "cache"}:
         yield Problem("redis_use", f"{use!r} is not a list of sessions, queue, cache", "write, for example, redis_use: [sessions, queue]")
     elif "cache" in use and len(set(use)) > 1:
         fix = "write redis_use: [sessions, queue] and app_redis_cache: true (a second Redis, REDIS_CACHE_URL)"

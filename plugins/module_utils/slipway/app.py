@@ -44,6 +44,8 @@ class App:
     database: Mapping[str, Any]
     redis_socket: str
     redis_local: bool
+    #: Files of SQLite below ``shared``.
+    sqlite: tuple[Path, ...]
     processes: tuple[str, ...]
     #: URL prefix to folder of the release.
     static: Mapping[str, str]
@@ -89,6 +91,8 @@ class App:
                 database=dict(data["database"]),
                 redis_socket=str(data["redis"]["socket"]),
                 redis_local=bool(data["redis"]["local"]),
+                # The version before knew of none.
+                sqlite=tuple(map(Path, data.get("sqlite", ()))),
                 processes=tuple(data["processes"]),
                 # Not in what a former version of the program wrote.
                 static=dict(data.get("static") or {}),

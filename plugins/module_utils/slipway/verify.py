@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from . import timers
 from .app import App
+from .backup import sqlite
 from .backup.config import Config
 from .backup.status import scheduled
 from .core.clock import DAY, stamp
@@ -154,8 +155,7 @@ class RequestPath:
 
     def postgres(self) -> str:
         """Reached as the app reaches it."""
-        if self.database is None:
-            return "not used"
+        assert self.database is not None
         # With a service file, which is root's alone, root asks: the password is nobody else's.
         account = None if "PGSERVICEFILE" in self.database else Account.of(self.known.user, self.known.group)
         try:
@@ -165,6 +165,23 @@ class RequestPath:
         parts = self.known.database
         over = f"as {self.known.user} over its socket" if parts["over_socket"] else f"as {parts['user']} on {parts['host'] or 'localhost'}"
         return f"{version.split()[0]}, {over}"
+
+    def sqlite(self) -> str:
+        """Each file opens, with the app's rights."""
+        account = Account.of(self.known.user, self.known.group)
+        found = []
+        for path in self.known.sqlite:
+            try:
+                found.append(f"{path.name}: {sqlite.ask(path, account)} tables")
+            except sqlite.AbsentError:
+                found.append(f"{path.name}: not made yet")
+            except SlipwayError as error:
+                raise BrokenHopError(f"{path}: {error}") from error
+        return ", ".join(found)
+
+    def other(self) -> str:
+        """Nothing is asked of it: how would be the app's own affair."""
+        return f"{self.known.database['url']}: neither backed up nor restored by Slipway (docs/data.md, Other databases)"
 
     def redis(self) -> str:
         account = Account.of(self.known.user, self.known.group)
@@ -235,6 +252,8 @@ class Check(NamedTuple):
     probe: Callable[[RequestPath], str]
     fix: str
     behind: tuple[str, ...] = ()
+    #: Whether the app has this hop.
+    used: Callable[[RequestPath], bool] = lambda path: True
 
 
 SITE = "ansible-playbook slipway.vps.site --tags"
@@ -251,9 +270,29 @@ CHECKS = (
     Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
     Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
     Check("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook slipway.vps.deploy; journalctl -u '{name}@*'"),
-    Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "redis")),
-    Check("postgres", "reachable as the app", RequestPath.postgres, f"{SITE} data; journalctl -u 'postgresql@*'"),
-    Check("redis", "reachable as the app", RequestPath.redis, f"{SITE} data; journalctl -u redis-server@{{name}}"),
+    Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "sqlite", "redis")),
+    Check(
+        "postgres",
+        "reachable as the app",
+        RequestPath.postgres,
+        f"{SITE} data; journalctl -u 'postgresql@*'",
+        used=lambda path: path.database is not None,
+    ),
+    Check(
+        "sqlite",
+        "opens as the app",
+        RequestPath.sqlite,
+        "slipway {name} backup list; then: ansible-playbook slipway.vps.restore -e backup=<name>",
+        used=lambda path: bool(path.known.sqlite),
+    ),
+    Check("database", "outside of Slipway", RequestPath.other, "-", used=lambda path: path.known.database.get("kind") == "other"),
+    Check(
+        "redis",
+        "reachable as the app",
+        RequestPath.redis,
+        f"{SITE} data; journalctl -u redis-server@{{name}}",
+        used=lambda path: path.known.redis_local,
+    ),
     Check("timers", "run, and ran well", RequestPath.timers, "journalctl -u '{name}-<timer>' -n 50", ("gunicorn",)),
     Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and slipway.vps.backup"),
     Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
@@ -271,6 +310,7 @@ CHECKS = (
 def walk(path: RequestPath, checks: Sequence[Check] = CHECKS) -> list[dict[str, Any]]:
     """All checks in order. One that fails does not stop the rest; one that fails because of another hop is said to be behind it."""
     found: list[dict[str, Any]] = []
+    checks = [check for check in checks if check.used(path)]
     for check in checks:
         advice: list[Advice] = []
         try:

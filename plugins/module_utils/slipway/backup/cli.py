@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +34,8 @@ from .offsite import Copies, Offsite
 from .pitr import Pitr
 from .proof import Proof
 from .restore import Restore
-from .rules import BackupError, human
+from .rules import BackupError, contents, human
+from .sqlite import DAMAGED
 from .status import probe
 from .store import Backups
 
@@ -44,6 +45,8 @@ EXIT_LOCKED = 75  # EX_TEMPFAIL: try again later
 EXIT_UNCONFIGURED = 78  # EX_CONFIG
 #: Seconds that cron's run waits for a deploy's restore point or a restore.
 PATIENCE = 900
+#: How many files a report names.
+SHOWN = 20
 
 Result = tuple[dict[str, Any], str]
 
@@ -52,7 +55,7 @@ def describe(backups: Backups) -> str:
     """The backups as a table, and what to type next."""
     rows = [
         (
-            *(name, human(manifest["bytes"]), str(manifest["tables"]), ",".join(manifest["schema_revisions"]) or "-"),
+            *(name, human(manifest["bytes"]), str(contents(manifest)[0]), ",".join(manifest["schema_revisions"]) or "-"),
             {None: "not yet", True: "yes", False: "NO GOOD"}[(backups.proof(name) or {}).get("good")],
         )
         for name, manifest in backups.complete().items()
@@ -65,12 +68,34 @@ def describe(backups: Backups) -> str:
     return "\n".join(["  ".join(map(str.ljust, row, widths)).rstrip() for row in table] + lines)
 
 
+def _listed(what: str, names: Sequence[str]) -> list[str]:
+    shown = [f"  {name}" for name in names[:SHOWN]]
+    more = [f"  and {len(names) - SHOWN} more (--json names them all)"] if len(names) > SHOWN else []
+    return [f"{what}: {len(names)}", *shown, *more]
+
+
 def report_restore(result: Mapping[str, Any]) -> str:
     """What a restore did, and what may have to follow."""
-    lines = [f"Restored {result['name']} into {result['database']}, {result['tables']} tables; requests waited meanwhile."]
+    what = [f"into the database {result['database']} (requests waited meanwhile)"] if result["database"] else []
+    what += [f"SQLite {name}" for name in result["sqlite"]]
+    lines = [f"Restored {result['name']}, {result['tables']} tables, {result['rows']} rows: {', '.join(what) or 'it holds no database'}."]
+    command = f"sudo slipway {result['app']} backup"
     if result["kept_as"]:
-        lines.append(f"The database it replaced is kept as {result['kept_as']}. To go back to it: undo {result['kept_as']}")
-        lines.append(f"To drop it: drop {result['kept_as']}")
+        lines.append(f"The database it replaced is kept as {result['kept_as']}. To go back to it, on the host:")
+        lines.append(f"  {command} undo {result['kept_as']}")
+        lines.append("To drop it, on the host:")
+        lines.append(f"  {command} drop {result['kept_as']}")
+    if result["kept_in"]:
+        lines.append(f"The SQLite files as they were are in the backup {result['kept_in']}. To go back to them, on the host:")
+        lines.append(f"  {command} restore {result['kept_in']}")
+    if result["sqlite_replaced"]:
+        lines.append(f"{', '.join(result['sqlite_replaced'])} was damaged, is kept with the ending {DAMAGED}, and is a new file.")
+        lines.append("The app has the old one open until, on the host:")
+        lines.append(f"  sudo systemctl restart '{result['app']}@*'")
+    if result["files"]:
+        lines += _listed("Files put back", result["files_back"])
+        lines += _listed("Files that are newer here, and were kept", result["files_newer"])
+        lines += ["To take the backup's, move them away and restore again."] if result["files_newer"] else []
     was, now = (",".join(result[key]) or "none" for key in ("schema_revisions_before", "schema_revisions"))
     if was != now:
         lines.append(f"The schema went from {was} to {now}: deploy, so that the migrations of the live release run.")
@@ -145,7 +170,7 @@ class Program:
     def create(self) -> Result:
         """Take a backup."""
         manifest = self.backups.create(self.options.label, self.options.database_only)
-        return manifest, f"{manifest['name']}  {human(manifest['bytes'])}  {manifest['tables']} tables"
+        return manifest, f"{manifest['name']}  {human(manifest['bytes'])}  {contents(manifest)[0]} tables"
 
     def nightly(self) -> Result:
         """Everything that is due in a night. A step that fails does not keep the next from its work."""
@@ -190,7 +215,8 @@ class Program:
     def restore(self) -> Result:
         """Bring a backup back."""
         result = Restore(self.backups, self._pause).restore(self.options.name, self.options.files)
-        return result, report_restore(result)
+        text = report_restore(result)
+        return {**result, "report": text.splitlines()}, text
 
     def kept(self) -> Result:
         """What restores have put aside."""

@@ -14,7 +14,7 @@ ENGINES = ("dump", "pgbackrest")
 #: What a configuration of the version before does not say: this program is put in place first, and the night may come in between.
 SINCE_THEN = {
     **{"compression": "auto", "engine": "dump", "full_days": 7, "jobs": 2, "keep_count": 7, "proof": True},
-    **{"reader": "", "service": "", "port": 5432, "copies_cluster": True},
+    **{"reader": "", "service": "", "port": 5432, "copies_cluster": True, "sqlite": ()},
 }
 
 
@@ -27,6 +27,7 @@ class Config:
     role: str
     reader: str
     proxy_group: str
+    #: In PostgreSQL; empty where the app has none there.
     database: str
     admin: str
     socket_dir: str
@@ -35,6 +36,8 @@ class Config:
     backup_dir: Path
     log_file: Path
     shared: Path
+    #: Files of SQLite below ``shared`` that the app keeps its data in.
+    sqlite: tuple[Path, ...]
     paths: tuple[str, ...]
     keep_days: int
     keep_count: int
@@ -70,6 +73,7 @@ class Config:
                 backup_dir=Path(data["backup_dir"]),
                 log_file=Path(data["log_file"]),
                 shared=Path(data["shared"]),
+                sqlite=tuple(map(Path, data["sqlite"])),
                 paths=tuple(str(path) for path in data["paths"]),
                 keep_days=int(data["keep_days"]),
                 keep_count=int(data["keep_count"]),

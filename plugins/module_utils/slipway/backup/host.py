@@ -57,6 +57,11 @@ def _account(user: str) -> Account | None:
     return None if account.uid == os.geteuid() else account
 
 
+def account(user: str) -> Account | None:
+    """The account of ``user``; None when we are that user already."""
+    return _account(user)
+
+
 def _identity(user: str) -> dict[str, Any]:
     """The same for subprocess.Popen."""
     account = _account(user)

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ..core import clock
-from . import host
-from .rules import BackupError, is_whole, literal
+from . import host, sqlite
+from .rules import BackupError, contents, is_whole, literal
 from .store import DUMP, FILES, Backups
 
 #: What a database is called that a restore has put aside.
@@ -38,19 +39,62 @@ class Restore:
             backups.verify_files(path, manifest)
             if with_files and not is_whole(manifest):
                 raise BackupError(f"{manifest['name']} holds the database alone; restore without --files")
+            if manifest["database"] and not self.config.database:
+                raise BackupError(
+                    f"{manifest['name']} holds a database of PostgreSQL, and the app uses none (app_services); add postgres to it, run"
+                    " site.yml, then restore"
+                )
             if with_files and (str(self.config.shared) not in manifest["paths"] or not self.config.shared.is_dir()):
                 raise BackupError(f"{self.config.shared} is not in the backup or not on this host; restore without --files")
-            result = self._restore_database(path / DUMP, manifest)
-            if with_files:
-                self._restore_files(path / FILES)
-        self.log.info(f"restore {manifest['name']}: complete, the replaced database is {result['kept_as'] or 'none'}")
-        noted = {"taken_at": manifest.get("taken_at"), "rows": sum(manifest.get("rows", {}).values())}
-        return {"name": manifest["name"], "files": with_files, **noted, **result}
+            names = [name for name, entry in manifest.get("sqlite", {}).items() if entry["declared"] or with_files]
+            result: dict[str, Any] = {"database": "", "kept_as": "", "schema_revisions": manifest["schema_revisions"]}
+            # Before anything is replaced: a copy that is no good stops the restore.
+            before, kept_in = self._revisions_of_files(), ""
+            if names:
+                backups.check_copies(path, manifest)
+                kept_in = backups.put_aside()
+            if manifest["database"]:
+                result = self._restore_database(path / DUMP, manifest)
+                before = result["schema_revisions_before"]
+            replaced = self._restore_sqlite(path, manifest, names)
+            databases = [*self.config.sqlite, *(self.config.shared / name for name in names)]
+            back = self._restore_files(path / FILES, databases) if with_files else {}
+        aside = result["kept_as"] or kept_in or "nowhere: there was nothing"
+        self.log.info(f"restore {manifest['name']}: complete, what it replaced is {aside}")
+        tables, rows = contents(manifest)
+        return {
+            **{"name": manifest["name"], "app": self.config.app, "files": with_files, "taken_at": manifest.get("taken_at")},
+            **result,
+            **{"tables": tables, "rows": rows, "schema_revisions_before": before},
+            **{"sqlite": names, "sqlite_replaced": replaced, "kept_in": kept_in, **back},
+        }
+
+    def _revisions_of_files(self) -> list[str]:
+        found = []
+        for path in self.config.sqlite:
+            # One that is damaged is what a restore is for.
+            with contextlib.suppress(BackupError):
+                found += sqlite.revisions(path, host.account(self.config.user))
+        return sorted(set(found))
+
+    def _restore_sqlite(self, path: Path, manifest: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+        """Bring files of SQLite back, each in one step for who has it open; those that were damaged, and had to be replaced."""
+        if not names:
+            return []
+        account = host.account(self.config.user)
+        replaced = []
+        with self.backups.workplace() as place:
+            for name in names:
+                copy = self.backups.unpack_sqlite(path, name, place)
+                if sqlite.put_back(copy, self.config.shared / name, account):
+                    replaced.append(name)
+                self.log.info(f"restore {manifest['name']}: {self.config.shared / name} is as it was")
+        return replaced
 
     def tidy(self) -> None:
         """Drop what an interrupted restore left: it takes as much room as the live database."""
         with self.backups.locked():
-            if self.server.exists(self._fresh):
+            if self.config.database and self.server.exists(self._fresh):
                 self.server.drop(self._fresh)
                 self.log.info(f"drop {self._fresh}, left by an interrupted restore")
 
@@ -90,15 +134,47 @@ class Restore:
             "schema_revisions_before": before,
         }
 
-    def _restore_files(self, archive: Path) -> None:
-        """Bring the uploads back, over what is there; other files stay."""
+    def _restore_files(self, archive: Path, databases: Sequence[Path]) -> dict[str, list[str]]:
+        """Bring back the uploads that are gone or older than the backup's; newer ones, and other files, stay. Which are which.
+
+        :arg databases: files of SQLite, which are brought back in their own way.
+        """
         member = str(self.config.shared).lstrip("/")
+        back, newer = self._compared(archive, member)
+        # Of the version before, which knew none of them: its plain copy may be torn.
+        excludes = [f"--exclude={str(path).lstrip('/')}" for path in sqlite.with_companions(list(databases))]
         # As the app's user: a link that the app left in its own folder leads nowhere else. With the proxy's group, or
         # the kernel would take the setgid bit off the folders that hand this group on to new uploads.
         # (Not --no-overwrite-dir: it takes the bit off a folder while it writes there, seen with tar 1.34 and 1.35.)
-        command = ["tar", "--extract", "--gzip", "--preserve-permissions", "--directory=/", "--file=-", "--", member]
+        command = ["tar", "--extract", "--gzip", "--preserve-permissions", "--keep-newer-files", "--directory=/", "--file=-"]
+        command += ["--anchored", "--no-wildcards", *excludes] if excludes else []
         with archive.open("rb") as handle:
-            host.run(command, user=self.config.user, groups=[self.config.proxy_group], stdin=handle)
+            host.run([*command, "--", member], user=self.config.user, groups=[self.config.proxy_group], stdin=handle)
+        left_out = {str(path.relative_to(self.config.shared)) for path in sqlite.with_companions(list(databases))}
+        found = {
+            "files_back": [name for name in back if name not in left_out],
+            "files_newer": [name for name in newer if name not in left_out],
+        }
+        for name in found["files_newer"]:
+            self.log.info(f"restore: {self.config.shared / name} is newer than the backup's, and was kept")
+        return found
+
+    @staticmethod
+    def _compared(archive: Path, member: str) -> tuple[list[str], list[str]]:
+        """Files of the archive below ``member``: those that are gone or older on the host, and those that are newer there."""
+        back: list[str] = []
+        newer: list[str] = []
+        with tarfile.open(archive, "r:gz") as reading:
+            for entry in reading:
+                if entry.isdir() or not entry.name.startswith(f"{member}/"):
+                    continue
+                try:
+                    now = int(Path("/", entry.name).lstat().st_mtime)
+                except OSError:
+                    now = -1
+                if now != int(entry.mtime):
+                    (newer if now > entry.mtime else back).append(entry.name.removeprefix(f"{member}/"))
+        return back, newer
 
     # --- what restores have put aside ---
 
@@ -110,6 +186,8 @@ class Restore:
 
     def kept(self) -> list[dict[str, Any]]:
         """The databases that restores have put aside, and their size."""
+        if not self.config.database:
+            return []
         query = (
             "SELECT datname, pg_database_size(oid) FROM pg_database"
             f" WHERE datname ~ {literal(f'^{re.escape(self.config.database)}_before_[0-9]{{14}}$')} ORDER BY datname"

@@ -90,6 +90,13 @@ def is_whole(manifest: Mapping[str, Any]) -> bool:
     return bool(manifest.get("kind", "whole" if manifest.get("paths") else "database") == "whole")
 
 
+def contents(manifest: Mapping[str, Any]) -> tuple[int, int]:
+    """How many tables and rows a backup holds, of PostgreSQL and of SQLite."""
+    files = [entry["rows"] for entry in manifest.get("sqlite", {}).values()]
+    rows = [manifest.get("rows", {}), *files]
+    return int(manifest["tables"]) + sum(map(len, files)), sum(sum(counts.values()) for counts in rows)
+
+
 def differences(noted: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
     """What is not as it was: a line for each table that is missing, new, or has another number of rows."""
     lines = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from ..core import clock, files
 from ..core.lock import LockedError, locked
 from ..core.log import Log
-from . import host
+from . import host, sqlite
 from .config import Config
 from .database import Server
 from .paths import sources
@@ -22,6 +23,7 @@ from .rules import (
     BackupError,
     Copy,
     backup_name,
+    contents,
     differences,
     expired,
     human,
@@ -38,6 +40,8 @@ from .status import failures
 
 DUMP = "db.dump"
 FILES = "files.tar.gz"
+#: Copies of the files of SQLite, each under its path below the shared folder, compressed.
+SQLITE = "sqlite"
 MANIFEST = "manifest.json"
 #: Beside the manifest once a restore has shown what the backup is worth.
 PROOF = "proof.json"
@@ -159,7 +163,16 @@ class Backups:
         with self.locked(), self.noting("recover"):
             return self._create(label, True, source)
 
-    def _create(self, label: str, database_only: bool, source: Server | None = None) -> dict[str, Any]:
+    def put_aside(self) -> str:
+        """A backup of the files of SQLite alone, which a restore is about to replace; its name, empty where there are none.
+
+        The lock is held. A file that is damaged is left out: the restore itself keeps it.
+        """
+        account = host.account(self.config.user)
+        good = [path for path in self.config.sqlite if sqlite.opens(path, account)]
+        return str(self._create("before-restore", True, aside=good)["name"]) if good else ""
+
+    def _create(self, label: str, database_only: bool, source: Server | None = None, aside: Sequence[Path] | None = None) -> dict[str, Any]:
         started = time.monotonic()
         self._clean()
         name = backup_name(clock.utc_now(), label)
@@ -175,8 +188,17 @@ class Backups:
         partial = self.folder / f"{files.PARTIAL}{name}"
         files.make_folder(partial)
         try:
-            content = self._dump(source or self.database, partial / DUMP, int(before[-1]["tables"]) if before else 0)
-            self._archive(partial / FILES, paths)
+            content: dict[str, Any] = {"database": "", "schema_revisions": [], "tables": 0, "rows": {}}
+            if self.config.database and aside is None:
+                former = [int(manifest["tables"]) for manifest in before if manifest.get("database", "?")]
+                content = self._dump(source or self.database, partial / DUMP, former[-1] if former else 0)
+            # Of another moment of the cluster there is no other moment of the files.
+            declared = self.config.sqlite if aside is None else aside
+            copied = {} if source else self._copy_sqlite(partial / SQLITE, declared, paths, before if aside is None else [])
+            content["sqlite"] = copied
+            revisions = {one for file in copied.values() for one in file["revisions"]}
+            content["schema_revisions"] = content["schema_revisions"] or sorted(revisions)
+            self._archive(partial / FILES, paths, [self.config.shared / name for name in copied])
             sums = files.checksums(partial)
             manifest = sealed(
                 {
@@ -200,8 +222,9 @@ class Backups:
             with contextlib.suppress(OSError):
                 files.remove(partial)
             raise
+        tables, rows = contents(manifest)
         self.log.info(
-            f"create {name}: complete, {human(manifest['bytes'])}, {manifest['tables']} tables, {sum(manifest['rows'].values())} rows,"
+            f"create {name}: complete, {human(manifest['bytes'])}, {tables} tables, {rows} rows,"
             f" schema {','.join(manifest['schema_revisions']) or 'unversioned'}, {manifest['duration_seconds']} s"
         )
         return manifest
@@ -209,8 +232,9 @@ class Backups:
     def _check_space(self, previous: int | None, paths: Sequence[str]) -> None:
         upper_bound = 0
         if previous is None:
-            size = self.database.sql(f"SELECT pg_database_size({literal(self.config.database)})")
-            upper_bound = int(size) + files.disk_usage(paths)
+            known = self.config.database
+            size = int(self.database.sql(f"SELECT pg_database_size({literal(known)})")) if known else 0
+            upper_bound = size + files.disk_usage(paths) + files.disk_usage(map(str, self.config.sqlite))
         self.check_room(self.folder, space_needed(previous, upper_bound, 0), "keep fewer days, ")
 
     def check_room(self, place: Path, wanted: int, advice: str = "") -> None:
@@ -244,11 +268,101 @@ class Backups:
             **server.shape(database),
         }
 
-    def _archive(self, target: Path, paths: Sequence[str]) -> None:
+    # --- SQLite ---
+
+    @contextlib.contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A folder of the app's own for the time of a block: its files of SQLite are opened with its rights."""
+        place = self.config.proof_dir.with_name(f"{self.config.proof_dir.name}-sqlite-{os.getpid()}")
+        # Of runs that were killed; this number may be one of them.
+        for left in place.parent.glob(f"{self.config.proof_dir.name}-sqlite-*"):
+            if left == place or not Path("/proc", left.name.rpartition("-")[2]).exists():
+                files.remove(left)
+        files.make_folder(place, self.config.user)
+        try:
+            yield place
+        finally:
+            with contextlib.suppress(OSError):
+                files.remove(place)
+
+    def _copy_sqlite(
+        self, target: Path, declared: Sequence[Path], paths: Sequence[str], before: Sequence[Mapping[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """Copy the files of SQLite: those that the app is known to have, and with the uploads whatever else is one; what they hold."""
+        shared = self.config.shared
+        others = [path for path in sqlite.found_below(shared) if path not in declared] if str(shared) in paths else []
+        account = host.account(self.config.user)
+        copied: dict[str, dict[str, Any]] = {}
+        if not declared and not others:
+            return copied
+        with self.workplace() as place:
+            for path in [*declared, *others]:
+                name, copy = str(path.relative_to(shared)), place / "copy"
+                copy.unlink(missing_ok=True)
+                known = path in declared
+                try:
+                    if path.is_file():
+                        self.check_room(place, path.stat().st_size)
+                    found = sqlite.copy(path, copy, account)
+                except sqlite.AbsentError:
+                    found = {"rows": {}, "revisions": []}
+                except host.RoomError:
+                    raise
+                except BackupError as error:
+                    if known:
+                        raise BackupError(f"{path}: {error}") from error
+                    # An upload that only looks like one: it is kept as it is, with the other files.
+                    self.log.info(f"{path} is no SQLite file that can be copied ({error}): it is kept as a plain file")
+                    continue
+                if known and (reason := self._lost(name, found["rows"], before)):
+                    raise BackupError(f"empty copy of {path} refused: {reason}")
+                if copy.exists():
+                    size = copy.stat().st_size
+                    self._pack(copy, target / f"{name}.gz")
+                    copied[name] = {**found, "bytes": size, "declared": known}
+        return copied
+
+    @staticmethod
+    def _lost(name: str, rows: Mapping[str, int], before: Sequence[Mapping[str, Any]]) -> str:
+        """Why a file without a table is none that should replace the backups of one that had some."""
+        former: Mapping[str, int] = next(
+            (manifest["sqlite"][name]["rows"] for manifest in reversed(before) if name in manifest.get("sqlite", {})), {}
+        )
+        return f"it is gone or has no table any more; the backup before this one holds {len(former)}" if former and not rows else ""
+
+    @staticmethod
+    def _pack(source: Path, target: Path) -> None:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with source.open("rb") as reading, target.open("xb") as writing:
+            host.run([*GZIP.split(), "-1"], stdin=reading, stdout=writing)
+
+    def unpack_sqlite(self, folder: Path, name: str, place: Path) -> Path:
+        """The copy of a file of SQLite out of the backup in ``folder``, in a `workplace`."""
+        target = place / "copy"
+        files.remove(target)
+        with (folder / SQLITE / f"{name}.gz").open("rb") as reading, target.open("xb") as writing:
+            host.run(["gzip", "--decompress"], stdin=reading, stdout=writing)
+        files.hand_over(target, self.config.user)
+        return target
+
+    def check_sqlite(self, copy: Path, name: str, manifest: Mapping[str, Any]) -> int:
+        """Read a copy to its end and compare it with what was noted when it was taken; how many rows were counted."""
+        try:
+            found = sqlite.prove(copy, host.account(self.config.user))
+        except BackupError as error:
+            raise BackupError(f"{name}: {error}") from error
+        if wrong := differences(manifest["sqlite"][name]["rows"], found):
+            raise BackupError(f"{name}: the rows are not those of the backup: {'; '.join(wrong[:5])}")
+        return sum(found.values())
+
+    def _archive(self, target: Path, paths: Sequence[str], copied: Sequence[Path]) -> None:
         names = [path.lstrip("/") for path in paths]
+        # What SQLite writes at this moment would be torn; the copies hold it whole.
+        excludes = [f"--exclude={str(path).lstrip('/')}" for path in sqlite.with_companions([*copied, *self.config.sqlite])]
         # 1 means that a file changed or went away while tar read it: the app is running, that is no failure.
         with target.open("xb") as handle:
             command = ["tar", "--create", "--sort=name", f"--use-compress-program={GZIP}", "--directory=/", "--file=-"]
+            command += ["--anchored", "--no-wildcards", *excludes] if excludes else []
             host.run([*command, "--files-from=/dev/null", "--", *names], stdout=handle, accept=(0, 1))
         self.read_archive(target)
 
@@ -289,10 +403,21 @@ class Backups:
         """Prove that a backup is what was written, and that its archives can be read to the end."""
         path, manifest = self.find(name)
         self.verify_files(path, manifest)
-        self.database.read_dump(path / DUMP, "--file=/dev/null")
+        if manifest["database"]:
+            self.database.read_dump(path / DUMP, "--file=/dev/null")
+        self.check_copies(path, manifest)
         self.read_archive(path / FILES)
         self.log.info(f"check {manifest['name']}: good")
         return manifest
+
+    def check_copies(self, path: Path, manifest: Mapping[str, Any]) -> int:
+        """Prove the copies of files of SQLite; how many rows were counted."""
+        names = list(manifest.get("sqlite", {}))
+        if not names:
+            return 0
+        with self.workplace() as place:
+            self.check_room(place, max(int(manifest["sqlite"][name]["bytes"]) for name in names))
+            return sum(self.check_sqlite(self.unpack_sqlite(path, name, place), name, manifest) for name in names)
 
     @staticmethod
     def verify_files(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import grp
+import json
 import os
 import pwd
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -114,6 +117,42 @@ def attempt(argv: Sequence[str], timeout: float = 60, stdin: bytes = b"", enviro
     except OSError as error:
         return 127, f"{argv[0]} could not be started: {error}"
     return result.status, result.output
+
+
+def as_account(account: Account | None, work: Callable[[], Any]) -> Any:
+    """What ``work`` returns (as JSON can hold it), done by another user, in a process of its own that does not outlive this one.
+
+    :raises SlipwayError: when that process ends otherwise.
+    """
+    if account is None or account.uid == os.geteuid():
+        return work()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            os.setgroups([])
+            os.setgid(account.gid)
+            os.setuid(account.uid)
+            os.chdir("/")
+            # PR_SET_PDEATHSIG, after the change of user, which would clear it.
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            with os.fdopen(writing, "w", encoding="utf-8") as answer:
+                json.dump(work(), answer)
+            status = 0
+        finally:
+            # Nothing of the parent's is to be cleaned up here.
+            os._exit(status)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as answer:
+            said = answer.read()
+    finally:
+        _, ended = os.waitpid(child, 0)
+    if ended:
+        raise SlipwayError(f"what {account.name} was to do ended with status {os.waitstatus_to_exitcode(ended)}")
+    return json.loads(said)
 
 
 def tail(text: str, lines: int = 30) -> str:
