@@ -42,6 +42,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     union,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
+from ansible_collections.slipway.vps.plugins.module_utils.redis_url import KOMBU, LIMITS, PLAIN, spelled
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
 
 #: Names under which an app may say its database in its environment; each of them is an input of the contract.
@@ -111,6 +112,8 @@ def names(said: Values) -> dict[str, str]:
     derive("app_database_url", f"postgresql:///{database}?host={folder}")
     redis = derive("app_redis_socket", f"/run/redis-{name}/redis.sock")
     derive("app_redis_url", f"unix://{redis}?db=0")
+    derive("app_redis_kombu_url", spelled(found["app_redis_url"], KOMBU))
+    derive("app_redis_limits_url", spelled(found["app_redis_url"], LIMITS))
     cache = derive("app_redis_cache_socket", f"/run/redis-{name}-cache/redis.sock")
     derive("app_redis_cache_url", f"unix://{cache}?db=0")
     return found
@@ -203,6 +206,35 @@ def redis_url(said: Values) -> str:
     return str(environment_of(said).get("REDIS_URL") or said.get("app_redis_url") or "")
 
 
+def library_urls(said: Values) -> dict[str, str]:
+    """Names under which libraries, and apps that use them, look for the app's Redis, each in its library's spelling.
+
+    Not CELERY_RESULT_BACKEND: Celery lets it overrule the app's own code, which may keep results elsewhere, or none.
+    """
+    stated = redis_url(said)
+    known = names({**said, **({"app_redis_url": stated} if stated else {})})
+    if "redis" not in services(said) or not is_redis(known["app_redis_url"]):
+        return {}
+    cache = known["app_redis_cache_url"] if truthy(said["app_redis_cache"]) else known["app_redis_url"]
+    found = {
+        "CACHE_REDIS_URL": spelled(cache, PLAIN),
+        "CELERY_BROKER_URL": known["app_redis_kombu_url"],
+        "RATELIMIT_STORAGE_URI": known["app_redis_limits_url"],
+        "RQ_REDIS_URL": spelled(known["app_redis_url"], PLAIN),
+        "SOCKETIO_MESSAGE_QUEUE": known["app_redis_kombu_url"],
+    }
+    if any(map(_is_broker, environment_of(said).items())):
+        # It would overrule the broker that the app reads under another name.
+        del found["CELERY_BROKER_URL"]
+    return found
+
+
+def _is_broker(item: tuple[Any, Any]) -> bool:
+    """Whether a variable of the environment says which broker Celery uses."""
+    name, url = str(item[0]).upper(), str(item[1])
+    return "BROKER" in name or readable(url, ("amqp", "amqps", "pyamqp", "sqs", "sqla", "confluentkafka", "gcpubsub"))
+
+
 def is_redis(url: str) -> bool:
     """Whether a URL is one of a Redis, as far as it can be seen here."""
     return readable(url, REDIS_SCHEMES)
@@ -271,6 +303,7 @@ def public_environment(said: Values, known: Mapping[str, str], database: Databas
         # A leading dot is any subdomain, to Werkzeug and to Django.
         "TRUSTED_HOSTS": ",".join(str(name).removeprefix("*") for name in (*said["app_domains"], *said["app_aliases"])),
         **({"REDIS_CACHE_URL": redis.cache.url} if redis.cache else {}),
+        **{name: url for name, url in library_urls(said).items() if without_password(url) == url},
     }
     own = said.get("app_env") or {}
     # A password stands in the secret file only.
@@ -292,6 +325,7 @@ def resolve_secrets(said: Values) -> Secrets:
     derived = {"DATABASE_URL": url} if password or (kind == OTHER and said.get("app_database_url") == url) else {}
     if redis and without_password(redis) != redis:
         derived["REDIS_URL"] = redis
+    derived |= {name: url for name, url in library_urls(said).items() if without_password(url) != url and name not in own}
     return Secrets(
         environment={**derived, **hidden, **(said.get("app_secrets") or {})},
         database_url=url if kind == POSTGRESQL else "",

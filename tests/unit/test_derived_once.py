@@ -18,7 +18,12 @@ import yaml
 from .conftest import ROOT
 
 #: The model, with the one reader of URLs.
-MODEL = {"plugins/module_utils/model.py", "plugins/module_utils/resolve.py", "plugins/module_utils/database_url.py"}
+MODEL = {
+    "plugins/module_utils/model.py",
+    "plugins/module_utils/resolve.py",
+    "plugins/module_utils/database_url.py",
+    "plugins/module_utils/redis_url.py",
+}
 PARSERS = {"urlsplit", "urlparse", "urldefrag", "parse_qs", "parse_qsl"}
 #: A value that is put in: of an f-string, of Jinja, or of a percent format.
 _HOLE = "\x01"
