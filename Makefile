@@ -31,6 +31,11 @@ lock: setup ## Fix the versions and hashes of requirements.in anew
 requirements: setup ## Fill docs/requirements.md in: which tests carry which requirement
 	$(TOOLS)/requirements.py
 
+# --- Your own app -----------------------------------------------------------------------------
+.PHONY: init
+init: setup ## Look at an app and write its inventory: make init APP=../blog [NAME=blog]
+	@ansible-playbook playbooks/init.yml -e '{"app": "$(APP)"}' $(if $(NAME),-e app_name=$(NAME))
+
 # --- Demo -------------------------------------------------------------------------------------
 .PHONY: demo
 demo: setup ## A bare Debian 13 here, site.yml over SSH, and the curl line that fetches the app

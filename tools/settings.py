@@ -50,6 +50,7 @@ UNITS_OF_TEXT = (
 #: Switches that set no role's variable: type, what they mean.
 SWITCHES = {
     "target": ("str", "Group or host that the playbook works on, instead of `app_servers`."),
+    "app": ("str", "Folder of the app that `init` looks at, or the address of its git repository. Required."),
     "entry": ("str", "The entry of the inventory that is to go. Required."),
     "reason": ("str", "Why nobody may deploy. Required; whoever is refused reads it."),
     "from": ("path", "Folder on the controller with a backup to build the spare host from. Unset: the newest copy elsewhere."),

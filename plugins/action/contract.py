@@ -142,6 +142,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             scope = {**scope, **{variable: derived[variable] for variable in derived.keys() - entry.said}}
         wanted = [*entry.said, *(name for name in defaults if name.startswith("app_")), *MODEL_INPUTS]
         self._resolve(entry, {variable: scope[variable] for variable in wanted if variable in scope}, scope)
+        self._resolve(entry, {name: scope[name] for name in ("ansible_host",) if name in scope}, scope, quietly=True)
         self._adopt_database(entry, scope)
         entry.values = merged(entry.values, self._roles.options)
         entry.values.update(self._own_certificate(entry.values))

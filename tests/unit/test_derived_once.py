@@ -42,6 +42,11 @@ FINDINGS = {
 #: File to what it may do, and why. A file that does not need its line any more is refused.
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "plugins/module_utils/git_ssh.py": {"parses": "the server of a repository, to know whether its key is known"},
+    "plugins/module_utils/discover/build.py": {"parses": "what somebody's files say of a package index, before there is a model"},
+    "plugins/module_utils/discover/environment.py": {"parses": "whether somebody's code puts a URL together"},
+    "plugins/module_utils/discover/findings.py": {"parses": "which expressions are the findings' own"},
+    "plugins/module_utils/discover/services.py": {"parses": "the place of a SQLite file in somebody's code"},
+    "plugins/modules/init.py": {"parses": "whether an app is named by an address, and that without its token"},
     "plugins/module_utils/slipway/backup/offsite.py": {"parses": "the address of a restic repository, which no other layer knows"},
     "plugins/module_utils/slipway/pages.py": {"parses": "addresses in the app's pages"},
     "plugins/module_utils/slipway/policy.py": {"parses": "the same, and sources in the headers of its answers"},

@@ -13,6 +13,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     environment,
     inputs,
     nginx,
+    placeholder,
     postgres,
     redis,
     runs,
@@ -80,6 +81,7 @@ def judge(
     found += inputs.missing({**dict.fromkeys(unresolved, "?"), **values}, required)
     found += inputs.wrong_types({name: value for name, value in values.items() if name in set_by_operator}, options)
     found += inputs.unknown_keys(values, options)
+    found += placeholder.unanswered(values, set_by_operator | {"ansible_host"})
     found += problems(values, unresolved.union(problem.variable for problem in found))
     # A variable that was replaced has a rule, which says by what.
     unknown = set(given) - set(options) - {problem.variable for problem in found}
