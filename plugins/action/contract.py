@@ -142,7 +142,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             scope = {**scope, **{variable: derived[variable] for variable in derived.keys() - entry.said}}
         wanted = [*entry.said, *(name for name in defaults if name.startswith("app_")), *MODEL_INPUTS]
         self._resolve(entry, {variable: scope[variable] for variable in wanted if variable in scope}, scope)
-        self._resolve(entry, {name: scope[name] for name in ("ansible_host",) if name in scope}, scope, quietly=True)
         self._adopt_database(entry, scope)
         entry.values = merged(entry.values, self._roles.options)
         entry.values.update(self._own_certificate(entry.values))
@@ -218,7 +217,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         """Every reason to refuse what this entry says, most basic first."""
         given = [name for name in entry.variables if name not in OWN_FACTS]
         unresolved = frozenset(problem.variable for problem in entry.unresolved)
-        found = judge(entry.values, given, entry.said, self._roles.options, self._roles.names, unresolved)
+        found = judge(entry.values, given, entry.said, self._roles.options, self._roles.names, unresolved, entry.variables)
         # A value that refers to a missing input fails too; only the missing input is worth reporting.
         absent = [problem.variable for problem in found if problem.variable not in entry.values]
         return found + [problem for problem in entry.unresolved if not any(f"'{name}'" in problem.what for name in absent)]

@@ -23,7 +23,9 @@ def discover(top: Path) -> Findings:
     if folder:
         found.add([Value("app_source", folder, f"the app is in {folder}/", key="subdirectory")])
     if others:
+        found.add(entry(project))
         found.add([Note(f"there are several apps, in {', '.join(others)}: call init for each (APP=…/{others[0]})", stops=True)])
+        return found
     settings = django.settings(project)
     found.add(entry(project))
     found.add(_framework(project, settings))
@@ -64,8 +66,13 @@ def entry(project: Project) -> Iterator[Finding]:
         ask = f"{one.file} has a name that Python's import does not take: rename it to {better}, or write a wsgi.py that loads it"
         yield question("app_wsgi", ask, one.source)
         return
-    yield Value("app_wsgi", one.target, one.source)
-    if one.root not in (".", "src") and _imports_neighbours(project):
+    if one.root in (".", "src"):
+        yield Value("app_wsgi", one.target, one.source)
+    elif not _imports_neighbours(project):
+        # A folder without __init__.py is a package all the same.
+        yield Value("app_wsgi", f"{one.root.replace('/', '.')}.{one.target}", one.source)
+    else:
+        yield Value("app_wsgi", one.target, one.source)
         what = f"{one.file} imports its neighbours as if it were started in {one.root}/"
         yield Value("app_env", one.root, what, key="PYTHONPATH")
 

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 
 from ansible_collections.slipway.vps.plugins.module_utils.discover import django
-from ansible_collections.slipway.vps.plugins.module_utils.discover.environment import DERIVED, names
+from ansible_collections.slipway.vps.plugins.module_utils.discover.environment import SECRET, names
 from ansible_collections.slipway.vps.plugins.module_utils.discover.findings import Finding, Note, Value, question
 from ansible_collections.slipway.vps.plugins.module_utils.discover.project import Project
 
 #: Locks that the build finds by itself, the first that is there.
-LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "pdm.lock", "requirements.txt")
+TOOLS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+LOCKS = (*TOOLS, "pylock.toml", "requirements.txt")
 #: Names of what production needs and a developer does not.
 PRODUCTION = ("production", "prod", "deploy", "deployment", "server", "web", "postgres", "postgresql", "redis")
 #: Packages without wheels, or with some for few systems, and Debian's packages that compiling them takes.
@@ -51,8 +52,7 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
     yield from python(project)
     yield from chosen(project)
     yield from node(project)
-    yield from translations(project)
-    yield from collected(project, settings)
+    yield from translations(project, settings)
     yield from packages(project)
     yield from private(project)
 
@@ -60,6 +60,9 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
 def lock(project: Project) -> Iterator[Finding]:
     """Only a file that the build would not find by itself is named."""
     tree = project.tree
+    if len(kept := [name for name in TOOLS if tree.has(name)]) > 1:
+        yield question("app_lock_file", f"which of {', '.join(kept)} counts", "locks of several tools")
+        return
     if not tree.first(*LOCKS[:-1]):
         of_production = [
             path
@@ -99,16 +102,12 @@ def lock(project: Project) -> Iterator[Finding]:
 
 
 def python(project: Project) -> Iterator[Finding]:
-    """The build reads .python-version and requires-python; other places are named here."""
+    """The build reads what the project says itself; a Dockerfile's base image is named here."""
     tree = project.tree
-    stated = project.pyproject.get("project", {}).get("requires-python") or tree.text(".python-version").strip()
-    if stated:
+    stated = project.pyproject.get("project", {}).get("requires-python") or project.pyproject.get("tool", {}).get("poetry")
+    if stated or tree.first(".python-version", "runtime.txt") or tree.toml("Pipfile").get("requires"):
         return
-    if found := re.match(r"python-(\d+\.\d+)", tree.text("runtime.txt")):
-        yield Value("app_python", found[1], "runtime.txt")
-    elif found := re.fullmatch(r"\d+\.\d+", str(tree.toml("Pipfile").get("requires", {}).get("python_version", ""))):
-        yield Value("app_python", found[0], "Pipfile: requires")
-    elif found := re.search(r"^FROM\s+(?:\S*/)?python:(\d+\.\d+)", tree.text("Dockerfile"), re.MULTILINE):
+    if found := re.search(r"^FROM\s+(?:\S*/)?python:(\d+\.\d+)", tree.text("Dockerfile"), re.MULTILINE):
         yield Value("app_python", found[1], "Dockerfile: FROM")
 
 
@@ -152,31 +151,23 @@ def node(project: Project) -> Iterator[Finding]:
         yield from (Value("app_build_packages", one, source) for one in needed)
 
 
-def translations(project: Project) -> Iterator[Finding]:
+def translations(project: Project, settings: django.Settings) -> Iterator[Finding]:
     """Catalogues whose compiled form is not among the files."""
     catalogues = [path for path in project.tree.files if path.endswith(".po") and not project.tree.has(f"{path[:-3]}.mo")]
     if not catalogues:
         return
     if project.is_django:
-        yield Value("app_build_commands", "python manage.py compilemessages", catalogues[0])
+        yield Value("app_build_commands", managed(project, settings, "python manage.py compilemessages"), catalogues[0])
         yield Value("app_build_packages", "gettext", catalogues[0])
     elif project.needs("flask-babel", "babel", "flask-babelex"):
         yield Value("app_build_commands", f"pybabel compile -d {catalogues[0].rsplit('/', 3)[0]}", catalogues[0])
 
 
-def collected(project: Project, settings: django.Settings) -> Iterator[Finding]:
-    """What the settings of Django must find in the environment while files are collected: no secret reaches a build."""
-    if not settings.module:
-        return
-    if not settings.node("STATIC_ROOT"):
-        return
-    yield Value("app_build_env", settings.module, settings.source, key="DJANGO_SETTINGS_MODULE")
-    for name, read in sorted(names(project).items()):
-        url = name == "DATABASE_URL"
-        if read.required and (url or not DERIVED.fullmatch(name)) and read.source in {file for _, file in settings.values.values()}:
-            yield Value(
-                "app_build_env", "sqlite://:memory:" if url else "only-for-the-build", f"{read.source}, read by collectstatic", key=name
-            )
+def managed(project: Project, settings: django.Settings, command: str) -> str:
+    """A command of manage.py, with something in place of each secret that its settings insist on: none reaches a build."""
+    files = {file for _, file in settings.values.values()}
+    wanted = (name for name, read in sorted(names(project).items()) if read.required and read.source in files)
+    return "".join(f"{name}=not-in-the-build " for name in wanted if SECRET.fullmatch(name)) + command
 
 
 def packages(project: Project) -> Iterator[Finding]:
@@ -193,7 +184,8 @@ def private(project: Project) -> Iterator[Finding]:
     for path in project.tree.files:
         if not re.fullmatch(r"(requirements\S*\.txt|Pipfile|pip\.conf)", path):
             continue
-        for name in re.findall(r"https?://\S*?\$\{?(\w+)\}?", project.tree.text(path)):
+        addresses = re.findall(r"https?://\S+", project.tree.text(path))
+        for name in re.findall(r"\$\{?(\w+)\}?", " ".join(addresses)):
             yield question("app_build_secrets", f"{name}, which the package index wants", path, key=name)
     for index in project.pyproject.get("tool", {}).get("uv", {}).get("index", []):
         if isinstance(index, dict) and index.get("explicit") and index.get("name"):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from dataclasses import dataclass, field
 
@@ -37,7 +38,17 @@ class Settings:
         if name not in self.values:
             return None
         node, file = self.values[name]
-        return code.place(node, file, {key: value for key, (value, _) in self.values.items()}) if name != "BASE_DIR" else file
+        return code.place(node, file, self.names)
+
+    @functools.cached_property
+    def names(self) -> dict[str, ast.expr]:
+        """What names mean, with the place that BASE_DIR and its like stand for: an expression is seen from the file that it is in."""
+        found = {name: node for name, (node, _) in self.values.items()}
+        for name in ("BASE_DIR", "PROJECT_DIR", "ROOT_DIR", "PROJECT_ROOT", "PROJECT_PATH"):
+            if name in self.values:
+                place = code.place(*self.values[name], {key: node for key, node in found.items() if key != name})
+                found.update({name: ast.Constant(place)} if place is not None else {})
+        return found
 
 
 def _default(node: ast.expr | None) -> ast.expr | None:

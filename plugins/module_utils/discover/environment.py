@@ -21,9 +21,11 @@ DERIVED = re.compile(
     r"|PYTHON\w+|VIRTUAL_ENV|GUNICORN_\w+|WEB_CONCURRENCY|DYNO|HEROKU_\w+|CI|GITHUB_\w+|RENDER\w*|RAILWAY_\w+|FLY_\w+|SERVER_SOFTWARE|WERKZEUG_\w+"
     r"|INVOCATION_ID|NOTIFY_SOCKET|PYTEST_\w+|NO_COLOR"
 )
-#: Names under which libraries look for a Redis.
+#: Names under which libraries look for a Redis, each with the spelling of a socket that it takes.
+CELERY = re.compile(r"(\w+_)?(BROKER_URL|RESULT_BACKEND)|CELERY_BROKER|CELERY_BACKEND")
+LIMITER = re.compile(r"(\w+_)?RATELIMIT_STORAGE_UR[IL]|LIMITER_STORAGE_UR[IL]")
 REDIS = re.compile(
-    r"(\w+_)?(BROKER_URL|RESULT_BACKEND|REDIS_URL|REDIS_URI|REDIS_TLS_URL|REDISCLOUD_URL)|RQ_REDIS_URL|CACHE_REDIS_URL|CACHE_URL|RATELIMIT_STORAGE_UR[IL]"
+    r"(\w+_)?(REDIS_URL|REDIS_URI|REDIS_TLS_URL|REDISCLOUD_URL)|RQ_REDIS_URL|CACHE_REDIS_URL|CACHE_URL"
     r"|(SOCKETIO_)?MESSAGE_QUEUE|QUEUE_URL"
 )
 #: Random text of the app's own, that nobody else has to know.
@@ -55,6 +57,7 @@ DATA = re.compile(r"(\w+_)?(DATA|STORAGE|FILES)_(FOLDER|DIR|DIRECTORY|PATH|ROOT)
 LOGS = re.compile(r"(\w+_)?LOGS?_(FOLDER|DIR|DIRECTORY|PATH)")
 DEBUG = re.compile(r"(\w+_)?DEBUG")
 MODE = re.compile(r"(\w+_)?(ENV|ENVIRONMENT|CONFIG|CONFIG_NAME|CONFIG_MODE|CONFIGURATION|SETTINGS|MODE|STAGE)")
+CELERY_URL = "redis+socket://{{ app_redis_socket }}?virtual_host=0"
 _READERS = frozenset({"get", "getenv", "pop"})
 _TYPED = frozenset(
     {"str", "bool", "int", "float", "list", "dict", "json", "url", "db", "cache", "email_url", "path", "decimal", "tuple", "uuid", "enum"}
@@ -80,6 +83,8 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
     found = names(project)
     sample = samples(project)
     yield from _mode(project, found)
+    if "REDIS_URL" in found and project.needs("celery") and not any("from_url" in project.tree.text(path) for path in project.tree.python):
+        yield Value("app_env", CELERY_URL, f"{found['REDIS_URL'].source}, for Celery alone", key="REDIS_URL")
     for _, read in sorted(found.items()):
         yield from _one(project, read, sample)
     if any("from_envvar" in project.tree.text(path) for path in project.tree.python):
@@ -96,13 +101,17 @@ def _one(project: Project, read: Read, sample: dict[str, tuple[str, str]]) -> It
             yield Note(f"{source} reads {name}, which is refused beside DATABASE_URL: read DATABASE_URL there", stops=True)
     elif DERIVED.fullmatch(name) or (MODE.fullmatch(name) and not read.required):
         return
+    elif CELERY.fullmatch(name):
+        yield Value("app_env", CELERY_URL, source, key=name)
+    elif LIMITER.fullmatch(name):
+        yield Value("app_env", "redis+unix://{{ app_redis_socket }}?db=0", source, key=name)
     elif REDIS.fullmatch(name):
         yield Value("app_env", "{{ app_redis_url }}", source, key=name)
     elif (part := PARTS.fullmatch(name)) and _uses_postgres(project):
         yield from _part(project, read, part[1])
     elif name in ("REDIS_HOST", "REDIS_PORT") and (read.required or name == "REDIS_HOST"):
         yield Note(f"{source} reads {name}: this Redis listens on a socket; read REDIS_URL there (redis.Redis.from_url)", stops=True)
-    elif OWN_SECRET.fullmatch(name):
+    elif OWN_SECRET.fullmatch(name) or name.lower().removesuffix("_secret_key") in project.own_names:
         yield generated(name, source)
         yield Value("app_required_env", name, source)
     elif value := next((value for pattern, value in DOMAINS if pattern.fullmatch(name)), ""):
@@ -118,14 +127,17 @@ def _one(project: Project, read: Read, sample: dict[str, tuple[str, str]]) -> It
         # The contract sets FLASK_DEBUG.
         if name not in ("FLASK_DEBUG", "FLASK_ENV") and (read.required or str(read.default).lower() in ("1", "true", "on", "yes")):
             yield Value("app_env", "0", source, key=name)
-    elif read.required:
+    elif read.required or (name in sample and not read.has_default and SECRET.fullmatch(name) and not name.endswith("_DSN")):
         yield from _needed(read, sample)
+    elif not read.has_default:
+        yield Note(f"{source} reads {name} and goes on without it: app_env (or app_secrets) may set it")
 
 
 def _needed(read: Read, sample: dict[str, tuple[str, str]]) -> Iterator[Finding]:
     """A name that the app cannot do without: the sample's value where that can be meant, else a question."""
     value, file = sample.get(read.name, ("", ""))
-    yield Value("app_required_env", read.name, read.source)
+    if read.required:
+        yield Value("app_required_env", read.name, read.source)
     if SECRET.fullmatch(read.name):
         yield question("app_secrets", f"{read.name} of the app (secret)", read.source, key=read.name)
     elif value and not _is_sample(value):

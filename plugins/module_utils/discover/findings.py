@@ -19,7 +19,6 @@ LISTS = frozenset(
             "app_required_env",
             "app_build_commands",
             "app_build_packages",
-            "app_build_secrets",
             "app_shared_paths",
             "app_extras",
             "app_groups",
@@ -31,7 +30,7 @@ LISTS = frozenset(
 
 #: The expressions that findings themselves are made with.
 _OWN = re.compile(
-    r"\{\{ (app_(shared|log_dir|files_dir|redis_url|user|database|database_socket_dir)|app_domains \| (first|join\(','\))"
+    r"\{\{ (app_(shared|log_dir|files_dir|redis_url|redis_socket|user|database|database_socket_dir)|app_domains \| (first|join\(','\))"
     r"|app_domains \| map\('regex_replace', '\^', 'https://'\) \| join\(','\)|inventory_dir) \}\}"
 )
 

@@ -70,6 +70,13 @@ class Project:
         lines = code.literal(code.keyword(setup, "install_requires")) if setup else None
         return {**found, **{name(line): line for line in lines or [] if isinstance(line, str)}}
 
+    @functools.cached_property
+    def own_names(self) -> frozenset[str]:
+        """What the project and its packages are called, as a prefix of a variable would spell it."""
+        stated = str(self.pyproject.get("project", {}).get("name", ""))
+        parts = {part.removesuffix(".py") for path in self.tree.python for part in path.split("/")}
+        return frozenset(re.sub(r"\W", "_", part.lower()) for part in {stated, *parts} if part)
+
     def needs(self, *names: str) -> str:
         """The first of these that the project needs; empty where it needs none."""
         return next((one for one in names if one in self.requirements), "")

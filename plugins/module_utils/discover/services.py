@@ -83,30 +83,17 @@ def _sqlite_files(project: Project, settings: django.Settings) -> Iterator[tuple
     """SQLite files by their place in the tree, and where they are named."""
     if project.is_django:
         node = settings.node("DATABASES")
-        names = {key: value for key, (value, _) in settings.values.items()}
         inner = list(ast.walk(node)) if node is not None and "sqlite3" in django.engines(settings) else []
         for item in inner:
             if isinstance(item, ast.Dict):
                 keys = [code.text(key) for key in item.keys]
                 file = settings.values["DATABASES"][1]
-                if "NAME" in keys and (place := code.place(item.values[keys.index("NAME")], file, _with_base(names, settings))):
+                if "NAME" in keys and (place := code.place(item.values[keys.index("NAME")], file, settings.names)):
                     yield place, file
         return
     for path in project.tree.python:
         for found in ast.walk(project.tree.module(path)):
             yield from ((place, path) for place in _sqlite_place(project, path, found))
-
-
-def _with_base(names: dict[str, ast.expr], settings: django.Settings) -> dict[str, ast.expr]:
-    """BASE_DIR is seen from the file that sets it: as a constant it is the same from any."""
-    found = dict(names)
-    for name in ("BASE_DIR", "PROJECT_DIR", "ROOT_DIR", "PROJECT_ROOT"):
-        if name in settings.values:
-            value, file = settings.values[name]
-            place = code.place(value, file, {key: one for key, one in names.items() if key != name})
-            if place is not None:
-                found[name] = ast.Constant(place)
-    return found
 
 
 def _sqlite_place(project: Project, path: str, node: ast.AST) -> Iterator[str]:
@@ -127,6 +114,12 @@ def _sqlite_place(project: Project, path: str, node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.Call) and code.dotted(node.func) in ("sqlite3.connect", "aiosqlite.connect") and node.args:
         place = code.place(node.args[0], path, names)
         yield from [place] if place and place != ":memory:" else []
+    elif (
+        isinstance(node, (ast.Call, ast.BinOp))
+        and (place := code.place(node, path, names))
+        and place.endswith((".sqlite", ".sqlite3", ".db"))
+    ):
+        yield place.replace("instance/", f"{_instance(project)}/", 1) if place.startswith("instance/") else place
 
 
 def _sqlite(project: Project, settings: django.Settings) -> Iterator[Finding]:
@@ -145,7 +138,7 @@ def _sqlite(project: Project, settings: django.Settings) -> Iterator[Finding]:
                 yield Value("app_env", f"sqlite:///{{{{ app_shared }}}}/{place}", f"{source}: {place}, in shared/", key="DATABASE_URL")
             else:
                 what = f"{source} keeps its SQLite file beside the code ({place}), which is read-only in a release"
-                yield Note(f"{what}: read its place from the environment (DATABASE_URL), or put it into instance/", stops=True)
+                yield Note(f"{what}: read its place from the environment (DATABASE_URL), or give it a folder of its own", stops=True)
             continue
         yield Value("app_shared_paths", f"{folder}/", f"{source}: {place}")
         yield Value("app_sqlite", place, f"{source}: {place}")

@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from ansible_collections.slipway.vps.plugins.module_utils.discover import code, django
+from ansible_collections.slipway.vps.plugins.module_utils.discover import build, code, django
 from ansible_collections.slipway.vps.plugins.module_utils.discover.entry import FRAMEWORKS
 from ansible_collections.slipway.vps.plugins.module_utils.discover.findings import Finding, Note, Value
 from ansible_collections.slipway.vps.plugins.module_utils.discover.project import Project
@@ -49,7 +49,7 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
 
 def static(project: Project, settings: django.Settings) -> Iterator[Finding]:
     if project.is_django:
-        yield from _django_static(settings)
+        yield from _django_static(project, settings)
         return
     for path in project.tree.python:
         names = code.imported(project.tree.module(path))
@@ -100,7 +100,7 @@ def _is_inside(folder: str) -> bool:
     return not folder.startswith(("/", "..")) and folder != "."
 
 
-def _django_static(settings: django.Settings) -> Iterator[Finding]:
+def _django_static(project: Project, settings: django.Settings) -> Iterator[Finding]:
     """STATIC_ROOT is filled by collectstatic in the build."""
     root, url = settings.place("STATIC_ROOT"), settings.text("STATIC_URL")
     if "django.contrib.staticfiles" not in django.apps(settings):
@@ -113,7 +113,7 @@ def _django_static(settings: django.Settings) -> Iterator[Finding]:
             stops=True,
         )
         return
-    yield Value("app_build_commands", "python manage.py collectstatic --noinput", f"{file}: STATIC_ROOT")
+    yield Value("app_build_commands", build.managed(project, settings, "python manage.py collectstatic --noinput"), f"{file}: STATIC_ROOT")
     address = f"/{url.strip('/')}/"
     if url and "://" not in url and _PREFIX.fullmatch(address):
         yield Value("app_static", root, f"{file}: STATIC_URL and STATIC_ROOT", key=address)
@@ -144,9 +144,13 @@ def health(project: Project) -> Iterator[Finding]:
     known = routes(project)
     for variable, usual in (("app_health_ready", READY), ("app_health_live", LIVE)):
         path = next((one for name in usual for one in (name, f"{name}/") if one in known), "")
+        if not path and variable == "app_health_ready":
+            path = next(
+                (one for one in known if re.search(r"/(ready|readyz|healthz?|healthcheck)/?$", one) and not re.search(r"[<{(]", one)), ""
+            )
         if path and path != USUAL[variable]:
             yield Value(variable, path, known[path])
-    if not any(path.rstrip("/") in READY for path in known):
+    if not any(re.search(r"(ready|healthz?)/?$", path) or path.rstrip("/") in READY for path in known):
         yield Note("no health route was found: a deploy tries the usual paths, then /; app_health_ready names one of yours")
 
 
@@ -156,6 +160,8 @@ def routes(project: Project) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in project.tree.python:
         own = _prefixes(project.tree.module(path))
+        *folders, file = path.split("/")
+        module = file.removesuffix(".py") if file != "__init__.py" else "".join(folders[-1:])
         for call in code.calls(project.tree.module(path)):
             if code.last(call.func) not in _ROUTES or not call.args:
                 continue
@@ -165,7 +171,7 @@ def routes(project: Project) -> dict[str, str]:
                 continue
             # Django's patterns have no slash in front; old ones are regular expressions.
             address = "/" + address.lstrip("^/").rstrip("$").replace("/?", "/")
-            found.setdefault(registered.get(owner, own.get(owner, "")) + address, f"{path}: route {address}")
+            found.setdefault(registered.get(f"{module}.{owner}", own.get(owner, "")) + address, f"{path}: route {address}")
     return found
 
 
@@ -179,13 +185,17 @@ def _prefixes(module: ast.Module) -> dict[str, str]:
 
 
 def _registered(project: Project) -> dict[str, str]:
-    """Prefixes that are given where a blueprint or router is registered, by its name there."""
+    """Prefixes that are given where a blueprint or router is registered, by its module's and its own name."""
     found: dict[str, str] = {}
     for path in project.tree.python:
+        names = code.imported(project.tree.module(path))
+        module = path.rpartition("/")[2].removesuffix(".py")
         for call in code.calls(project.tree.module(path)):
             if code.last(call.func) in ("register_blueprint", "include_router") and call.args:
                 stated = code.text(code.keyword(call, "url_prefix", "prefix")).rstrip("/")
-                found.update({code.last(call.args[0]): stated} if stated else {})
+                head, _, rest = code.dotted(call.args[0]).partition(".")
+                whole = f"{names.get(head, f'{module}.{head}')}.{rest}".rstrip(".")
+                found.update({".".join(whole.split(".")[-2:]): stated} if stated else {})
     return found
 
 

@@ -65,6 +65,7 @@ def judge(
     options: inputs.Spec,
     roles: Sequence[str],
     unresolved: frozenset[str] = frozenset(),
+    written: Values | None = None,
 ) -> list[Problem]:
     """Every reason to refuse what one entry says, the most basic first.
 
@@ -74,6 +75,7 @@ def judge(
     :arg options: what the roles document: name to option.
     :arg roles: whose prefixes are guarded against typos.
     :arg unresolved: variables whose expression has no value.
+    :arg written: what the operator wrote, unresolved.
     """
     set_by_operator = frozenset(said)
     found: list[Problem] = []
@@ -81,7 +83,7 @@ def judge(
     found += inputs.missing({**dict.fromkeys(unresolved, "?"), **values}, required)
     found += inputs.wrong_types({name: value for name, value in values.items() if name in set_by_operator}, options)
     found += inputs.unknown_keys(values, options)
-    found += placeholder.unanswered(values, set_by_operator | {"ansible_host"})
+    found += placeholder.unanswered(written or {}, set_by_operator | {"ansible_host"})
     found += problems(values, unresolved.union(problem.variable for problem in found))
     # A variable that was replaced has a rule, which says by what.
     unknown = set(given) - set(options) - {problem.variable for problem in found}

@@ -14,7 +14,10 @@ PLACEHOLDER = "CHANGE-ME"
 
 
 def unanswered(values: Values, names: frozenset[str]) -> Iterator[Problem]:
-    """Each variable that still holds the placeholder, with the key below it."""
+    """Each variable that still holds the placeholder, with the key below it.
+
+    :arg values: as they are written: what an expression makes of a placeholder is filled in with it.
+    """
     for name in sorted(names.intersection(values)):
         for key in _places(values[name]):
             what = f"{key} is still to be filled in".strip() if key else "is still to be filled in"

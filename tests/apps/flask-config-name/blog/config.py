@@ -1,0 +1,9 @@
+class Config:
+    DEBUG = False
+
+
+class Development(Config):
+    DEBUG = True
+
+
+config = {"development": Development, "production": Config}

@@ -1,0 +1,2 @@
+FLASK_APP=serve_blog:make()
+FLASK_DEBUG=1

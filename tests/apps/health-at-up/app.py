@@ -1,0 +1,13 @@
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def front():
+    return "hello"
+
+
+@app.get("/up")
+def up():
+    return "up"

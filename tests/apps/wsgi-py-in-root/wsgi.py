@@ -1,0 +1,3 @@
+from blog.application import build as create
+
+application = create()
