@@ -21,7 +21,7 @@ from .conftest import ROOT
 from .inventory import Inventory
 from .pending import PENDING, PENDING_KEYS, known
 
-APPS = sorted(path for path in (ROOT / "tests/apps").iterdir() if (path / "expected.yml").exists())
+APPS = sorted(path for path in (ROOT / "tests/apps").iterdir() if (path / "init.yml").exists())
 EXAMPLE = ROOT / "examples/flask-app"
 #: What nobody can guess; whoever asks for no more deploys unchanged but for these.
 ASKED_OF_ALL = {"app_domains", "acme_email", "ansible_host"}
@@ -38,7 +38,7 @@ def options() -> set[str]:
 
 
 def summary(found: Findings) -> dict[str, Any]:
-    """What expected.yml of an app says; secrets by their names."""
+    """What init.yml of an app says; secrets by their names."""
     variables = found.variables()
     secrets: dict[str, Any] = {name: list(variables.pop(name)) for name in ("app_secrets", "app_build_secrets") if name in variables}
     asks = {f"{one.variable}.{one.key}".rstrip("."): one.ask for one in found.questions}
@@ -54,11 +54,11 @@ def written(path: Path, found: Findings) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", APPS, ids=lambda path: path.name)
 def test_what_is_found(path: Path) -> None:
-    """[K4] [K7] [K9] Of each app exactly what its expected.yml says: values, questions, what is to be mended."""
-    assert summary(found_in(path)) == yaml.safe_load((path / "expected.yml").read_text())
+    """[K4] [K7] [K9] Of each app exactly what its init.yml says: values, questions, what is to be mended."""
+    assert summary(found_in(path / "source")) == yaml.safe_load((path / "init.yml").read_text())
 
 
-@pytest.mark.parametrize("path", [*APPS, EXAMPLE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*(path / "source" for path in APPS), EXAMPLE], ids=lambda path: path.parent.name)
 def test_what_is_written_is_an_inventory_that_the_contract_takes(path: Path, tmp_path: Path) -> None:
     """[K9] Once its placeholders are filled in, and every value is what was found."""
     found = found_in(path)
@@ -80,7 +80,7 @@ def test_what_is_written_is_an_inventory_that_the_contract_takes(path: Path, tmp
 @pytest.mark.parametrize("name", ["flask-factory", "app-in-function", "env-example", "django-settings-split"])
 def test_what_is_left_open_is_refused_and_nothing_else(name: str, tmp_path: Path) -> None:
     """[K9] Each placeholder once, also where other values are made of one."""
-    found = found_in(ROOT / "tests/apps" / name)
+    found = found_in(ROOT / "tests/apps" / name / "source")
     said = [yaml.safe_load(text) for path, text in written(tmp_path, found).items() if path != HOSTS]
     message = refusal(tmp_path, {key: value for one in said for key, value in one.items()}, PLACEHOLDER)
     assert {line.split()[1] for line in message.splitlines() if line.startswith("- ")} == ASKED_OF_ALL | {
@@ -102,7 +102,7 @@ def refusal(folder: Path, variables: dict[str, Any], host: str) -> str:
 
 def test_most_deploy_unchanged() -> None:
     """[K7] [K9] But for domain, e-mail address and host; the rest say what they ask, or what is to be mended in the app."""
-    told = {path.name: yaml.safe_load((path / "expected.yml").read_text()) for path in APPS}
+    told = {path.name: yaml.safe_load((path / "init.yml").read_text()) for path in APPS}
     unchanged = [name for name, said in told.items() if not said.get("asks") and not said.get("mend")]
     print(f"{len(unchanged)} of {len(told)} deploy unchanged")
     assert len(told) >= 60
