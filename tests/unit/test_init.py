@@ -220,6 +220,7 @@ def test_the_second_run_shows_what_differs_and_writes_nothing(tmp_path: Path) ->
     (folder / HOSTS).write_text((folder / HOSTS).read_text().replace(PLACEHOLDER, "203.0.113.10"))
 
     (app / "Procfile").write_text("web: gunicorn app:app\nworker: python work.py\n")
+    (app / "app.py").write_text((app / "app.py").read_text() + "import more\n")
     (app / "more.py").write_text("import os\nTOKEN = os.environ['HOOK_TOKEN']\n")
     before = {path: path.read_text() for path in folder.rglob("*") if path.is_file()}
     second = run(tmp_path, "-e", "app=blog")

@@ -103,7 +103,7 @@ def _framework(project: Project, settings: django.Settings) -> Iterator[Finding]
         secret, file = code.text(settings.node("SECRET_KEY")), settings.values.get("SECRET_KEY", (None, ""))[1]
     if secret:
         yield Note(f"{file} holds SECRET_KEY itself: whoever reads the code signs sessions; read it from the environment")
-    for path in project.tree.python:
+    for path in project.python:
         for statement in code.statements(project.tree.module(path).body):
             if path == project.entry.file and _runs(project, statement):
                 yield Note(f"{path} calls run() when it is imported: put it below if __name__ == '__main__'", stops=True)

@@ -88,13 +88,10 @@ def lock(project: Project) -> Iterator[Finding]:
     if tree.first("Pipfile"):
         yield Note("Pipfile has no lock beside it: run `pipenv lock`, or write requirements.txt", stops=True)
         return
-    where = (
-        "environment.yml (conda)"
-        if tree.first("environment.yml", "environment.yaml")
-        else "setup.py"
-        if tree.has("setup.py")
-        else "no file"
-    )
+    if tree.has("setup.py"):
+        yield Note("no lock: each deploy takes the newest versions that setup.py allows; `pip freeze > requirements.txt` writes one")
+        return
+    where = "environment.yml (conda)" if tree.first("environment.yml", "environment.yaml") else "no file"
     yield Note(
         f"{where} names what the app needs in a form that a build can take: write requirements.txt (pip freeze) or pyproject.toml",
         stops=True,

@@ -92,7 +92,8 @@ def candidates(tree: Tree) -> Iterator[Candidate]:
     makers = _makers(tree)
     factories = {one.name: one.asgi for one in _factories(tree, makers)}
     for path in tree.python:
-        yield from (one for one in _factories_of(tree, path, makers))
+        yield from _factories_of(tree, path, makers)
+        yield from _plain(tree, path)
         for name, value in code.bindings(tree.module(path).body):
             asgi = _made(tree, path, value, makers, factories)
             if asgi is not None and (name in NAMES or (isinstance(value, ast.Call) and _is_maker(tree, path, value, makers, factories))):
@@ -103,6 +104,16 @@ def candidates(tree: Tree) -> Iterator[Candidate]:
                 yield Candidate(path, name, asgi=False)
         if path.rpartition("/")[2] in SERVED:
             yield from _bound_in_served(tree, path)
+
+
+def _plain(tree: Tree, path: str) -> Iterator[Candidate]:
+    """A callable by the letter of the specification: `def app(environ, start_response)`, `async def app(scope, receive, send)`."""
+    for statement in code.statements(tree.module(path).body):
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name in NAMES:
+            count = len(statement.args.posonlyargs) + len(statement.args.args)
+            asgi = isinstance(statement, ast.AsyncFunctionDef)
+            if count == (3 if asgi else 2):
+                yield Candidate(path, statement.name, asgi)
 
 
 def _bound_in_served(tree: Tree, path: str) -> Iterator[Candidate]:

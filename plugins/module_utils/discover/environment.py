@@ -83,11 +83,11 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
     found = names(project)
     sample = samples(project)
     yield from _mode(project, found)
-    if "REDIS_URL" in found and project.needs("celery") and not any("from_url" in project.tree.text(path) for path in project.tree.python):
+    if "REDIS_URL" in found and project.needs("celery") and not any("from_url" in project.tree.text(path) for path in project.python):
         yield Value("app_env", CELERY_URL, f"{found['REDIS_URL'].source}, for Celery alone", key="REDIS_URL")
     for _, read in sorted(found.items()):
         yield from _one(project, read, sample)
-    if any("from_envvar" in project.tree.text(path) for path in project.tree.python):
+    if any("from_envvar" in project.tree.text(path) for path in project.python):
         yield Note(
             "the app reads a configuration file (from_envvar): app_files holds it, app_env names it ({{ app_files_dir }}/<name>)",
             stops=True,
@@ -148,7 +148,7 @@ def _needed(read: Read, sample: dict[str, tuple[str, str]]) -> Iterator[Finding]
 
 def _part(project: Project, read: Read, part: str) -> Iterator[Finding]:
     """Host, name and user of the database one by one: PostgreSQL's socket, unless the app makes a URL of them."""
-    if any(re.search(r"postgres\w*(\+\w+)?://\{|postgres\w*(\+\w+)?://%s", project.tree.text(path)) for path in project.tree.python):
+    if any(re.search(r"postgres\w*(\+\w+)?://\{|postgres\w*(\+\w+)?://%s", project.tree.text(path)) for path in project.python):
         yield Note(f"{read.source} makes the database's URL of parts ({read.name}): read DATABASE_URL there", stops=True)
         return
     value = _PART_VALUES[part]
@@ -166,7 +166,7 @@ def _is_sample(value: str) -> bool:
 
 def _mode(project: Project, found: dict[str, Read]) -> Iterator[Finding]:
     """A name that chooses one of several configurations: `production`, where the app has one of that name."""
-    keys = {key for path in project.tree.python for key in code.dictionary_keys(project.tree.module(path))}
+    keys = {key for path in project.python for key in code.dictionary_keys(project.tree.module(path))}
     wanted = next((key for key in ("production", "prod") if key in keys), "")
     for name, read in sorted(found.items()):
         if not MODE.fullmatch(name) or read.default in ("production", "prod"):
@@ -192,7 +192,7 @@ def _class(project: Project, default: str) -> str:
 def names(project: Project) -> dict[str, Read]:
     """Each name once; a place that needs it counts more than one that has a default."""
     found: dict[str, Read] = {}
-    for path in project.tree.python:
+    for path in project.python:
         for read in _reads(project, path):
             before = found.get(read.name)
             if before is None or (read.required and not before.required):

@@ -95,7 +95,7 @@ def _released(line: str) -> Iterator[Finding]:
 
 
 def _creates_itself(project: Project) -> Iterator[Finding]:
-    for path in project.tree.python:
+    for path in project.python:
         for call in code.calls(project.tree.module(path)):
             if code.last(call.func) == "create_all":
                 yield Note(f"{path} makes its tables itself (create_all): it never changes one that is there; Flask-Migrate does")
@@ -124,7 +124,7 @@ def processes(project: Project, settings: django.Settings) -> Iterator[Finding]:
     elif project.needs("rq"):
         yield Value("app_processes", {"command": "sh -c 'exec rq worker --url \"$REDIS_URL\"'"}, "requirement rq", key="worker")
     elif project.needs("dramatiq"):
-        path = next((path for path in project.tree.python if "dramatiq.actor" in project.tree.text(path)), "")
+        path = next((path for path in project.python if "dramatiq.actor" in project.tree.text(path)), "")
         if path:
             yield Value("app_processes", {"command": f"dramatiq {module_of(path, root_of(project.tree, path))}"}, path, key="worker")
     elif needed := project.needs("huey", "arq", "django-q2", "procrastinate"):
@@ -154,7 +154,7 @@ def _celery(project: Project, settings: django.Settings) -> Iterator[Finding]:
     target, path = found
     yield Value("app_processes", {"command": f"celery -A {target} worker", "stop_timeout": 300}, f"{path}: the Celery app", key="worker")
     scheduled = next(
-        (one for one in project.tree.python if re.search(r"beat_schedule|BEAT_SCHEDULE|add_periodic_task", project.tree.text(one))), ""
+        (one for one in project.python if re.search(r"beat_schedule|BEAT_SCHEDULE|add_periodic_task", project.tree.text(one))), ""
     )
     scheduled = scheduled or ("INSTALLED_APPS" if "django_celery_beat" in django.apps(settings) else "")
     if scheduled:

@@ -86,6 +86,40 @@ class Project:
         return self.tree.has("manage.py") and "DJANGO_SETTINGS_MODULE" in self.tree.text("manage.py")
 
     @functools.cached_property
+    def python(self) -> tuple[str, ...]:
+        """The Python files that the app and its workers may run: not what lies beside them and is imported by neither.
+
+        A package counts as a whole, since its modules are often found by their names.
+        """
+        if self.is_django or not self.entry.file:
+            return self.tree.python
+        seeds = {
+            self.entry.file,
+            *(path for path in self.tree.python if re.search(r"^\s*(from|import) (celery|rq|dramatiq|huey)\b", self.tree.text(path), re.M)),
+        }
+        words = {re.split(r"[.:]", word)[0] for command in self.procfile.values() for word in command.replace("/", ".").split()}
+        waiting = [*seeds, *(path for word in words for path in self._of(word))]
+        found: set[str] = set()
+        while waiting:
+            if (path := waiting.pop()) in found:
+                continue
+            found.add(path)
+            waiting += (
+                self._of(path.removeprefix(f"{self.entry.root}/").partition("/")[0])
+                if "/" in path.removeprefix(f"{self.entry.root}/")
+                else []
+            )
+            for whole in code.imported(self.tree.module(path)).values():
+                waiting += self._of(whole.lstrip(".").partition(".")[0])
+        return tuple(path for path in self.tree.python if path in found)
+
+    def _of(self, name_: str) -> list[str]:
+        """The files of a module or package beside the app's own."""
+        here = "" if self.entry.root == "." else f"{self.entry.root}/"
+        wanted = (f"{here}{name_}.py", f"{here}{name_}/")
+        return [path for path in self.tree.python if name_ and (path == wanted[0] or path.startswith(wanted[1]))]
+
+    @functools.cached_property
     def names(self) -> dict[str, dict[str, ast.expr]]:
         """Of each Python file the names that it binds at import, those of classes too."""
         found: dict[str, dict[str, ast.expr]] = {}
@@ -100,7 +134,7 @@ class Project:
 
     def literal_of(self, *wanted: str) -> tuple[str, str]:
         """The first constant text that one of these names, or a key of `config`, is set to, and the file."""
-        for path in self.tree.python:
+        for path in self.python:
             for name_, value in self.names[path].items():
                 if name_ in wanted and (found := code.text(value)):
                     return found, path
@@ -113,7 +147,7 @@ class Project:
 
     def imports(self, module: str) -> str:
         """The first file of the app that imports a module; empty where none does."""
-        for path in self.tree.python:
+        for path in self.python:
             for found in code.imported(self.tree.module(path)).values():
                 if found == module or found.startswith(f"{module}."):
                     return path

@@ -73,7 +73,7 @@ def _with_redis(project: Project) -> str:
 
 
 def _reads_url(project: Project) -> bool:
-    return any("DATABASE_URL" in project.tree.text(path) for path in project.tree.python)
+    return any("DATABASE_URL" in project.tree.text(path) for path in project.python)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def _sqlite_files(project: Project, settings: django.Settings) -> Iterator[tuple
                 if "NAME" in keys and (place := code.place(item.values[keys.index("NAME")], file, settings.names)):
                     yield place, file
         return
-    for path in project.tree.python:
+    for path in project.python:
         for found in ast.walk(project.tree.module(path)):
             yield from ((place, path) for place in _sqlite_place(project, path, found))
 
@@ -156,7 +156,7 @@ def _instance(project: Project) -> str:
 
 def _writable(project: Project) -> Iterator[Finding]:
     """Folders beside the code that the app writes to. A release is read-only."""
-    for path in project.tree.python:
+    for path in project.python:
         module = project.tree.module(path)
         for node in ast.walk(module):
             if isinstance(node, ast.Attribute) and node.attr == "instance_path":
@@ -183,7 +183,7 @@ def _made(project: Project, path: str, call: ast.Call) -> Iterator[Finding]:
 
 def _mail(project: Project) -> Iterator[Finding]:
     """Mail by the host's mail program, which the sandbox withholds unless it is opened."""
-    for path in project.tree.python:
+    for path in project.python:
         if re.search(r"[\"']([\w/]*/)?(sendmail|msmtp|mailx?)[\"' ]", project.tree.text(path)) or "backends.sendmail" in project.tree.text(
             path
         ):

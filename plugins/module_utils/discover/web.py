@@ -51,7 +51,7 @@ def static(project: Project, settings: django.Settings) -> Iterator[Finding]:
     if project.is_django:
         yield from _django_static(project, settings)
         return
-    for path in project.tree.python:
+    for path in project.python:
         names = code.imported(project.tree.module(path))
         for call in code.calls(project.tree.module(path)):
             whole = _whole(call, names)
@@ -158,7 +158,7 @@ def routes(project: Project) -> dict[str, str]:
     """Every constant path that a view is bound to, with the file; prefixes of blueprints and routers are put before."""
     registered = _registered(project)
     found: dict[str, str] = {}
-    for path in project.tree.python:
+    for path in project.python:
         own = _prefixes(project.tree.module(path))
         *folders, file = path.split("/")
         module = file.removesuffix(".py") if file != "__init__.py" else "".join(folders[-1:])
@@ -187,7 +187,7 @@ def _prefixes(module: ast.Module) -> dict[str, str]:
 def _registered(project: Project) -> dict[str, str]:
     """Prefixes that are given where a blueprint or router is registered, by its module's and its own name."""
     found: dict[str, str] = {}
-    for path in project.tree.python:
+    for path in project.python:
         names = code.imported(project.tree.module(path))
         module = path.rpartition("/")[2].removesuffix(".py")
         for call in code.calls(project.tree.module(path)):
@@ -206,7 +206,7 @@ def prefix(project: Project) -> Iterator[Finding]:
     """The path below which the app is served, where it says one."""
     stated, file = project.literal_of("APPLICATION_ROOT", "FORCE_SCRIPT_NAME", "SCRIPT_NAME")
     if not stated:
-        for path in project.tree.python:
+        for path in project.python:
             for call in code.calls(project.tree.module(path)):
                 if code.last(call.func) == "FastAPI":
                     stated, file = code.text(code.keyword(call, "root_path")), path
