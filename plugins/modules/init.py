@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 ---
 module: init
 short_description: Look at an app and write an inventory for it
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Reads the files of an app (Procfile, .flaskenv, manage.py, pyproject.toml, locks, its Python as a syntax tree) and runs nothing of it.
   - Writes hosts.yml, app.yml and vault.yml, each value with the place it comes from. What nobody can guess (domain, e-mail address, host)

@@ -8,7 +8,7 @@ PENDING = frozenset(
     {
         *("app_python", "app_lock_file", "app_extras", "app_groups", "app_build_commands", "app_build_env", "app_build_secrets"),
         *("app_build_packages", "app_shared_paths", "app_timers", "app_services", "app_sqlite", "app_url_prefix", "app_aliases"),
-        *("app_verify_paths", "app_sandbox_allow", "app_rehearsal_writes"),
+        *("app_verify_paths", "app_sandbox_allow"),
     }
 )
 #: Keys of `app_source` of which the same holds.
