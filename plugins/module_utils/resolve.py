@@ -41,8 +41,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     Tls,
     union,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
 from ansible_collections.slipway.vps.plugins.module_utils.redis_url import KOMBU, LIMITS, PLAIN, spelled
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
 
 #: Names under which an app may say its database in its environment; each of them is an input of the contract.
