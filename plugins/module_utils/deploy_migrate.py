@@ -161,7 +161,8 @@ class Migrator:
         if not live or live.id == release.id or not is_active(self.app.unit(live.id)):
             return
         deadline = time.monotonic() + STILL_READY_WITHIN
-        while not (seen := probe(lambda path: get(self.settings.socket, path, self.settings.host), self.settings.ready, live.ready)).good:
+        settings = self.settings
+        while not (seen := probe(lambda path: get(settings.socket, path, settings.host), settings.ready, live.ready, settings.prefix)).good:
             if time.monotonic() > deadline:
                 evidence = f"The live release {live.id} is not ready on the new schema: {seen.told()}"
                 raise StepError("compatibility", f"{evidence}\n{self.take_back(release)}")

@@ -30,6 +30,7 @@ class Settings:
     wsgi: str
     host: str
     ready: str
+    prefix: str
     processes: Mapping[str, Mapping[str, Any]]
     timers: Mapping[str, Mapping[str, Any]]
     static: Mapping[str, str]

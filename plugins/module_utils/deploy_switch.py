@@ -119,13 +119,13 @@ class Switcher:
         """Until the readiness path answers: the one that is named, or the first of the usual ones."""
         path = self.settings.rehearsal_socket
         deadline = time.monotonic() + self.settings.ready_timeout
-        while not (found := probe(lambda url: get(path, url, self.settings.host), self.settings.ready)).good:
+        while not (found := probe(lambda url: get(path, url, self.settings.host), self.settings.ready, "", self.settings.prefix)).good:
             if time.monotonic() > deadline or not is_active(unit):
                 raise StepError("readiness", f"{found.told()}\n{journal(unit)}")
             time.sleep(0.25)
-        front = get(path, "/", self.settings.host, timeout=30)
+        front = get(path, self.settings.prefix + FRONT, self.settings.host, timeout=30)
         if front.status == 0 or front.status >= 500:
-            said = f"It says it is ready, but GET / answered {front.status or 'nothing'}: {front.body.strip()[:500]}"
+            said = f"It says it is ready, but GET {self.settings.prefix}/ answered {front.status or 'nothing'}: {front.body.strip()[:500]}"
             raise StepError("readiness", f"{said}\n{journal(unit)}")
         return found
 
@@ -302,10 +302,11 @@ class Switcher:
     def public_paths(self) -> list[str]:
         """What is asked through nginx: the readiness path and the front page; during maintenance only what is let in."""
         live = self.store.live()
-        ready = self.settings.ready or (live.ready if live else "") or FRONT
+        front = self.settings.prefix + FRONT
+        ready = self.settings.ready or (live.ready if live else "") or front
         if self.store.closed:
-            return [ready] if ready in (self.settings.ready, *PLAIN) else []
-        return list(dict.fromkeys((ready, FRONT)))
+            return [ready] if ready == self.settings.ready or ready.removeprefix(self.settings.prefix) in PLAIN else []
+        return list(dict.fromkeys((ready, front)))
 
     def public_endpoint(self) -> str | None:
         """Why a visitor is not served, or None."""

@@ -28,6 +28,7 @@ def locations(
     extra: Mapping[str, str],
     quiet: Sequence[str] = (),
     files: Sequence[str] = (),
+    prefix: str = "",
 ) -> list[dict[str, Any]]:
     """One location for each path that a list names; several lists may name the same path.
 
@@ -36,6 +37,7 @@ def locations(
     :arg extra: the operator's lines for a path (`nginx_extra.location`).
     :arg quiet: paths that are asked every few seconds and not logged.
     :arg files: prefixes that are served from files and have locations of their own.
+    :arg prefix: the path below which the app is: paths of the operator are the app's own, ``quiet`` and ``files`` have it already.
     """
     found: dict[str, dict[str, Any]] = {}
 
@@ -45,14 +47,14 @@ def locations(
         blank = {"quiet": False, "limits": [], "body_size": "", "timeout": 0, "stream": False, "websocket": False, "extra": ""}
         return found.setdefault(path, {"path": path, "match": match, **blank})
 
-    location("/")
+    location(f"{prefix}/")
     for path in quiet:
         location(path)["quiet"] = True
     for number, limit in enumerate(limits, start=1):
         zone = str(limit.get("zone") or number)
-        location(str(limit["path"]))["limits"].append({"zone": zone, "burst": int(limit.get("burst") or 0)})
+        location(prefix + str(limit["path"]))["limits"].append({"zone": zone, "burst": int(limit.get("burst") or 0)})
     for entry in asked:
-        wanted = location(str(entry["path"]))
+        wanted = location(prefix + str(entry["path"]))
         socket = truthy(entry.get("websocket", False))
         stream = socket or truthy(entry.get("stream", False))
         wanted.update(
@@ -62,6 +64,6 @@ def locations(
             timeout=int(entry.get("timeout") or (STREAM_TIMEOUT if stream else 0)),
         )
     for path, text in extra.items():
-        if path not in files:
-            location(str(path))["extra"] = str(text)
+        if f"{prefix}{path}" not in files:
+            location(f"{prefix}{path}")["extra"] = str(text)
     return list(found.values())

@@ -184,6 +184,8 @@ class App:
     aliases: list[str]
     #: All of them: what the certificate is for.
     names: list[str]
+    #: The path below which the app is, `/blog`; empty: the whole site. Every other path of the model begins with it.
+    prefix: str
     wsgi: str
     user: str
     group: str

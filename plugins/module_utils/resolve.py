@@ -266,8 +266,13 @@ def resolve_server(said: Values, apps: int) -> Server:
 
 def resolve_health(said: Values) -> Health:
     """The paths that are named, and those that may be found."""
-    ready, live = str(said["app_health_ready"]), str(said["app_health_live"])
-    return Health(ready, live, quiet_paths(ready, live))
+    ready, live = (below(said, said[f"app_health_{kind}"]) for kind in ("ready", "live"))
+    return Health(ready, live, quiet_paths(ready, live, str(said["app_url_prefix"])))
+
+
+def below(said: Values, path: Any) -> str:
+    """A path of the app as a visitor asks for it; an empty one stays empty."""
+    return f"{said['app_url_prefix']}{path}" if path else ""
 
 
 def resolve_backup(said: Values, taken: Collection[tuple[int, int]] = ()) -> Backup:
@@ -304,6 +309,7 @@ def public_environment(said: Values, known: Mapping[str, str], database: Databas
         "TRUSTED_HOSTS": ",".join(str(name).removeprefix("*") for name in (*said["app_domains"], *said["app_aliases"])),
         **({"REDIS_CACHE_URL": redis.cache.url} if redis.cache else {}),
         **{name: url for name, url in library_urls(said).items() if without_password(url) == url},
+        **({"SCRIPT_NAME": str(said["app_url_prefix"])} if said["app_url_prefix"] else {}),
     }
     own = said.get("app_env") or {}
     # A password stands in the secret file only.
@@ -355,6 +361,7 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         domains=[str(domain) for domain in said["app_domains"]],
         aliases=[str(alias) for alias in said["app_aliases"]],
         names=union([[str(name) for name in said["app_domains"]], [str(name) for name in said["app_aliases"]]]),
+        prefix=str(said["app_url_prefix"]),
         wsgi=str(said["app_wsgi"]),
         **{part: known[f"app_{part}"] for part in (*paths, "files_dir", "log_dir", "backup_dir", "socket")},
         runtime_dir=f"/run/{known['app_name']}",
@@ -372,9 +379,9 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         shared_paths=[str(path) for path in said["app_shared_paths"]],
         sandbox=resolve_sandbox(said["app_sandbox_allow"]),
         rehearsal_writes=truthy(said["app_rehearsal_writes"]),
-        static={str(prefix): str(folder) for prefix, folder in said["app_static"].items()},
-        uploads={str(prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
-        verify_paths=[str(path) for path in said["app_verify_paths"]],
+        static={below(said, prefix): str(folder) for prefix, folder in said["app_static"].items()},
+        uploads={below(said, prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
+        verify_paths=[below(said, path) for path in said["app_verify_paths"]],
         proxy_hops=int(said["app_proxy_hops"]),
         migrate_command=str(said["app_migrate_command"]),
         source=asked_for(said["app_source"]),

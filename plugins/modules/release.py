@@ -83,6 +83,10 @@ options:
     description: Readiness path. Empty means that the rehearsal finds it, and C(release.json) keeps it.
     type: str
     default: ''
+  prefix:
+    description: Path of the site below which the app is, for example C(/blog).
+    type: str
+    default: ''
   ready_timeout:
     description: Seconds a rehearsed release may take to answer 200.
     type: float
@@ -388,6 +392,7 @@ PARAMETERS: dict[str, Any] = {
     **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir", "shared")},
     "ready": {"type": "str", "default": ""},
     "writable": {"type": "list", "elements": "str", "default": []},
+    "prefix": {"type": "str", "default": ""},
     "ready_timeout": {"type": "float", "default": 30},
     "rehearsal_writes": {"type": "bool", "default": False},
     "identity": {"type": "str", "default": ""},

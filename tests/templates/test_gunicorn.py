@@ -299,7 +299,7 @@ os._exit(0)
 def boot(folder: Path, *words: str, **scenario: Any) -> dict[str, Any]:
     (folder / "etc").mkdir()
     text = install(folder / "etc", **scenario)
-    environment = {"SLIPWAY_WSGI": "blog:app", "RUNTIME_DIRECTORY": str(folder)}
+    environment = {"SLIPWAY_WSGI": "blog:app", "RUNTIME_DIRECTORY": str(folder), "SCRIPT_NAME": scenario.get("app_url_prefix", "")}
     result = subprocess.run(
         [sys.executable, "-c", BOOT, text, *words], env=environment, text=True, capture_output=True, check=True, timeout=30
     )
@@ -312,6 +312,15 @@ def test_each_worker_asks_itself_first(tmp_path: Path) -> None:
     found = boot(tmp_path, app_health_ready="/healthz/ready")
     paths = [["GET", "/healthz/ready", "demo.slipway.test", "https", 10], ["GET", "/", "demo.slipway.test", "https", 10]]
     assert found == {"asked": 2 * paths, "said": [], "cold": [True, True, False], "nice": 0}
+
+
+def test_a_worker_below_a_path_asks_for_the_apps_own(tmp_path: Path) -> None:
+    """[S1] field case 28: SCRIPT_NAME is taken off, as Gunicorn does for a visitor."""
+    found = boot(tmp_path, app_url_prefix="/blog", app_health_ready="/up")
+    assert [entry[1] for entry in found["asked"]] == 2 * ["/up", "/"]
+    assert "quiet=['/blog/healthz/live', '/blog/livez', '/blog/health/live', '/blog/up']" in render(
+        "gunicorn", "etc/app/gunicorn.conf.py.j2", app_url_prefix="/blog", app_health_ready="/up"
+    )
 
 
 def test_an_app_that_cannot_answer_yet_starts_all_the_same(tmp_path: Path) -> None:

@@ -452,7 +452,7 @@ def test_one_limit_for_headers() -> None:
     app = lines(servers(nginx(SITE, nginx_response_header_size="64k"))["443 demo.slipway.test"])
     assert "proxy_buffer_size 64k;" in app and "proxy_buffers 8 64k;" in app, "nginx takes no larger first buffer than its others hold"
     gunicorn = render("gunicorn", "etc/app/gunicorn.conf.py.j2").splitlines()
-    assert "limit_request_line = 0" in gunicorn and "limit_request_field_size = 0" in gunicorn
+    assert "limit_request_line = 0" in gunicorn and "limit_request_field_size = 1048576" in gunicorn
 
 
 def test_limits_of_a_request() -> None:

@@ -61,16 +61,16 @@ def test_the_apps_own_word_counts() -> None:
 def test_nginx_own_pages_have_nginx_own_headers() -> None:
     """[E4] Of an answer that was refused halfway (502: headers too large) nginx has read some of the app's headers already."""
     text = nginx(SITE, app_static={"/static/": "s"}, app_uploads={"/uploads/": "u"})
-    for own in (CLOSED, "location @slipway_error_page", "location @slipway_error_json"):
+    for own in (CLOSED, "location @slipway_error_page", "location @slipway_error_json", "location = /.slipway/too-long"):
         assert "include snippets/demo-own-headers.conf;" in lines(block(text, own))
-    assert text.count("-own-headers.conf;") == 3 and "$slipway_demo" not in nginx(OWN)
+    assert text.count("-own-headers.conf;") == 4 and "$slipway_demo" not in nginx(OWN)
 
 
 def test_content_security_policy_may_be_the_apps() -> None:
     """[E4] Empty: nginx sets none. Uploads and nginx's own pages keep theirs in any case."""
     scenario: dict[str, Any] = {"nginx_content_security_policy": "", "app_uploads": {"/uploads/": "u"}, "app_static": {"/static/": "s"}}
     text = nginx(SITE, **scenario)
-    assert text.count("Content-Security-Policy") == 4 and "content_security_policy" not in nginx(MAPS, **scenario)
+    assert text.count("Content-Security-Policy") == 5 and "content_security_policy" not in nginx(MAPS, **scenario)
     for own in ("location ^~ /uploads/", CLOSED, "location @slipway_error_page", "location @slipway_error_json"):
         assert block(text, own).count("Content-Security-Policy") == 1
     assert "add_header Content-Security-Policy $slipway_demo_content_security_policy always;" in text.join(["", nginx(SITE)])
@@ -144,3 +144,22 @@ def test_how_long_a_static_file_is_kept() -> None:
     """[E6] nginx_static_max_age is the year; a file without a hash is revalidated by its ETag."""
     found = lines(block(nginx(MAPS, nginx_static_max_age=60), "map $slipway_hashed $slipway_demo_static_cache"))
     assert found[1:-1] == ["default no-cache;", '1 "public, max-age=60, immutable";']
+
+
+# --- Below a path -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("redirect", "answer"), [(True, "return 302 https://$host/blog/;"), (False, "return 404;")])
+def test_an_app_below_a_path(redirect: bool, answer: str) -> None:
+    """[E1] field case 28: only what is below it reaches the app, with its whole path; / leads there, or is not found."""
+    scenario: dict[str, Any] = {"app_static": {"/static/": "s"}, "app_uploads": {"/files/": "f"}, "nginx_root_redirect": redirect}
+    extra = {"location": {"/static/": "expires 1d;", "/admin/": "deny all;"}}
+    text = nginx(SITE, app_url_prefix="/blog", nginx_extra=extra, nginx_locations=[{"path": "/up", "body_size": "1g"}], **scenario)
+    app = servers(text)["443 demo.slipway.test"]
+    assert answer in lines(block(app, "location = /")) and lines(block(app, "location /"))[1:-1] == ["return 404;"]
+    assert "return 308 https://$host/blog/$is_args$args;" in lines(block(app, "location = /blog"))
+    assert "include snippets/demo-proxy.conf;" in lines(block(app, "location /blog/"))
+    assert "client_max_body_size 1g;" in lines(block(app, "location = /blog/up")) and "deny all;" in block(app, "location /blog/admin/")
+    assert "expires 1d;" in block(app, "location ^~ /blog/static/") and "location ^~ /blog/files/ {" in app
+    assert "if ($uri = /blog/healthz) {" in lines(app) and "\n\n\n" not in text
+    assert 'proxy_set_header Script-Name "";' in lines(nginx(PROXY)), "nobody else says where the app is"

@@ -13,6 +13,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.resolve import truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 _PATH = re.compile(r"/[\w./~%+@:-]*")
+_PREFIX = re.compile(r"(/[\w.~-]+)+")
 _PAGE = re.compile(r"/[\w./~%+@:?&=,-]*")
 _RATE = re.compile(r"[1-9]\d*r/[sm]")
 _SIZE = re.compile(r"\d+[kKmMgG]?")
@@ -44,6 +45,16 @@ def bad_verify_paths(values: Values) -> Iterator[Problem]:
     for path in values.get("app_verify_paths") or []:
         if not isinstance(path, str) or not _PAGE.fullmatch(path):
             yield Problem("app_verify_paths", f"{path!r} is not the path of a page", "write, for example, [/, /login]")
+
+
+def bad_prefix(values: Values) -> Iterator[Problem]:
+    """Where on the site the app is."""
+    prefix = str(values.get("app_url_prefix") or "")
+    if prefix and (not _PREFIX.fullmatch(prefix) or prefix.startswith("/.")):
+        yield Problem("app_url_prefix", f"{prefix!r} is no path to an app", "write, for example, /blog: a slash first, and none at the end")
+    elif prefix and values.get("gunicorn_worker_class") == "asgi":
+        what = "an ASGI app takes its prefix from the framework, and Gunicorn's worker does not hand it over"
+        yield Problem("app_url_prefix", what, "mount the app below the path itself (root_path), and leave app_url_prefix empty")
 
 
 def _bad_path(variable: str, path: Any, files: Sequence[str]) -> Iterator[Problem]:
@@ -167,4 +178,4 @@ def _bad_queue(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("gunicorn_backlog", what, f"set nginx_somaxconn: {backlog}")
 
 
-RULES = ((bad_nginx, ()), (bad_verify_paths, ("app_verify_paths",)))
+RULES = ((bad_nginx, ()), (bad_verify_paths, ("app_verify_paths",)), (bad_prefix, ("app_url_prefix",)))

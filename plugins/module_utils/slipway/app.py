@@ -39,6 +39,8 @@ class App:
     backup_dir: Path
     socket: Path
     ready: str
+    #: The path of the site below which the app is.
+    prefix: str
     certificate: Path
     certificate_status: Path
     database: Mapping[str, Any]
@@ -86,6 +88,7 @@ class App:
                 backup_dir=Path(data["backup_dir"]),
                 socket=Path(data["socket"]),
                 ready=str(data["health"]["ready"]),
+                prefix=str(data.get("prefix") or ""),
                 certificate=Path(data["tls"]["certificate"]),
                 certificate_status=Path(data["tls"]["status"]),
                 database=dict(data["database"]),

@@ -19,9 +19,13 @@ ALIVE = ("/healthz/live", "/livez", "/health/live")
 PLAIN = tuple(path for path in (*USUAL, *ALIVE) if path not in ("/up", "/ping", "/status"))
 
 
-def quiet_paths(ready: str, live: str) -> list[str]:
-    """Paths that are asked every few seconds: not logged, and answered during maintenance."""
-    found = [*((live,) if live else ALIVE), *((ready,) if ready else (path for path in PLAIN if path not in ALIVE))]
+def quiet_paths(ready: str, live: str, prefix: str = "") -> list[str]:
+    """Paths that are asked every few seconds: not logged, and answered during maintenance.
+
+    :arg prefix: `app_url_prefix`, which ``ready`` and ``live`` have already.
+    """
+    usual = [f"{prefix}{path}" for path in PLAIN if path not in ALIVE]
+    found = [*((live,) if live else (f"{prefix}{path}" for path in ALIVE)), *((ready,) if ready else usual)]
     return list(dict.fromkeys(found))
 
 
@@ -32,12 +36,14 @@ class Probe(NamedTuple):
     answer: Answer
     #: The operator names the path: 200 and nothing else.
     strict: bool
+    #: It is the front page, asked for want of a better path.
+    front: bool
 
     @property
     def good(self) -> bool:
         """Whether the app can serve."""
         status = self.answer.status
-        return status == 200 or (not self.strict and self.path == FRONT and 200 < status < 500 and status not in (400, 404))
+        return status == 200 or (not self.strict and self.front and 200 < status < 500 and status not in (400, 404))
 
     def told(self) -> str:
         """What was seen, and the variable that mends it where the path is the wrong one."""
@@ -46,22 +52,24 @@ class Probe(NamedTuple):
             saw += "\n400: does the app accept requests for this host name (ALLOWED_HOSTS, TRUSTED_HOSTS)?"
         if self.strict:
             return f"{saw}\n(app_health_ready names this path; without it the usual ones are tried.)"
-        if self.path == FRONT:
+        if self.front:
             saw += f"\nNone of {', '.join(USUAL)} answered 200 either."
         return f"{saw}\n(app_health_ready is not set: set it in app.yml to a path that answers 200 when the app can serve.)"
 
 
-def probe(ask: Callable[[str], Answer], said: str, noted: str = "") -> Probe:
+def probe(ask: Callable[[str], Answer], said: str, noted: str = "", prefix: str = "") -> Probe:
     """Ask whether the app can serve.
 
     :arg said: `app_health_ready`; empty: unset.
     :arg noted: what the rehearsal of the release found.
+    :arg prefix: `app_url_prefix`, which both have already.
     """
     if said or noted:
-        return Probe(said or noted, ask(said or noted), bool(said))
-    for path in USUAL:
+        path = said or noted
+        return Probe(path, ask(path), bool(said), path == prefix + FRONT)
+    for path in (f"{prefix}{usual}" for usual in USUAL):
         answer = ask(path)
         # One that fails is there, and says that the app is not ready yet; one that does not answer will not answer for another path.
         if answer.status == 200 or answer.status >= 500 or not answer.status:
-            return Probe(path, answer, False)
-    return Probe(FRONT, ask(FRONT), False)
+            return Probe(path, answer, False, False)
+    return Probe(prefix + FRONT, ask(prefix + FRONT), False, True)

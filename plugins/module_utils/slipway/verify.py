@@ -148,7 +148,7 @@ class RequestPath:
     def app(self) -> str:
         """The readiness path that is named, or that the rehearsal of the live release found."""
         noted = str(self.releases.live_manifest().get("ready") or "")
-        found = probe(lambda path: get(self.known.socket, path, self.domain), self.known.ready, noted)
+        found = probe(lambda path: get(self.known.socket, path, self.domain), self.known.ready, noted, self.known.prefix)
         if not found.good:
             raise BrokenHopError(found.told())
         return f"GET {found.path} {found.answer.status}"
@@ -212,12 +212,13 @@ class RequestPath:
     def public_endpoint(self) -> str:
         if self.releases.closed:
             return "closed for maintenance (slipway.vps.maintenance -e on=false opens it)"
-        answer = visit(self.domain, "/")
+        front = f"{self.known.prefix}/"
+        answer = visit(self.domain, front)
         if not answer.status:
             raise BrokenHopError(f"no answer: {answer.body}")
         if answer.status >= 500:
-            raise BrokenHopError(f"GET https://{self.domain}/ answered {answer.status}; request id {answer.request_id}")
-        return f"GET https://{self.domain}/ {answer.status}"
+            raise BrokenHopError(f"GET https://{self.domain}{front} answered {answer.status}; request id {answer.request_id}")
+        return f"GET https://{self.domain}{front} {answer.status}"
 
     def pages(self) -> str:
         """Pages and static files as a browser gets them."""

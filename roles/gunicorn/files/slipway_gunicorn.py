@@ -46,7 +46,7 @@ class Logger(glogging.Logger):  # type: ignore[misc, unused-ignore]
     quiet: frozenset[str] = frozenset()
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
-        path = environ.get("PATH_INFO", "")
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         if path in self.quiet or not self.cfg.accesslog:
             return
         entry = {
@@ -116,8 +116,15 @@ class WarmUp:
 
     def request(self, path: str) -> dict[str, Any]:
         """What nginx would make of a visitor's GET."""
+        prefix = os.environ.get("SCRIPT_NAME", "")
         environ: dict[str, Any] = {
-            **{"PATH_INFO": path, "HTTP_HOST": self.domain, "REMOTE_ADDR": "", "wsgi.url_scheme": "https"},
+            **{
+                "SCRIPT_NAME": prefix,
+                "PATH_INFO": path.removeprefix(prefix),
+                "HTTP_HOST": self.domain,
+                "REMOTE_ADDR": "",
+                "wsgi.url_scheme": "https",
+            },
             **{"HTTP_X_FORWARDED_FOR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_HOST": self.domain},
             **{"HTTP_USER_AGENT": "slipway-warm-up", "wsgi.multithread": True, "wsgi.multiprocess": True},
         }
