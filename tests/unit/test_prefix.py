@@ -58,6 +58,9 @@ def test_what_is_no_prefix(prefix: str) -> None:
 def test_prefixes() -> None:
     """[A7] An ASGI worker does not hand it over."""
     assert not list(bad_prefix({})) and not list(bad_prefix({"app_url_prefix": ""})) and not list(bad_prefix({"app_url_prefix": "/a/b-c"}))
+    assert not list(bad_prefix({"app_url_prefix": "/blog", "app_env": {"SCRIPT_NAME": "/blog"}}))
+    (found,) = bad_prefix({"app_env": {"SCRIPT_NAME": "/blog"}})
+    assert (found.variable, found.fix) == ("app_env", "set app_url_prefix: /blog"), "one truth"
     assert "ASGI" in next(bad_prefix({"app_url_prefix": "/blog", "gunicorn_worker_class": "asgi"})).what
 
 

@@ -52,7 +52,13 @@ def bad_prefix(values: Values) -> Iterator[Problem]:
     prefix = str(values.get("app_url_prefix") or "")
     if prefix and (not _PREFIX.fullmatch(prefix) or prefix.startswith("/.")):
         yield Problem("app_url_prefix", f"{prefix!r} is no path to an app", "write, for example, /blog: a slash first, and none at the end")
-    elif prefix and values.get("gunicorn_worker_class") == "asgi":
+    for name in ("app_env", "app_secrets"):
+        said = str((values.get(name) or {}).get("SCRIPT_NAME") or prefix)
+        if said != prefix:
+            yield Problem(
+                name, f"SCRIPT_NAME is {said!r}, and nginx and the health checks go by app_url_prefix", f"set app_url_prefix: {said}"
+            )
+    if prefix and values.get("gunicorn_worker_class") == "asgi":
         what = "an ASGI app takes its prefix from the framework, and Gunicorn's worker does not hand it over"
         yield Problem("app_url_prefix", what, "mount the app below the path itself (root_path), and leave app_url_prefix empty")
 
@@ -178,4 +184,4 @@ def _bad_queue(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("gunicorn_backlog", what, f"set nginx_somaxconn: {backlog}")
 
 
-RULES = ((bad_nginx, ()), (bad_verify_paths, ("app_verify_paths",)), (bad_prefix, ("app_url_prefix",)))
+RULES = ((bad_nginx, ()), (bad_verify_paths, ("app_verify_paths",)), (bad_prefix, ("app_url_prefix", "app_env", "app_secrets")))
