@@ -31,7 +31,7 @@ import base64, pathlib, re, zipfile
 def get_requires_for_build_editable(settings=None):
     return []
 
-def _wheel(folder):
+def _wheel(folder, editable):
     top = [p.name for p in pathlib.Path(".").iterdir() if (p / "__init__.py").exists()]
     if len(top) > 1:
         raise SystemExit(f"error: Multiple top-level packages discovered in a flat-layout: {top}.")
@@ -40,8 +40,9 @@ def _wheel(folder):
     scripts = re.search(r"\\[project\\.scripts\\]\\n(.+)", text)
     info = f"{name}-{version}.dist-info"
     source = pathlib.Path("src" if pathlib.Path("src").is_dir() else ".").resolve()
+    copied = {str(p.relative_to(source)): p.read_text() for p in source.rglob("*.py")}
     files = {
-        f"{name}.pth": f"{source}\\n",
+        **({f"{name}.pth": f"{source}\\n"} if editable else copied),
         f"{info}/METADATA": f"Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\\nGenerator: tiny\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     }
@@ -54,10 +55,10 @@ def _wheel(folder):
     return f"{name}-{version}-py3-none-any.whl"
 
 def build_wheel(folder, settings=None, metadata=None):
-    return _wheel(folder)
+    return _wheel(folder, False)
 
 def build_editable(folder, settings=None, metadata=None):
-    return _wheel(folder)
+    return _wheel(folder, True)
 """
 #: Stands for the tools that read a lock of their own: their real ones are too many packages for here.
 EXPORTER = """
@@ -178,7 +179,7 @@ class SmallApp:
     requirements: tuple[str, ...] = ()
     #: Links of the source, which a checkout elsewhere might not keep.
     link: Mapping[str, str] = field(default_factory=dict)
-    #: A package that only a real index has.
+    #: A package that only a real index has: the app is for tests that have one.
     needs: str = ""
 
     @classmethod

@@ -118,3 +118,11 @@ def test_a_python_that_cannot_be_had_is_refused_before_anything_is_built(deploy:
         deploy(app_python="3.14").do("prepare")
     refused(root, NEW, "project", "release_python_mirror")
     assert not [line for line in host.did if line.startswith(("uv venv", "uv pip"))]
+
+
+def test_a_project_of_setup_py_is_installed_in_place(deploy: Make, root: Path, host: Host) -> None:
+    """[K6] Its dependencies first, then the app itself without them."""
+    (root / "tree/requirements.txt").rename(root / "tree/setup.py")
+    deploy(requirements=[]).do("prepare")
+    pip = "uv pip install --python .venv/bin/python"
+    assert [line for line in host.did if line.startswith(pip)] == [f"{pip} --requirement setup.py", f"{pip} --no-deps --editable ."]

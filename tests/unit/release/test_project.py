@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.dependencies import choose, project_of, project_of_folder
+from ansible_collections.slipway.vps.plugins.module_utils.exporters import EXPORTERS
 from ansible_collections.slipway.vps.plugins.module_utils.project import Project
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
@@ -122,3 +124,27 @@ def test_the_project_of_a_requirement(text: str, name: str) -> None:
 def test_the_project_of_what_is_installed(folder: str, name: str) -> None:
     """[A10] As the folder in site-packages spells it."""
     assert project_of_folder(Path("site-packages") / folder) == name
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras", "groups", "words"),
+    [
+        ("poetry.lock", [], [], "export --no-interaction --only=main"),
+        ("poetry.lock", ["a", "b"], ["mail"], "export --no-interaction --only=main,mail --extras=a --extras=b"),
+        ("pdm.lock", [], [], "export --format=requirements --prod"),
+        ("pdm.lock", ["a"], [], "export --format=requirements --prod --group=a"),
+        ("pdm.lock", ["a"], ["mail"], "export --format=requirements --group=a --group=mail"),
+        ("Pipfile.lock", [], ["mail"], "requirements --hash --categories=packages,mail"),
+    ],
+)
+def test_the_words_for_each_tool(lock: str, extras: list[str], groups: list[str], words: str) -> None:
+    """[K6] As each of them takes extras and groups; PDM refuses --prod beside a group for development."""
+    assert " ".join(EXPORTERS[lock].command(extras, groups)) == words
+
+
+@pytest.mark.parametrize("lock", sorted(EXPORTERS))
+def test_all_of_a_tools_environment_is_pinned(lock: str) -> None:
+    """[K6] A new release of any of its dependencies cannot break a build."""
+    pins = EXPORTERS[lock].pins.split()
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+(;python_full_version<'3\.\d+')?", pin) for pin in pins), pins
+    assert any(pin.startswith(f"{EXPORTERS[lock].tool}==") for pin in pins)
