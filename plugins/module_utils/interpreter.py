@@ -13,6 +13,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import
 from ansible_collections.slipway.vps.plugins.module_utils.project import Project
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, command, tail
 
+#: The distribution's own; another name of an interpreter (`release_python`) is the operator's word.
+DISTRIBUTION = "python3"
+
 
 class Asked(NamedTuple):
     """A version as uv's requests say it, where it is said, and the minor version to take when uv has to bring one."""
@@ -23,9 +26,11 @@ class Asked(NamedTuple):
 
 
 def asked_of(settings: Settings, project: Project) -> Asked | None:
-    """What the operator says, else what the project says; None when nothing does."""
+    """What the operator says, else what the project says; None when nothing does, or the operator names the interpreter itself."""
     if settings.app_python:
         return Asked(settings.app_python, "app_python", settings.app_python)
+    if settings.python != DISTRIBUTION:
+        return None
     pin, pinned_in = project.pinned_python
     requires, required_in = project.requires_python
     if requires:

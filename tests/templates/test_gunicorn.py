@@ -247,6 +247,12 @@ def test_worker_classes(worker_class: str, needs: int) -> None:
     assert (worker_class == "gevent") == any(name.startswith("gevent==") for name in requirements)
 
 
+def test_a_worker_class_of_the_environment_brings_what_it_needs() -> None:
+    """[K1] [K6] The process reads GUNICORN_WORKER_CLASS, whatever the variable says."""
+    requirements = value("gunicorn", "gunicorn_requirements", app_env={"GUNICORN_WORKER_CLASS": "gevent"})
+    assert requirements[0].startswith("gunicorn[gevent]==")
+
+
 def test_runtime_files_cover_every_unit() -> None:
     """[S1 A15] Whatever a running process would not notice asks for a new release: of what the role writes, all but who starts it."""
     written = {file["path"] for file in value("gunicorn", "__gunicorn_files", app_processes=PROCESSES)} | {"/etc/demo/units"}

@@ -126,3 +126,10 @@ def test_a_project_of_setup_py_is_installed_in_place(deploy: Make, root: Path, h
     deploy(requirements=[]).do("prepare")
     pip = "uv pip install --python .venv/bin/python"
     assert [line for line in host.did if line.startswith(pip)] == [f"{pip} --requirement setup.py", f"{pip} --no-deps --editable ."]
+
+
+def test_an_interpreter_that_the_operator_names_is_used(deploy: Make, root: Path, host: Host) -> None:
+    """[S1] As ever, whatever the project says: hosts that rely on it do not get another one by an update."""
+    (root / "tree/.python-version").write_text("3.99\n")
+    deploy(python="/opt/python/bin/python3.12").do("prepare")
+    assert "uv venv --no-project --python /opt/python/bin/python3.12 .venv" in host.did
