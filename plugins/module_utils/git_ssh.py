@@ -52,7 +52,9 @@ def ssh_command(key: str, config_dir: Path, first_use: bool = False, more_hosts:
 def build_properties(config_dir: Path) -> tuple[str, ...]:
     """Properties of the unit of a build whose dependencies may lie behind SSH: systemd shows it the key as a file that it alone reads,
     for as long as it runs."""
-    key = has_key(config_dir)
-    shown = f"$CREDENTIALS_DIRECTORY/{DEPLOY_KEY}" if key else ""
-    command = f'Environment="GIT_SSH_COMMAND={ssh_command(shown, config_dir)}"'
-    return (*((f"LoadCredential={DEPLOY_KEY}:{config_dir / DEPLOY_KEY}",) if key else ()), command, "Environment=GIT_TERMINAL_PROMPT=0")
+    # Nobody is there to be asked for a password.
+    silent = "Environment=GIT_TERMINAL_PROMPT=0"
+    if not has_key(config_dir):
+        return (silent,)
+    command = ssh_command(f"$CREDENTIALS_DIRECTORY/{DEPLOY_KEY}", config_dir)
+    return (silent, f"LoadCredential={DEPLOY_KEY}:{config_dir / DEPLOY_KEY}", f'Environment="GIT_SSH_COMMAND={command}"')

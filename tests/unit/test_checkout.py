@@ -246,7 +246,7 @@ def test_servers_are_verified(tmp_path: Path, config: Path, monkeypatch: pytest.
         command = seen[-1]["GIT_SSH_COMMAND"]
         assert f"StrictHostKeyChecking={checking} " in command and f"GlobalKnownHostsFile={config}/known_hosts " in command
         assert f"-i {config}/deploy_key -o IdentitiesOnly=yes" in command and "BatchMode=yes" in command
-    assert "StrictHostKeyChecking=yes" in build_properties(config)[1]
+    assert "StrictHostKeyChecking=yes" in build_properties(config)[2]
     # ssh itself reads it so.
     command = f"{ssh_command('', config, True, '~/.ssh/known_hosts')} -G github.com"
     options = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
@@ -261,7 +261,7 @@ def test_a_build_sees_the_key_for_as_long_as_it_runs(config: Path) -> None:
     (config / "deploy_key").write_text("")
     assert build_properties(config) == without, "an empty file says that there is no key"
     (config / "deploy_key").write_text("KEY")
-    credential, command, _ = build_properties(config)
+    _, credential, command = build_properties(config)
     assert credential == f"LoadCredential=deploy_key:{config}/deploy_key"
     # systemd takes quotes away, and git's shell fills the folder in.
     assert command.startswith('Environment="GIT_SSH_COMMAND=ssh -i $CREDENTIALS_DIRECTORY/deploy_key ') and command.count('"') == 2
