@@ -15,6 +15,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.discover import discov
 from ansible_collections.slipway.vps.plugins.module_utils.discover.findings import Findings, Value
 from ansible_collections.slipway.vps.plugins.module_utils.discover.inventory import APP, HOSTS, VAULT, answers, files, scalar
 from ansible_collections.slipway.vps.plugins.module_utils.rules.placeholder import PLACEHOLDER
+from ansible_collections.slipway.vps.plugins.modules import init
 from ansible_collections.slipway.vps.plugins.modules.init import InitError, app_name, clone
 
 from .conftest import ROOT
@@ -251,6 +252,15 @@ def test_a_token_in_an_address_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(InitError) as caught:
         clone("https://ada:s3cret@127.0.0.1:9/blog.git", tmp_path / "app")
     assert "s3cret" not in str(caught.value) and "cannot be cloned" in str(caught.value)
+
+
+def test_a_token_in_an_address_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """app.yml is no place for it, and is not encrypted."""
+    monkeypatch.setattr(init, "clone", lambda url, folder: (folder.mkdir(), "main")[1])
+    found, source, title = init.look("https://ada:s3cret@git.example.com/blog.git", tmp_path, tmp_path / "inventories/blog")
+    assert source == {"type": "git", "repo": "https://git.example.com/blog.git", "version": "main"}
+    assert "s3cret" not in "".join(files("blog", title, source, found, {}).values())
+    assert any("deploy_key" in note.text for note in found.notes)
 
 
 def test_an_encrypted_vault_is_left_alone() -> None:
