@@ -310,6 +310,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         }
 
 
+#: An expression that is another variable and nothing else.
+_REFERENCE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+
 def _words(error: AnsibleError) -> str:
     """Ansible's message, as the end of a sentence."""
     return str(error.message).strip().rstrip(".")
@@ -327,19 +331,27 @@ def _message(found: Iterable[Finding]) -> str:
     lines = ["Nothing was changed: the input is not complete or not right."]
     for problem, entry in found:
         lines.append(f"- {problem.variable} {problem.what}.")
-        lines.append(f"  file: {_place(problem.variable, entry)}")
+        lines.append(f"  file: {_place(problem.variable, entry, problem.key)}")
         lines.append(f"  fix:  {problem.fix}")
     lines.append("Then run the same command again.")
     return "\n".join(lines)
 
 
-def _place(variable: str, entry: Entry) -> str:
-    """The line that sets ``variable`` for an entry, or the file where it belongs."""
-    usual = "group_vars/app_servers/app.yml"
+def _place(variable: str, entry: Entry, key: str = "") -> str:
+    """The line that sets ``variable`` (or one ``key`` of it) for an entry, or the file where it belongs."""
+    usual = f"group_vars/app_servers/{'vault' if variable == 'app_secrets' else 'app'}.yml"
+    raw = entry.variables.get(variable)
+    said = raw.get(key) if key and isinstance(raw, Mapping) else raw if key else None
+    # `SECRET_KEY: "{{ vault_secret_key }}"`: what is wrong stands where that other name is set.
+    if isinstance(said, str) and (other := _REFERENCE.fullmatch(said.strip())) and other[1] in entry.variables and other[1] != variable:
+        entry.said.add(other[1])
+        return _place(other[1], entry)
     if not entry.variables.get("inventory_dir"):
         return f"{usual} of your inventory"
     root = Path(str(entry.variables["inventory_dir"]))
-    definition = re.compile(rf"\s*{re.escape(variable)}\s*:")
+    # One key may stand in a line of its own, or in the variable's.
+    within = rf"\s*[\"']?{re.escape(key)}[\"']?\s*:|" if key else ""
+    definition = re.compile(rf"{within}\s*{re.escape(variable)}\s*:{'.*' + re.escape(key) if key else ''}")
     encrypted = ""
     for path in _variable_files(root, entry):
         lines = path.read_text(errors="replace").splitlines()
@@ -349,12 +361,16 @@ def _place(variable: str, entry: Entry) -> str:
         if lines and lines[0].startswith("$ANSIBLE_VAULT"):
             encrypted = encrypted or str(path)
     # What is set and stands in no readable file is in the vault.
-    return encrypted if encrypted and variable in entry.said else str(root / usual)
+    if encrypted and variable in entry.said:
+        return encrypted
+    return _place(variable, entry) if key and raw is not None else str(root / usual)
 
 
 def _variable_files(root: Path, entry: Entry) -> Iterator[Path]:
     """Files that may set an entry's variables, the ones that win first."""
     for owner in (f"host_vars/{entry.name}", *(f"group_vars/{group}" for group in [*entry.variables.get("group_names", [])[::-1], "all"])):
         yield from (path for path in (root / owner, *(root / f"{owner}{suffix}" for suffix in (".yml", ".yaml"))) if path.is_file())
-        yield from sorted(path for path in (root / owner).rglob("*") if path.is_file() and path.suffix in ("", ".yml", ".yaml"))
+        yield from sorted(
+            (path for path in (root / owner).rglob("*") if path.is_file() and path.suffix in ("", ".yml", ".yaml")), reverse=True
+        )
     yield from sorted(path for path in root.glob("*.y*ml"))

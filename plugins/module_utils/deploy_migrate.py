@@ -8,13 +8,16 @@ import json
 import shlex
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
-from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq, sqlite_file
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.environment import parse_environment
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, Release
 from ansible_collections.slipway.vps.plugins.module_utils.schema import REVISIONS, Step, has_migrations, steps
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import sqlite
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors import SlipwayError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import get
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
@@ -105,11 +108,20 @@ class Migrator:
 
     def database(self, release: Release) -> dict[str, str]:
         """libpq's variables for the app's database; empty when it is no PostgreSQL, or there is no psql to ask."""
+        url = self.environment(release).get("DATABASE_URL", "")
+        return libpq(url) if url.startswith("postgres") and shutil.which("psql") else {}
+
+    def environment(self, release: Release) -> dict[str, str]:
+        """What the app finds there, as the release has it."""
         texts = []
         for path in (self.store.folder(release.id) / "environment", self.settings.config_dir / "secrets"):
             texts.append(path.read_bytes().decode() if path.exists() else "")
-        url = parse_environment("".join(texts)).get("DATABASE_URL", "")
-        return libpq(url) if url.startswith("postgres") and shutil.which("psql") else {}
+        return parse_environment("".join(texts))
+
+    def sqlite(self, release: Release) -> Path | None:
+        """The file, where the app's database is one of SQLite."""
+        path = sqlite_file(self.environment(release).get("DATABASE_URL", ""))
+        return Path(path) if path.startswith("/") else None
 
     def query(self, release: Release, sql: str) -> str | None:
         environment = self.database(release)
@@ -120,6 +132,11 @@ class Migrator:
 
     def schema(self, release: Release) -> str | None:
         """The revision Alembic noted in the database; None where there is none."""
+        if path := self.sqlite(release):
+            try:
+                return ",".join(sqlite.revisions(path, self.app.account)) or None
+            except SlipwayError as error:
+                raise CommandError(f"{path}: {error}") from error
         if not self.query(release, "SELECT to_regclass('alembic_version')"):
             return None
         return self.query(release, "SELECT string_agg(version_num, ',' ORDER BY version_num) FROM alembic_version")
@@ -136,7 +153,8 @@ class Migrator:
         if not self.settings.restore_point_command or release.schema_before is None:
             return None, "none: the database is empty, or keeps no revision"
         with self.app.step("restore point"):
-            size = int(self.query(release, "SELECT pg_database_size(current_database())") or 0)
+            path = self.sqlite(release)
+            size = path.stat().st_size if path else int(self.query(release, "SELECT pg_database_size(current_database())") or 0)
         if size > self.settings.restore_point_max:
             most = self.settings.restore_point_max // 2**20
             return None, f"none: the database has {size // 2**20} MiB, over deploy_restore_point_max ({most} MiB)"

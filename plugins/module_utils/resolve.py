@@ -109,7 +109,8 @@ def names(said: Values) -> dict[str, str]:
     derive("app_acme_webroot", f"/var/lib/{name}-acme")
     database = derive("app_database", name)
     folder = derive("app_database_socket_dir", "/run/postgresql")
-    derive("app_database_url", f"postgresql:///{database}?host={folder}")
+    driver = f"+{said['app_database_driver']}" if is_driver(said.get("app_database_driver")) else ""
+    derive("app_database_url", f"postgresql{driver}:///{database}?host={folder}")
     redis = derive("app_redis_socket", f"/run/redis-{name}/redis.sock")
     derive("app_redis_url", f"unix://{redis}?db=0")
     derive("app_redis_kombu_url", spelled(found["app_redis_url"], KOMBU))
@@ -117,6 +118,11 @@ def names(said: Values) -> dict[str, str]:
     cache = derive("app_redis_cache_socket", f"/run/redis-{name}-cache/redis.sock")
     derive("app_redis_cache_url", f"unix://{cache}?db=0")
     return found
+
+
+def is_driver(name: Any) -> bool:
+    """Whether a URL can name a driver so."""
+    return isinstance(name, str) and bool(re.fullmatch(r"[a-z][a-z0-9_]*", name))
 
 
 def environment_of(said: Values) -> dict[str, Any]:

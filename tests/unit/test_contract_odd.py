@@ -189,6 +189,31 @@ def test_an_encrypted_file_is_named_for_what_stands_in_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("plain", "hidden"),
+    [
+        ({"app_secrets": {"SECRET_KEY": "{{ vault_secret_key }}"}}, {"vault_secret_key": "dev"}),
+        ({"app_secrets": "{{ vault_secrets }}"}, {"vault_secrets": {"SECRET_KEY": "dev"}}),
+        ({"app_secrets": {"TOKEN": "x"}}, {"app_secrets": {"SECRET_KEY": "dev"}}),
+    ],
+)
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_weak_secret_is_where_its_value_stands(tmp_path: Path, plain: dict[str, Any], hidden: dict[str, Any], encrypted: bool) -> None:
+    """[F8] Field case 38: in the vault, however app.yml refers to it."""
+    inventory = Inventory(tmp_path, {"blog": plain})
+    (tmp_path / "host_vars/blog").mkdir()
+    (tmp_path / "host_vars/blog.yml").rename(tmp_path / "host_vars/blog/app.yml")
+    secret, text = VaultSecret(b"password"), yaml.safe_dump(hidden)
+    path = tmp_path / "host_vars/blog/vault.yml"
+    path.write_bytes(VaultLib([("default", secret)]).encrypt(text, secret) if encrypted else text.encode())
+    group = {"app_wsgi": "blog:app", "app_source": {"type": "path", "path": "."}, "acme_email": "ops@example.com"}
+    (tmp_path / "group_vars/app_servers.yml").write_text(yaml.safe_dump(group))
+    inventory.read()
+    inventory.loader.set_vault_secrets([("default", secret)])
+    message = inventory.refusal("blog")
+    assert "SECRET_KEY is weak" in message and f"file: {path}" in message, message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         *("", "app_name:\n", "app_name: [x]\n", "app_name: '{{ nobody }}'\n", "app_name: shop\napp_domains: 5\n"),

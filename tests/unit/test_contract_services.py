@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.database_url import kind_of, sqlite_file, without_password
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import kind_of, libpq, sqlite_file, without_password
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import services
 from ansible_collections.slipway.vps.plugins.module_utils.rules.services import notes
 from render import machine_of, model_of, said_of, secrets_of
@@ -200,3 +200,58 @@ def test_a_run_says_what_it_does_not_keep(tmp_path: Path) -> None:
     assert "mysql+pymysql on db.example.com" in warning and "hunter2" not in warning
     assert "warnings" not in inventory.result("blog", part="secrets")
     assert "warnings" not in Inventory(tmp_path / "usual", {"blog": {}}).result("blog")
+
+
+# --- A key that an existing app has ----------------------------------------------------------------
+
+SHORT = "Yk3c0Bq8rTvL5nW2sXz9Qa"
+
+
+def test_a_short_key_is_kept_at_the_operators_word(tmp_path: Path) -> None:
+    """[K10] Field case 36: an existing app keeps its sessions; each run says what that risks, and never the key."""
+    only(
+        check(app_secrets={"SECRET_KEY": SHORT}, app_required_env=[]),
+        "app_secrets",
+        "SECRET_KEY is weak",
+        "app_accept_short_secret_key: true",
+    )
+    said = {"app_secrets": {"SECRET_KEY": SHORT}, "app_accept_short_secret_key": True}
+    assert check(**said, app_required_env=[]) == []
+    (warning,) = Inventory(tmp_path, {"blog": said}).result("blog")["warnings"]
+    assert "SECRET_KEY has 22 characters" in warning and "rotate.yml" in warning and SHORT not in warning
+
+
+@pytest.mark.parametrize("key", ["dev", "Yk3c0Bq8rTvL5nW", "change-me-please-now", "aaaaaaaaaaaaaaaaaaaaaaaa"])
+def test_a_key_that_can_be_guessed_is_never_accepted(key: str) -> None:
+    """[K10] [A11] Too few characters to hold out, a placeholder, or no random text."""
+    found = check(app_secrets={"SECRET_KEY": key}, app_accept_short_secret_key=True, app_required_env=[])
+    only(found, "app_secrets", "SECRET_KEY is weak", "token_hex")
+    assert "app_accept_short_secret_key" not in found[0].fix
+
+
+# --- The driver -----------------------------------------------------------------------------------
+
+
+def test_the_driver_that_the_url_names() -> None:
+    """[F6] Field case 26: for the app alone; psql and pg_dump go on as ever."""
+    assert check(app_database_driver="psycopg") == []
+    model = model_of(**BLOG, app_database_driver="psycopg")
+    assert model["environment"]["DATABASE_URL"] == model["database"]["url"] == "postgresql+psycopg:///blog?host=/run/postgresql"
+    assert libpq(model["database"]["url"]) == libpq("postgresql:///blog?host=/run/postgresql")
+    assert model_of(**BLOG)["environment"]["DATABASE_URL"] == "postgresql:///blog?host=/run/postgresql"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "fix"),
+    [
+        ({"app_database_driver": "psycopg 3"}, "no name of a driver", "psycopg2"),
+        ({"app_database_driver": "psycopg", "app_services": []}, "uses no PostgreSQL", "remove it"),
+        (
+            {"app_database_driver": "psycopg", "app_database_url": "postgresql:///blog?host=/run/postgresql"},
+            *("app_database_url is a URL", "postgresql+psycopg://"),
+        ),
+    ],
+)
+def test_a_driver_that_nobody_would_use_is_refused(changes: dict[str, Any], what: str, fix: str) -> None:
+    """[F1] [K10] Beside a URL that is said it would do nothing."""
+    only(check(**changes), "app_database_driver", what, fix)

@@ -16,6 +16,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 SOCKET_PATH_MAX = 107
 #: Fewest characters of a SECRET_KEY: 32 bytes is what Flask's documentation generates.
 SECRET_KEY_MIN = 32
+#: Fewest that an operator may accept for an existing app: with fewer, trying them all is a matter of money.
+SECRET_KEY_SHORT = 16
 #: What the placeholders of tutorials and `.env` examples say; random text practically never does.
 _PLACEHOLDER = re.compile(r"change.?(me|this|it)|replace.?(me|this)|secret.?key|password|placeholder|example", re.IGNORECASE)
 
@@ -213,17 +215,36 @@ def bad_environment(values: Values) -> Iterator[Problem]:
     for name in ("SECRET_KEY", "SECRET_KEY_FALLBACKS"):
         if name in values.get("app_env", {}):
             yield Problem("app_env", f"{name} is a secret", "move it to app_secrets (group_vars/app_servers/vault.yml)")
-    yield from _weak_secret(present)
+    yield from _weak_secret(present, truthy(values.get("app_accept_short_secret_key")))
 
 
-def _weak_secret(present: Mapping[str, Any]) -> Iterator[Problem]:
-    if "SECRET_KEY" in present and _is_weak(str(present["SECRET_KEY"])):
+def _weak_secret(present: Mapping[str, Any], accepted: bool) -> Iterator[Problem]:
+    key = str(present.get("SECRET_KEY", ""))
+    if "SECRET_KEY" in present and _is_weak(key) and not (accepted and is_short(key)):
         fix = "generate one: python3 -c 'import secrets; print(secrets.token_hex(32))'"
-        yield Problem("app_secrets", f"SECRET_KEY is weak: {SECRET_KEY_MIN} random characters at least", fix)
+        if is_short(key):
+            fix += "; to keep an existing app's sessions, write app_accept_short_secret_key: true"
+        yield Problem("app_secrets", f"SECRET_KEY is weak: {SECRET_KEY_MIN} random characters at least", fix, "SECRET_KEY")
     # A cookie that a former key signs is believed like any other.
     if any(map(_is_weak, keys(present.get("SECRET_KEY_FALLBACKS")))):
         fix = "remove it (whoever it was given to logs in anew); several are separated by commas"
-        yield Problem("app_secrets", "SECRET_KEY_FALLBACKS holds a weak key: who guesses it is anybody", fix)
+        yield Problem("app_secrets", "SECRET_KEY_FALLBACKS holds a weak key: who guesses it is anybody", fix, "SECRET_KEY_FALLBACKS")
+
+
+def is_short(key: str) -> bool:
+    """Whether a key is too short, and otherwise as it should be."""
+    return SECRET_KEY_SHORT <= len(key) < SECRET_KEY_MIN and len(set(key)) >= 8 and not _PLACEHOLDER.search(key)
+
+
+def notes(values: Values) -> Iterator[str]:
+    """What a run says of an input that is accepted at the operator's word."""
+    key = str((values.get("app_secrets") or {}).get("SECRET_KEY", ""))
+    if truthy(values.get("app_accept_short_secret_key")) and is_short(key):
+        yield (
+            f"SECRET_KEY has {len(key)} characters and is accepted (app_accept_short_secret_key): whoever guesses it can"
+            " sign in as anybody, and one that is not random can be guessed. Replace it when you can, without ending a session:"
+            " playbooks/rotate.yml."
+        )
 
 
 def _is_weak(key: str) -> bool:

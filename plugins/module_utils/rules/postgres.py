@@ -11,7 +11,14 @@ from dataclasses import asdict
 
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import OTHER, POSTGRESQL, SQLITE, DatabaseUrl, kind_of, parse
 from ansible_collections.slipway.vps.plugins.module_utils.postgres_settings import Client, demand, too_few
-from ansible_collections.slipway.vps.plugins.module_utils.resolve import SERVER_NAMES, names, resolve_server, services, stated_urls
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import (
+    SERVER_NAMES,
+    is_driver,
+    names,
+    resolve_server,
+    services,
+    stated_urls,
+)
 from ansible_collections.slipway.vps.plugins.module_utils.rules.app import bad_processes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.environment import other_server
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
@@ -156,6 +163,20 @@ def _is_network(text: str) -> bool:
     return True
 
 
+def bad_driver(values: Values) -> Iterator[Problem]:
+    """The driver of the URL that is derived; one that is said names its own."""
+    driver = str(values.get("app_database_driver") or "")
+    if driver and not is_driver(driver):
+        yield Problem(
+            "app_database_driver", f"{driver!r} is no name of a driver", "write psycopg, psycopg2, asyncpg or pg8000, or remove it"
+        )
+    elif driver and "postgres" not in services(values):
+        yield Problem("app_database_driver", "is set, and the app uses no PostgreSQL", "remove it")
+    elif driver and (stated := next((place for place, url in stated_urls(values).items() if kind_of(url) == POSTGRESQL), "")):
+        fix = f"remove it, and write postgresql+{driver}://… there"
+        yield Problem("app_database_driver", f"is set, and {stated} is a URL, which names its driver itself", fix)
+
+
 def gone(values: Values) -> Iterator[Problem]:
     """Variables that have been replaced."""
     if "postgres_shared_buffers" in values:
@@ -165,6 +186,7 @@ def gone(values: Values) -> Iterator[Problem]:
 
 RULES = (
     (bad_database, ("app_name", "app_domains", "app_services", "app_database", "app_database_url", "app_env", "app_secrets")),
+    (bad_driver, ("app_database_driver", "app_services", "app_database_url", "app_env", "app_secrets")),
     (gone, ()),
     (too_few_connections, ("app_processes", "app_services", "app_env", "app_secrets", "app_database_pool", *_SERVER)),
 )

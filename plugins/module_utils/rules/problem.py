@@ -16,6 +16,8 @@ class Problem(NamedTuple):
     variable: str
     what: str
     fix: str
+    #: The key of a dictionary that is meant: it may stand in another file than the rest.
+    key: str = ""
 
 
 def kind(value: Any) -> str:

@@ -7,6 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ansible_collections.slipway.vps.plugins.module_utils.database_url import readable
+from ansible_collections.slipway.vps.plugins.module_utils.redis_url import LIMITS
+from ansible_collections.slipway.vps.plugins.module_utils.resolve import REDIS_SCHEMES
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
 _POLICIES = (
@@ -34,4 +37,11 @@ def bad_redis(values: Values) -> Iterator[Problem]:
             yield Problem(name, f"{values[name]!r} is no size with its unit", f"write, for example, {name}: 128mb")
 
 
-RULES = ((bad_redis, ()),)
+def bad_spelling(values: Values) -> Iterator[Problem]:
+    """What is said in a library's spelling is a URL, too."""
+    for name in ("app_redis_kombu_url", "app_redis_limits_url"):
+        if values.get(name) and not readable(values[name], (*REDIS_SCHEMES, LIMITS)):
+            yield Problem(name, "is no URL of a Redis", "remove it: it follows from REDIS_URL")
+
+
+RULES = ((bad_redis, ()), (bad_spelling, ("app_redis_kombu_url", "app_redis_limits_url")))
