@@ -243,7 +243,7 @@ def notes(values: Values) -> Iterator[str]:
         yield (
             f"SECRET_KEY has {len(key)} characters and is accepted (app_accept_short_secret_key): whoever guesses it can"
             " sign in as anybody, and one that is not random can be guessed. Replace it when you can, without ending a session:"
-            " playbooks/rotate.yml."
+            " slipway.vps.rotate."
         )
 
 

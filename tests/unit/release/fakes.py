@@ -268,7 +268,14 @@ def parameters(root: Path) -> dict[str, Any]:
     return {
         **{"name": "blog", "root": str(root / "srv"), "config_dir": str(root / "etc"), "user": "blog", "group": "blog"},
         **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
-        **{"wsgi": "blog:app", "host": "blog.example.com", "ready": "/healthz/ready", "prefix": "", "ready_timeout": 0.0, "rehearsal_writes": False},
+        **{
+            "wsgi": "blog:app",
+            "host": "blog.example.com",
+            "ready": "/healthz/ready",
+            "prefix": "",
+            "ready_timeout": 0.0,
+            "rehearsal_writes": False,
+        },
         **{"identity": COMMIT, "commit": COMMIT, "tree": str(root / "tree"), "archive": None, "subdirectory": "", "requirement": None},
         **{"asked": {"type": "git", "repo": "https://git.example.com/blog.git", "version": "v1.4.0"}},
         **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": {}, "timers": {}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -437,3 +438,28 @@ def test_a_dollar_is_the_commands_own(deploy: Make, existing: Existing, host: Ho
     existing(NEW, READY)
     deploy(release=NEW, migrate_command="sh -c 'flask db upgrade && echo ${HOME} $X'").do("migrate")
     assert host.transients[-1][-3:] == ("sh", "-c", "flask db upgrade && echo $${HOME} $$X")
+
+
+def test_a_schema_in_sqlite_has_restore_points_too(
+    deploy: Make, existing: Existing, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A13] [F6] Its revision is read from the file with the app's rights, its size decides, and PostgreSQL is not asked."""
+    asked: list[str] = []
+    monkeypatch.setattr(deploy_migrate.sqlite, "as_account", lambda account, work: (asked.append(account.name), work())[1])
+    made = existing(NEW, READY)
+    path = root / "srv/shared/blog.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (root / "srv/releases" / NEW / "environment").write_text(f'DATABASE_URL="sqlite:///{path}"\n')
+    assert deploy().migrator.schema(made) is None
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0003')")
+    connection.close()
+    made.schema_before = deploy().migrator.schema(made)
+    assert made.schema_before == "0003" and "psql" not in host.environments and set(asked) == {"blog"}
+    point, why = deploy(restore_point_command=BACKUP).migrator.restore_point(made)
+    assert (bool(point), why) == (True, "")
+    assert deploy(restore_point_command=BACKUP, restore_point_max=1).migrator.restore_point(made)[0] is None
+    path.write_text("no database" * 1000)
+    with pytest.raises(CommandError, match="not a database"):
+        deploy().migrator.schema(made)
