@@ -124,3 +124,31 @@ def test_a_restore_ends_with_commands_that_can_be_pasted() -> None:
     )
     play = "  ansible-playbook -i /inventory playbooks/restore.yml -e "
     assert said[:4] == ["Restored x.", "To go back, from here:", f"{play}undo=demo_before_1", f"{play}backup={result['kept_in']}"]
+
+
+def left(role: str, said: dict[str, object], **scenario: object) -> list[str]:
+    """What the role says is left of a service."""
+    tasks = yaml.safe_load((ROOT / f"roles/{role}/tasks/left.yml").read_text())
+    task = tasks[-1]
+    known = {name: trust_as_template(text) for name, text in task["vars"].items()}
+    lines = [trust_as_template(line) for line in task["ansible.builtin.debug"]["msg"]]
+    found: list[str] = value(role, "__said", **{**scenario, **known, **said, "__said": lines})
+    return found
+
+
+def test_what_is_left_of_a_service_can_be_removed_by_what_is_said() -> None:
+    """[F6] Nothing is dropped when a service is taken away; the run names what stays, and the commands."""
+    lines = left("postgres", {"__postgres_left": {"stdout_lines": ["demo"]}}, app_services=["redis"])
+    assert "keeps demo, which demo does not use" in lines[0] and lines[-1].startswith(
+        "sudo -u postgres dropdb demo; sudo -u postgres dropuser"
+    )
+    assert lines[-1].endswith("dropuser --if-exists demo")
+    lines = left("redis", {}, app_services=["postgres"])
+    assert lines[-1].startswith("sudo systemctl disable --now redis-server@demo; sudo rm -rf /etc/redis/redis-demo.conf ")
+    assert "/var/lib/redis/demo /var" in lines[-1] and lines[-1].count("  ") == 0
+
+
+def test_another_apps_redis_is_never_taken_for_what_is_left() -> None:
+    """[F2] [F6] An app may be called as another's cache is."""
+    assert value("redis", "__redis_of_all", app_services=["postgres"]) == []
+    assert value("redis", "__redis_of_all", app_redis_cache=True) == ["demo", "demo-cache"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import tarfile
@@ -38,6 +39,7 @@ def comments(isso: Play) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(isso.shared / "comments.db", isolation_level=None, timeout=1, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("CREATE TABLE note (text)")
+    connection.execute("CREATE INDEX by_text ON note (text)")
     connection.execute("CREATE TABLE alembic_version (version_num)")
     connection.execute("INSERT INTO alembic_version VALUES ('abc123')")
     connection.executemany("INSERT INTO note VALUES (?)", [(f"note {number}",) for number in range(500)])
@@ -99,7 +101,23 @@ def test_copies_while_a_writer_writes(isso: Play, comments: sqlite3.Connection, 
     assert rows(comments) > 500
 
 
-@pytest.mark.parametrize("damage", ["rows", "pages", "cut"])
+def test_what_is_counted_is_what_is_copied(
+    isso: Play, comments: sqlite3.Connection, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[F6] [D3] Also when somebody writes between the count and the copy."""
+    transfer = sqlite._transfer
+
+    def later(*words: Any) -> None:
+        comments.execute("INSERT INTO note VALUES ('in between')")
+        transfer(*words)
+
+    monkeypatch.setattr(sqlite, "_transfer", later)
+    manifest = created(isso, capsys)
+    assert manifest["sqlite"]["comments.db"]["rows"]["note"] == 500 and rows(comments) == 501
+    assert isso.run("verify", manifest["name"]) == 0
+
+
+@pytest.mark.parametrize("damage", ["rows", "index", "pages", "cut"])
 def test_a_copy_that_is_no_good_is_found(isso: Play, comments: sqlite3.Connection, capsys: Printed, damage: str) -> None:
     """[F6] [D3] By what it holds, also where its checksum was made anew."""
     name = created(isso, capsys)["name"]
@@ -109,6 +127,13 @@ def test_a_copy_that_is_no_good_is_found(isso: Play, comments: sqlite3.Connectio
         with sqlite3.connect(plain) as connection:
             connection.execute("DELETE FROM note WHERE rowid = 7")
         connection.close()
+    elif damage == "index":
+        # One letter of one entry: as many rows as ever, and a question that uses the index finds others.
+        content = bytearray(plain.read_bytes())
+        places = [match.start() for match in re.finditer(b"note 499", content)]
+        assert len(places) == 2
+        content[places[-1] : places[-1] + 8] = b"note 4X9"
+        plain.write_bytes(content)
     elif damage == "pages":
         content = bytearray(plain.read_bytes())
         content[8192 : 8192 + 64] = b"\xff" * 64
