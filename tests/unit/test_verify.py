@@ -358,7 +358,7 @@ def test_a_database_outside_of_slipway_is_named(tmp_path: Path) -> None:
 
 def test_a_sqlite_file_opens_or_is_a_broken_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[F6] [K8] One that the app has not made yet is none."""
-    monkeypatch.setattr(verify.Account, "of", lambda *_: None)
+    monkeypatch.setattr(Account, "of", lambda *_: None)
     files = [tmp_path / name for name in ("good.db", "none.db", "bad.db")]
     with sqlite3.connect(files[0]) as connection:
         connection.execute("CREATE TABLE note (text)")
