@@ -122,7 +122,7 @@ def test_a_restore_ends_with_commands_that_can_be_pasted() -> None:
             "inventory_dir": "/inventory",
         },
     )
-    play = "  ansible-playbook -i /inventory playbooks/restore.yml -e "
+    play = "  ansible-playbook -i /inventory slipway.vps.restore -e "
     assert said[:4] == ["Restored x.", "To go back, from here:", f"{play}undo=demo_before_1", f"{play}backup={result['kept_in']}"]
 
 

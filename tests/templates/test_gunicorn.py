@@ -386,7 +386,7 @@ def test_health_checks_are_not_logged(installed: Path) -> None:
     assert [logged(installed, *words) for words in (("/healthz/live",), ("/healthz/ready",), ("/", "200 OK", "off"))] == ["", "", ""]
 
 
-@pytest.mark.parametrize("unit", ["app@", "app-process@"])
+@pytest.mark.parametrize("unit", ["app@", "app-process@", "app-timer"])
 @pytest.mark.parametrize(
     ("chosen", "waits"),
     [
@@ -398,8 +398,6 @@ def test_health_checks_are_not_logged(installed: Path) -> None:
 )
 def test_a_unit_waits_for_the_services_that_the_app_uses(unit: str, chosen: list[str], waits: str) -> None:
     """[F6] At boot; what is left out does not exist."""
-    text = render(
-        "gunicorn", f"etc/systemd/system/{unit}.service.j2", app_services=chosen, item={"key": "worker", "value": {"command": "celery"}}
-    )
-    (after,) = [line for line in text.splitlines() if line.startswith("After=")]
+    item = {"key": "worker", "value": {"command": "celery", "timeout": 60}}
+    (after,) = [line for line in lines(f"{unit}.service.j2", app_services=chosen, item=item) if line.startswith("After=")]
     assert after.endswith(f"network.target{waits}")

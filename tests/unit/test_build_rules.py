@@ -27,7 +27,7 @@ def found(values: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def test_good_input_passes() -> None:
-    """[K7] All of them at once."""
+    """[F5] All of them at once."""
     assert found(GOOD) == []
 
 
@@ -53,25 +53,25 @@ def test_good_input_passes() -> None:
     ],
 )
 def test_what_will_not_do_is_refused_with_its_variable(variable: str, value: Any, what: str) -> None:
-    """[K7] [K9] And with what to write instead; a secret is never in the message."""
+    """[F5] [F8] And with what to write instead; a secret is never in the message."""
     (problem,) = found({**GOOD, variable: value})
     assert problem[0] == variable and what in problem[1] and problem[2]
     assert "s3cret" not in str(problem)
 
 
 def test_a_package_has_no_files() -> None:
-    """[K6] Extras and lock files of a source of type package would be passed over."""
+    """[F5] Extras and lock files of a source of type package would be passed over."""
     values = {**GOOD, "app_source": {"type": "package", "requirement": "blog==1.0"}}
     assert [problem[0] for problem in found(values)] == ["app_lock_file", "app_extras", "app_groups"]
 
 
 def test_the_same_name_twice() -> None:
-    """[K7] One of the two would win in silence."""
+    """[F5] One of the two would win in silence."""
     assert [problem[0] for problem in found({**GOOD, "app_build_secrets": {"NODE_ENV": "x"}})] == ["app_build_env"]
 
 
 def test_a_build_is_part_of_the_model_and_its_secrets_are_not(tmp_path: Path) -> None:
-    """[K7] [B5] What is shown, and written to the host, has none of them."""
+    """[F5] [F4] What is shown, and written to the host, has none of them."""
     inventory = Inventory(tmp_path, {"blog": GOOD})
     model = inventory.app("blog")
     assert model["build"] == {
@@ -83,6 +83,6 @@ def test_a_build_is_part_of_the_model_and_its_secrets_are_not(tmp_path: Path) ->
 
 
 def test_a_version_that_yaml_reads_as_a_number_is_refused(tmp_path: Path) -> None:
-    """[K9] 3.10 is 3.1 by then."""
+    """[F8] 3.10 is 3.1 by then."""
     said = Inventory(tmp_path, {"blog": "app_name: blog\napp_domains: [blog.example.com]\napp_python: 3.10\n"}).refusal("blog")
     assert "app_python" in said

@@ -75,7 +75,7 @@ def test_a_tag_that_moved_and_one_that_went(clone: Clone, origin: Path) -> None:
 
 
 def test_what_is_left_of_another_version_goes(clone: Clone, origin: Path) -> None:
-    """[K5] A file that nobody tracks would become part of the release."""
+    """[F4] A file that nobody tracks would become part of the release."""
     clone.check_out("main")
     (clone.folder / "left.py").write_text("x")
     (clone.folder / "README").write_text("changed")
@@ -86,7 +86,7 @@ def test_what_is_left_of_another_version_goes(clone: Clone, origin: Path) -> Non
 
 
 def test_one_folder_of_a_repository(clone: Clone, origin: Path) -> None:
-    """[K7] What another project of the repository changes is no new release; what this one changes is."""
+    """[F4] What another project of the repository changes is no new release; what this one changes is."""
     first = clone.check_out("main", "web")
     assert first.folder == clone.folder / "web"
     committed(origin, {"docs/index.md": "y"})
@@ -98,7 +98,7 @@ def test_one_folder_of_a_repository(clone: Clone, origin: Path) -> None:
 
 @pytest.mark.parametrize("name", ["wbe", "README", "link", "web/nowhere"])
 def test_a_folder_that_is_not_there(clone: Clone, origin: Path, name: str) -> None:
-    """[K7] The message names those that are; a link out of the repository is none."""
+    """[F4] The message names those that are; a link out of the repository is none."""
     (origin / "link").symlink_to("/etc")
     committed(origin, {})
     with pytest.raises(SourceError, match=rf"no folder '{name}'\. There are: docs, web"):
@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_there(clone: Clone, origin: Path, name: str) -> No
 
 
 def test_submodules_come_along(clone: Clone, origin: Path, tmp_path: Path) -> None:
-    """[K5] Theirs too; each at the commit that is pinned, and gone with the version that had them."""
+    """[F4] Theirs too; each at the commit that is pinned, and gone with the version that had them."""
     committed(tmp_path / "inner", {"deep.txt": "deep"})
     committed(tmp_path / "theme", {"theme.css": "x"})
     git(tmp_path / "theme", "submodule", "--quiet", "add", f"file://{tmp_path}/inner", "inner")
@@ -127,7 +127,7 @@ def test_submodules_come_along(clone: Clone, origin: Path, tmp_path: Path) -> No
 
 
 def test_a_submodule_that_cannot_be_had(clone: Clone, origin: Path, tmp_path: Path) -> None:
-    """[K5] Named, with git's reason."""
+    """[F4] Named, with git's reason."""
     committed(tmp_path / "theme", {"theme.css": "x"})
     git(origin, "submodule", "--quiet", "add", f"file://{tmp_path}/theme", "theme")
     committed(origin, {})
@@ -137,7 +137,7 @@ def test_a_submodule_that_cannot_be_had(clone: Clone, origin: Path, tmp_path: Pa
 
 
 def test_git_lfs_is_asked_for_where_it_is_needed(clone: Clone, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K5] Only when a .gitattributes says so; and what it leaves as a pointer never goes live."""
+    """[F4] Only when a .gitattributes says so; and what it leaves as a pointer never goes live."""
     monkeypatch.setattr(shutil, "which", lambda program: None)
     committed(origin, {".gitattributes": "# *.x filter=lfs\n*.txt text\n"})
     clone.check_out("main")
@@ -255,7 +255,7 @@ def test_servers_are_verified(tmp_path: Path, config: Path, monkeypatch: pytest.
 
 
 def test_a_build_sees_the_key_for_as_long_as_it_runs(config: Path) -> None:
-    """[K7] `git+ssh://` dependencies are fetched with the key of the clone: systemd shows it to the unit of the build alone."""
+    """[F4] `git+ssh://` dependencies are fetched with the key of the clone: systemd shows it to the unit of the build alone."""
     without = build_properties(config)
     assert not [line for line in without if "deploy_key" in line]
     (config / "deploy_key").write_text("")

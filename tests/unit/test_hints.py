@@ -32,19 +32,19 @@ def files() -> list[Path]:
 
 
 def test_hints_name_playbooks_by_the_collection() -> None:
-    """[K9] `playbooks/verify.yml` is not there in a project of one's own."""
+    """[F8] `playbooks/verify.yml` is not there in a project of one's own."""
     found = [f"{path.relative_to(ROOT)}: {line.strip()}" for path in files() for line in messages(path) if PATHS.search(line)]
     assert not found, "\n".join(found)
 
 
 def test_every_playbook_that_is_named_exists() -> None:
-    """[K9]"""
+    """[F8]"""
     named = {name for path in files() for line in messages(path) for name in NAMES.findall(line)}
     assert len(named) > 5 and not [name for name in named if not (ROOT / f"playbooks/{name}.yml").exists()], named
 
 
 @pytest.mark.parametrize("name", ["site", "verify"])
 def test_a_checkout_knows_the_collections_name(tool: Tool, name: str) -> None:
-    """[K9] ansible.cfg leads to this folder."""
+    """[F8] ansible.cfg leads to this folder."""
     listed = tool("ansible-playbook", "-i", "inventories/example", f"slipway.vps.{name}", "--list-hosts")
     assert listed.returncode == 0 and f"playbooks/{name}.yml" in listed.stdout, listed.stdout + listed.stderr

@@ -20,7 +20,6 @@ from ansible_collections.slipway.vps.plugins.modules.init import InitError, app_
 
 from .conftest import ROOT
 from .inventory import Inventory
-from .pending import PENDING, PENDING_KEYS, known
 
 APPS = sorted(path for path in (ROOT / "tests/apps").iterdir() if (path / "init.yml").exists())
 EXAMPLE = ROOT / "examples/flask-app"
@@ -55,13 +54,13 @@ def written(path: Path, found: Findings) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", APPS, ids=lambda path: path.name)
 def test_what_is_found(path: Path) -> None:
-    """[K4] [K7] [K9] Of each app exactly what its init.yml says: values, questions, what is to be mended."""
+    """[F8] Of each app exactly what its init.yml says: values, questions, what is to be mended."""
     assert summary(found_in(path / "source")) == yaml.safe_load((path / "init.yml").read_text())
 
 
 @pytest.mark.parametrize("path", [*(path / "source" for path in APPS), EXAMPLE], ids=lambda path: path.parent.name)
 def test_what_is_written_is_an_inventory_that_the_contract_takes(path: Path, tmp_path: Path) -> None:
-    """[K9] Once its placeholders are filled in, and every value is what was found."""
+    """[F8] Once its placeholders are filled in, and every value is what was found."""
     found = found_in(path)
     texts = written(path, found)
     variables = yaml.safe_load(texts[APP])
@@ -69,7 +68,7 @@ def test_what_is_written_is_an_inventory_that_the_contract_takes(path: Path, tmp
     expected = {**found.variables(), "app_name": "blog", "app_domains": [PLACEHOLDER], "acme_email": PLACEHOLDER}
     expected["app_source"] = {"type": "path", "path": str(path), **expected.get("app_source", {})}
     assert {**variables, **secrets} == expected
-    assert set(expected) <= options() | PENDING
+    assert set(expected) <= options()
 
     filled = yaml.safe_load(yaml.safe_dump({**variables, **secrets}).replace(PLACEHOLDER, "shop.wsgi:make"))
     filled |= {"app_domains": ["blog.example.com"], "acme_email": "you@example.com"}
@@ -80,7 +79,7 @@ def test_what_is_written_is_an_inventory_that_the_contract_takes(path: Path, tmp
 
 @pytest.mark.parametrize("name", ["flask-factory", "app-in-function", "env-example", "django-settings-split"])
 def test_what_is_left_open_is_refused_and_nothing_else(name: str, tmp_path: Path) -> None:
-    """[K9] Each placeholder once, also where other values are made of one."""
+    """[F8] Each placeholder once, also where other values are made of one."""
     found = found_in(ROOT / "tests/apps" / name / "source")
     said = [yaml.safe_load(text) for path, text in written(tmp_path, found).items() if path != HOSTS]
     message = refusal(tmp_path, {key: value for one in said for key, value in one.items()}, PLACEHOLDER)
@@ -93,7 +92,7 @@ def test_what_is_left_open_is_refused_and_nothing_else(name: str, tmp_path: Path
 def refusal(folder: Path, variables: dict[str, Any], host: str) -> str:
     """What the contract says of an inventory with these variables."""
     (folder / "group_vars").mkdir(parents=True)
-    (folder / "group_vars/app_servers.yml").write_text(yaml.safe_dump(known(variables)))
+    (folder / "group_vars/app_servers.yml").write_text(yaml.safe_dump(variables))
     (folder / "hosts.yml").write_text(yaml.safe_dump({"app_servers": {"hosts": {"blog": {"ansible_host": host}}}}))
     inventory = Inventory.__new__(Inventory)
     inventory.folder = folder
@@ -102,19 +101,12 @@ def refusal(folder: Path, variables: dict[str, Any], host: str) -> str:
 
 
 def test_most_deploy_unchanged() -> None:
-    """[K7] [K9] But for domain, e-mail address and host; the rest say what they ask, or what is to be mended in the app."""
+    """[F8] But for domain, e-mail address and host; the rest say what they ask, or what is to be mended in the app."""
     told = {path.name: yaml.safe_load((path / "init.yml").read_text()) for path in APPS}
     unchanged = [name for name, said in told.items() if not said.get("asks") and not said.get("mend")]
     print(f"{len(unchanged)} of {len(told)} deploy unchanged")
     assert len(told) >= 60
     assert len(unchanged) >= 45, sorted(set(told) - set(unchanged))
-
-
-def test_what_is_pending_is_not_there_yet() -> None:
-    """A name that the contract has by now must leave tests/unit/pending.py."""
-    assert not PENDING & options()
-    source = yaml.safe_load((ROOT / "roles/app/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]["app_source"]
-    assert not PENDING_KEYS & set(source["options"])
 
 
 # --- Files of other people ------------------------------------------------------------------------
@@ -180,7 +172,7 @@ def test_the_name_follows_from_the_address(app: str, name: str) -> None:
 
 
 def test_a_name_that_will_not_do_is_refused() -> None:
-    """[K9] With the rule of the contract."""
+    """[F8] With the rule of the contract."""
     with pytest.raises(InitError, match=r"NAME=.*'Shop!'.*use 2 to 31"):
         app_name("../blog", "Shop!")
 
@@ -203,7 +195,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 def test_the_second_run_shows_what_differs_and_writes_nothing(tmp_path: Path) -> None:
-    """[K9] Check mode writes nothing; the first run three files; what was filled in is no difference, and no secret is shown."""
+    """[F8] Check mode writes nothing; the first run three files; what was filled in is no difference, and no secret is shown."""
     app = tmp_path / "blog"
     app.mkdir()
     (app / "app.py").write_text("import os\nfrom flask import Flask\napp = Flask(__name__)\napp.secret_key = os.environ['SECRET_KEY']\n")
@@ -233,7 +225,7 @@ def test_the_second_run_shows_what_differs_and_writes_nothing(tmp_path: Path) ->
 
 
 def test_a_repository_is_cloned_and_its_address_is_the_source(tmp_path: Path) -> None:
-    """[K7] Of a git address app_source names the branch that was looked at; a folder that is none is refused with what to say."""
+    """[F9] Of a git address app_source names the branch that was looked at; a folder that is none is refused with what to say."""
     app = tmp_path / "shop.git"
     app.mkdir()
     (app / "app.py").write_text("from flask import Flask\napp = Flask(__name__)\n")

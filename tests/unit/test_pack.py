@@ -143,7 +143,7 @@ def test_links_stay_links(app: Path, tmp_path: Path, with_git: bool, target: str
 
 
 def test_the_commit_says_when_it_is_not_all(repository: Path) -> None:
-    """[K7] `-dirty` for a change, a new file, or a deletion; a plain commit otherwise."""
+    """[F4] `-dirty` for a change, a new file, or a deletion; a plain commit otherwise."""
     head = git(repository, "rev-parse", "HEAD")
     assert commit(repository) == head
     (repository / "debug.log").write_text("ignored")
@@ -159,13 +159,13 @@ def test_the_commit_says_when_it_is_not_all(repository: Path) -> None:
 
 
 def test_changes_elsewhere_in_the_repository_do_not_count(repository: Path) -> None:
-    """[K7] The app may be one folder of many."""
+    """[F4] The app may be one folder of many."""
     (repository / "README.md").write_text("x")
     assert commit(repository / "blog") == git(repository, "rev-parse", "HEAD")
 
 
 def test_without_git_there_is_no_commit(app: Path) -> None:
-    """[K7] Neither in a plain folder nor before the first commit."""
+    """[F4] Neither in a plain folder nor before the first commit."""
     assert commit(app) == ""
     git(app, "init", "--quiet")
     assert commit(app) == ""
@@ -188,7 +188,7 @@ def theme(repository: Path, tmp_path: Path) -> Path:
 
 
 def test_submodules_come_along(theme: Path, tmp_path: Path) -> None:
-    """[K5] git lists their folder alone; what they ignore stays behind, what they have changed is a change."""
+    """[F4] git lists their folder alone; what they ignore stays behind, what they have changed is a change."""
     (theme / "blog/theme/debug.log").write_text("x")
     names, checksum = packed(theme, tmp_path / "out")
     assert {"blog/theme/theme.css", "blog/theme/inner/deep.txt"} <= set(names)
@@ -198,7 +198,7 @@ def test_submodules_come_along(theme: Path, tmp_path: Path) -> None:
 
 
 def test_a_submodule_that_nobody_fetched_is_refused(theme: Path, tmp_path: Path) -> None:
-    """[K5] By name, with the command that fetches it; an inner one too."""
+    """[F4] By name, with the command that fetches it; an inner one too."""
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(theme), str(clone))
     with pytest.raises(SourceError, match=rf"submodule blog/theme\. Run: git -C {clone} submodule update --init --recursive"):
@@ -209,7 +209,7 @@ def test_a_submodule_that_nobody_fetched_is_refused(theme: Path, tmp_path: Path)
 
 
 def test_submodules_of_a_downloaded_archive_are_refused(app: Path, tmp_path: Path) -> None:
-    """[K5] Hosting services pack their folders, and nothing in them."""
+    """[F4] Hosting services pack their folders, and nothing in them."""
     (app / ".gitmodules").write_text('[submodule "theme"]\n\tpath = blog/theme\n\turl = ../theme.git\n')
     packed(app, tmp_path / "out")
     (app / "blog/theme").mkdir()
@@ -219,7 +219,7 @@ def test_submodules_of_a_downloaded_archive_are_refused(app: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("with_git", [True, False])
 def test_a_file_that_git_lfs_has_not_fetched_is_refused(app: Path, tmp_path: Path, with_git: bool) -> None:
-    """[K5] It would go live as the text of a pointer. One that only speaks of pointers is a file like any other."""
+    """[F4] It would go live as the text of a pointer. One that only speaks of pointers is a file like any other."""
     for number in range(7):
         (app / f"blog/{number}.png").write_text(POINTER)
     (app / "blog/about.txt").write_text("see " + POINTER)
@@ -234,7 +234,7 @@ def test_a_file_that_git_lfs_has_not_fetched_is_refused(app: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("with_git", [True, False])
 def test_a_name_that_is_not_utf8_is_refused(app: Path, tmp_path: Path, with_git: bool) -> None:
-    """[K9] By name, without a traceback."""
+    """[F8] By name, without a traceback."""
     Path(os.fsdecode(os.fsencode(app) + b"/blog/caf\xe9.txt")).write_text("x")
     if with_git:
         committed(app, {})
@@ -243,7 +243,7 @@ def test_a_name_that_is_not_utf8_is_refused(app: Path, tmp_path: Path, with_git:
 
 
 def test_the_folder_that_is_the_release(repository: Path) -> None:
-    """[K7] All of the path, or its subdirectory; what is not there is refused, with what is."""
+    """[F4] All of the path, or its subdirectory; what is not there is refused, with what is."""
     assert release_folder(repository) == repository
     assert release_folder(repository, "blog") == repository / "blog"
     with pytest.raises(SourceError, match=r"app_source\.subdirectory: the source has no folder 'web'\. There are: blog"):

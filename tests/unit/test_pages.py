@@ -63,7 +63,7 @@ def read(page: str, site: dict[str, tuple[int, str]] | None = None, **how: objec
     ],
 )
 def test_what_a_browser_refuses(page: str, words: str, fix: str) -> None:
-    """[K8] field cases 11, 12: each kind is named with the variable that mends it."""
+    """[F7] field cases 11, 12: each kind is named with the variable that mends it."""
     site = {
         "/map.js": (200, "navigator.geolocation.getCurrentPosition(show)"),
         "/site.css": (200, "@font-face{src:url('https://f.example.net/x.woff2')} a{b:url(/x.png)} /* url(https://no.example.net/x.png) */"),
@@ -93,7 +93,7 @@ def test_what_a_browser_refuses(page: str, words: str, fix: str) -> None:
     ],
 )
 def test_what_a_browser_takes(page: str, policy: str) -> None:
-    """[K8] A warning that is none would teach people not to read them."""
+    """[F7] A warning that is none would teach people not to read them."""
     good = dict.fromkeys(("/a.js", "/a.css", "/x.png"), (200, ""))
     assert read(page, good, policy=policy) == []
 
@@ -113,18 +113,18 @@ def test_what_a_browser_takes(page: str, policy: str) -> None:
     ],
 )
 def test_policies_as_browsers_read_them(page: str, policy: str, words: str) -> None:
-    """[K8] A nonce switches 'unsafe-inline' off, a handler takes no plain hash, every policy has to allow it."""
+    """[F7] A nonce switches 'unsafe-inline' off, a handler takes no plain hash, every policy has to allow it."""
     assert any(words in advice.what for advice in read(page, {"/x.png": (200, "")}, policy=policy))
 
 
 def test_the_apps_own_policy_is_the_apps_to_mend() -> None:
-    """[K8] field case 12: nginx has no part in it."""
+    """[F7] field case 12: nginx has no part in it."""
     (found,) = read("<script>a()</script>", own=("content-security-policy",))
     assert "the app's own Content-Security-Policy" in found.fix and "nginx_" not in found.fix
 
 
 def test_one_kind_is_said_once_and_the_end_is_near() -> None:
-    """[K8] A page of a thousand images does not take an hour."""
+    """[F7] A page of a thousand images does not take an hour."""
     page = "<img src=https://i.example.net/x.png>" * 3 + "".join(f"<img src=/{number}.png>" for number in range(1000))
     site = reader({"/": (200, page)})
     assert len([advice for advice in site.read("/") if "i.example.net" in advice.what]) == 1 and len(site.asked) == 60
@@ -148,7 +148,7 @@ def test_static_folders(tmp_path: Path) -> None:
 
 
 def test_features() -> None:
-    """[K8] Only what nobody may use."""
+    """[F7] Only what nobody may use."""
     assert features_refused("camera=(), geolocation=(self), usb=()") == ["camera", "usb"] and not features_refused("")
     assert not Policy([""]) and Policy(["default-src 'self'"])
 

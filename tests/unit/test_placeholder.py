@@ -10,7 +10,7 @@ from .inventory import SECRET, Inventory
 
 
 def test_each_placeholder_is_refused_with_its_file_and_once(tmp_path: Path) -> None:
-    """[K9] A domain, an e-mail address, a host and a secret: nothing else is said of them, and each names its file."""
+    """[F8] A domain, an e-mail address, a host and a secret: nothing else is said of them, and each names its file."""
     said = {
         "app_domains": ["CHANGE-ME"],
         "acme_email": "CHANGE-ME",
@@ -30,6 +30,6 @@ def test_each_placeholder_is_refused_with_its_file_and_once(tmp_path: Path) -> N
 
 
 def test_what_is_filled_in_is_taken(tmp_path: Path) -> None:
-    """[K9] The word counts only where it is the whole value."""
+    """[F8] The word counts only where it is the whole value."""
     said = yaml.safe_dump({"app_name": "blog", "app_domains": ["blog.example.com"], "app_env": {"HINT": "CHANGE-ME later"}})
     assert not Inventory(tmp_path, {"blog": said}).refusal("blog")

@@ -88,7 +88,7 @@ def test_every_spelling_becomes_every_other(url: str) -> None:
 
 
 def test_what_is_no_url_is_refused_in_words() -> None:
-    """[K9] The names that follow from it do not fall over it."""
+    """[F8] The names that follow from it do not fall over it."""
     for place in ("app_redis_url", "app_redis_cache_url"):
         assert [problem.variable for problem in check(**{place: "redis://[::1/0"})] == [place]
 

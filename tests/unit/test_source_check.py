@@ -60,17 +60,17 @@ def only(found: Findings, variable: str, what: str, fix: str) -> None:
     ],
 )
 def test_ordinary_sources_pass(tmp_path: Path, names: tuple[str, ...], wsgi: str) -> None:
-    """[K6] Flat, src and package layouts, each list of dependencies."""
+    """[F5] Flat, src and package layouts, each list of dependencies."""
     assert seen(tree(tmp_path / "app", *names), wsgi) == Findings()
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    """[K9] Known in the first second, not after 207."""
+    """[F8] Known in the first second, not after 207."""
     only(seen(tmp_path / "nowhere"), "app_source", f"path: {tmp_path}/nowhere is not a folder", "relative one begins at the inventory")
 
 
 def test_a_folder_without_a_list_of_dependencies(tmp_path: Path) -> None:
-    """[K5] Where one of its folders has one, that is what was meant."""
+    """[F4] Where one of its folders has one, that is what was meant."""
     app = tree(tmp_path / "app", "blog.py", "docs/index.md")
     only(seen(app), "app_source", "no file that says what the app needs", "requirements.txt")
     tree(app, "services/blog/pyproject.toml", "services/blog/blog.py")
@@ -80,14 +80,14 @@ def test_a_folder_without_a_list_of_dependencies(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_that_is_named_is_there(tmp_path: Path) -> None:
-    """[K6]"""
+    """[F5]"""
     app = tree(tmp_path / "app", "blog.py", "requirements.txt", "requirements/prod.txt")
     assert seen(app, app_lock_file="requirements/prod.txt") == Findings()
     only(seen(app, app_lock_file="requirements/dev.txt"), "app_lock_file", "'requirements/dev.txt', which is not in", "requirements.txt")
 
 
 def test_an_entry_point_whose_package_is_there_and_which_is_not(tmp_path: Path) -> None:
-    """[K9] Refused with what is meant; or with what there is."""
+    """[F8] Refused with what is meant; or with what there is."""
     app = tree(tmp_path / "app", "requirements.txt", "blog/__init__.py", "blog/wsgi.py", "src/shop/app.py")
     only(seen(app, "blog.wsgy:app"), "app_wsgi", "the module 'blog.wsgy', which is not in the source", "did you mean blog.wsgi?")
     only(seen(app, "blog.server:app"), "app_wsgi", "which is not in the source", "name one of: blog, blog.wsgi")
@@ -95,7 +95,7 @@ def test_an_entry_point_whose_package_is_there_and_which_is_not(tmp_path: Path) 
 
 
 def test_an_entry_point_that_cannot_be_known_is_noted(tmp_path: Path) -> None:
-    """[K9] A package that the app needs may bring it, and PYTHONPATH may lead to it: no refusal."""
+    """[F8] A package that the app needs may bring it, and PYTHONPATH may lead to it: no refusal."""
     app = tree(tmp_path / "app", "requirements.txt", "lib/blog/wsgi.py")
     found = seen(app, "ihatemoney.wsgi:application")
     assert not found.problems and "a package that the app needs has to bring it" in found.notes[0]
@@ -104,7 +104,7 @@ def test_an_entry_point_that_cannot_be_known_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_static_folder_that_is_not_in_the_release(tmp_path: Path) -> None:
-    """[K5] Every static file would answer 404; what git ignores is not in the release either."""
+    """[F4] Every static file would answer 404; what git ignores is not in the release either."""
     app = tree(tmp_path / "app", "requirements.txt", "blog.py", "blog/static/app.css", ".gitignore")
     (app / ".gitignore").write_text("/build/\n")
     tree(app, "build/app.css")
@@ -125,7 +125,7 @@ def test_a_static_folder_that_is_not_in_the_release(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_packed_is_refused_here(tmp_path: Path) -> None:
-    """[K5] [K9] Git LFS, submodules and names that are not UTF-8 (tests/unit/test_pack.py), with the fix as such."""
+    """[F4] [F8] Git LFS, submodules and names that are not UTF-8 (tests/unit/test_pack.py), with the fix as such."""
     app = tree(tmp_path / "app", "requirements.txt", "blog.py", "static/big.lfs")
     only(seen(app), "app_source", "path: Git LFS has not fetched these files: static/big.lfs", "lfs pull")
     (app / "static/big.lfs").unlink()
@@ -141,7 +141,7 @@ def archived(path: Path, *names: str) -> dict[str, Any]:
 
 
 def test_an_archive_on_the_controller(tmp_path: Path) -> None:
-    """[K5] The same, without its top folder."""
+    """[F4] The same, without its top folder."""
     assert look(archived(tmp_path / "good.tar.gz", "requirements.txt", "blog.py", "static/app.css")) == Findings()
     only(look(archived(tmp_path / "none.tar.gz", "blog.py", "static/app.css")), "app_source", "no file that says", "requirements.txt")
     pointers = look(archived(tmp_path / "lfs.tar.gz", "requirements.txt", "blog.py", "static/a.lfs"))
@@ -176,7 +176,7 @@ def test_what_only_the_host_has_is_not_looked_at() -> None:
     ],
 )
 def test_a_version_that_the_repository_does_not_have(monkeypatch: pytest.MonkeyPatch, version: str, fix: str) -> None:
-    """[K5] A tag that nobody pushed: the remote is asked, and a commit may be there without a name."""
+    """[F4] A tag that nobody pushed: the remote is asked, and a commit may be there without a name."""
     names = {"HEAD", "refs/heads/main", "refs/heads/feature/x", "refs/tags/v1.4.0", "refs/pull/7/head"}
     monkeypatch.setattr(source_check, "references", lambda repo, key: names)
     found = look({"app_source": {"type": "git", "repo": f"https://{CANARY}@git.example.com/blog.git", "version": version}})
@@ -188,7 +188,7 @@ def test_a_version_that_the_repository_does_not_have(monkeypatch: pytest.MonkeyP
 
 
 def test_a_repository_that_does_not_answer_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K9] The host may be allowed what the controller is not. Quick, and without its token."""
+    """[F8] The host may be allowed what the controller is not. Quick, and without its token."""
     began = time.monotonic()
     found = look({"app_source": {"type": "git", "repo": f"https://{CANARY}@127.0.0.1:1/blog.git", "version": "v1"}})
     assert not found.problems and "whether https://***@127.0.0.1:1/blog.git has 'v1' is seen on the host: fatal" in found.notes[0]
@@ -211,7 +211,7 @@ def test_the_remote_is_asked_for_its_references(tmp_path: Path) -> None:
 
 
 def test_a_path_is_relative_to_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K9] As docs/contract.md shows it; `~` is the operator's home. What lay beside the playbook is still found, with a warning."""
+    """[F8] As docs/contract.md shows it; `~` is the operator's home. What lay beside the playbook is still found, with a warning."""
     inventory = Inventory(tmp_path / "project/inventory", {"blog": {"app_source": {"type": "path", "path": "../blog"}}})
     app = tree(tmp_path / "project/blog", "requirements.txt", "blog/__init__.py")
     assert inventory.secrets("blog")["source"]["path"] == str(app)
@@ -232,7 +232,7 @@ def test_a_path_is_relative_to_the_inventory(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_problem_has_its_line_and_fix(tmp_path: Path) -> None:
-    """[K9] As of any other input."""
+    """[F8] As of any other input."""
     inventory = Inventory(tmp_path, {"blog": {"app_source": {"type": "path", "path": "app"}, "app_static": {"/static/": "static"}}})
     tree(tmp_path / "app", "blog/static/a.css", "blog/__init__.py")
     message = inventory.refusal("blog", part="source")
@@ -244,7 +244,7 @@ SHOW = "- hosts: app_servers\n  gather_facts: false\n  tasks: [{ansible.builtin.
 
 
 def test_a_play_that_deploys_looks_once_and_first(tool: Tool, tmp_path: Path) -> None:
-    """[K9] Before any host changes; not where nothing is deployed, not for another layer's tag, not twice in a run."""
+    """[F8] Before any host changes; not where nothing is deployed, not for another layer's tag, not twice in a run."""
     where = {"ansible_host": "203.0.113.10", "ansible_connection": "local", "app_machine": "m"}
     Inventory(tmp_path, {"blog": {"app_source": {"type": "path", "path": "app"}}}, {"app_secrets": {"SECRET_KEY": SECRET}}, blog=where)
     (tmp_path / "contract.yml").write_text((ROOT / "playbooks/contract.yml").read_text())
@@ -266,7 +266,7 @@ def test_a_play_that_deploys_looks_once_and_first(tool: Tool, tmp_path: Path) ->
 
 
 def test_whoever_deploys_says_so() -> None:
-    """[K9] site.yml before its first layer, serve.yml for the rest."""
+    """[F8] site.yml before its first layer, serve.yml for the rest."""
     for name in ("site.yml", "serve.yml"):
         first = yaml.safe_load((ROOT / "playbooks" / name).read_text())[0]
         assert (first["ansible.builtin.import_playbook"], first["vars"]) == ("contract.yml", {"deploys": True}), name

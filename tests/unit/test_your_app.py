@@ -11,7 +11,6 @@ import yaml
 
 from .conftest import ROOT
 from .inventory import Inventory
-from .pending import PENDING, PENDING_KEYS, known
 
 PAGE = (ROOT / "docs/your-app.md").read_text()
 #: Each block by its heading.
@@ -46,25 +45,25 @@ def options() -> dict[str, Any]:
 
 @pytest.mark.parametrize(("heading", "block"), BLOCKS, ids=lambda value: value.partition("\n")[0][:30])
 def test_the_contract_takes_each_block(heading: str, block: str, tmp_path: Path) -> None:
-    """[K7] [K9] Beside the usual name, domain and source; each variable is one that the contract has, or will have."""
+    """[F8] Beside the usual name, domain and source; each variable is one that the contract has, or will have."""
     said = yaml.safe_load(block)
-    assert set(said) <= set(options()) | PENDING, f"{heading} names what the contract does not know"
-    assert set(said.get("app_source", {})) <= set(options()["app_source"]["options"]) | PENDING_KEYS
+    assert set(said) <= set(options()), f"{heading} names what the contract does not know"
+    assert set(said.get("app_source", {})) <= set(options()["app_source"]["options"])
     secrets = {"app_secrets": {"SECRET_KEY": "3f8a1c5e9b7d2046f1e8c3a5907b6d4e2f8a1c5e"}}
-    inventory = Inventory(tmp_path, {"blog": {"app_domains": ["blog.example.com"], **secrets, **known(said)}})
+    inventory = Inventory(tmp_path, {"blog": {"app_domains": ["blog.example.com"], **secrets, **said}})
     inventory.read()
     assert not inventory.refusal("blog", vault_index_password="x")
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_each_situation_has_its_section(situation: str) -> None:
-    """[K9] By the words in which somebody looks for it, with a block or the commands."""
+    """[F8] By the words in which somebody looks for it, with a block or the commands."""
     heading = next((line for line in re.findall(r"^## (.+)$", PAGE, re.M) if situation.lower() in line.lower()), "")
     assert heading, f"no section of docs/your-app.md names {situation}"
     assert f"](#{re.sub(r'[^a-z0-9 -]', '', heading.lower()).replace(' ', '-')})" in PAGE, f"{heading} is not in the list at the top"
 
 
 def test_each_block_is_short() -> None:
-    """[K9] Ten lines or so: somebody copies it."""
+    """[F8] Ten lines or so: somebody copies it."""
     assert len(BLOCKS) >= 18
     assert all(block.count("\n") <= 12 for _, block in BLOCKS)

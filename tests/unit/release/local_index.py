@@ -200,4 +200,5 @@ class SmallApp:
 
 
 def names() -> list[str]:
-    return sorted(path.name for path in APPS.iterdir())
+    """Apps that this index has the wheels for; those of `init` alone have no app.yml."""
+    return sorted(path.name for path in APPS.iterdir() if (path / "app.yml").exists())

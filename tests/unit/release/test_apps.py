@@ -135,7 +135,7 @@ def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", [name for name in names() if not SmallApp.of(name).refused and not SmallApp.of(name).needs])
 def test_an_app_as_it_comes_is_built(builds: Builds, name: str) -> None:
-    """[K6] [K7] What its lock says is installed and nothing else, and the entry point can be imported from where Gunicorn starts."""
+    """[F5] What its lock says is installed and nothing else, and the entry point can be imported from where Gunicorn starts."""
     app = SmallApp.of(name)
     warnings = builds.build(name).get("warnings", [])
     assert set(app.brings) == set(builds.installed()), name
@@ -155,7 +155,7 @@ def test_an_app_as_it_comes_is_built(builds: Builds, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in names() if SmallApp.of(name).refused])
 def test_what_cannot_be_built_is_refused_by_name(builds: Builds, name: str) -> None:
-    """[K6] [K9] With the file or the variable; no part of the release stays."""
+    """[F5] [F8] With the file or the variable; no part of the release stays."""
     with pytest.raises(StepError) as failure:
         builds.build(name)
     assert SmallApp.of(name).refused in failure.value.evidence
@@ -164,7 +164,7 @@ def test_what_cannot_be_built_is_refused_by_name(builds: Builds, name: str) -> N
 
 
 def test_what_the_build_alone_is_told_is_seen_by_nobody(builds: Builds) -> None:
-    """[K7] [B5] Neither in arguments, which all of the host may read, nor in the release, nor in what a failure says."""
+    """[F5] [F4] Neither in arguments, which all of the host may read, nor in the release, nor in what a failure says."""
     secrets = {"UV_INDEX_COMPANY_USERNAME": "ada", "UV_INDEX_COMPANY_PASSWORD": "s3cret"}
     builds.build("private-index", build_secrets=secrets)
     assert "s3cret" not in str(builds.ran) and any("blog-build/environment" in word for words in builds.ran for word in words)
@@ -173,7 +173,7 @@ def test_what_the_build_alone_is_told_is_seen_by_nobody(builds: Builds) -> None:
 
 
 def test_a_failure_does_not_tell_a_secret(builds: Builds) -> None:
-    """[K7] [B5] A command prints what it was given: the manifest keeps the reason, and not that."""
+    """[F5] [F4] A command prints what it was given: the manifest keeps the reason, and not that."""
     told = {"TOKEN": "s3cret-token", "netrc": "machine pypi.example.com login ada password wr0ng-word"}
     lines = ['echo "as $TOKEN" && cat "$NETRC" && echo https://ada:t0ken@pypi.example.com/x && false']
     with pytest.raises(StepError) as failure:
@@ -185,7 +185,7 @@ def test_a_failure_does_not_tell_a_secret(builds: Builds) -> None:
 
 
 def test_a_python_that_uv_manages_is_used_where_the_distributions_does_not_fit(builds: Builds) -> None:
-    """[K6] One for all apps of the host; what the project's developers use decides among those that fit."""
+    """[F5] One for all apps of the host; what the project's developers use decides among those that fit."""
     managed = builds.root / "python/cpython-3.99.1-linux-x86_64-gnu/bin"
     asked: list[tuple[str, ...]] = []
 

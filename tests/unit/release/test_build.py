@@ -319,5 +319,5 @@ def test_what_outlives_a_release_is_linked_into_it(deploy: Make, root: Path, hos
     folder = root / "srv/releases" / NEW
     assert (folder / "instance").readlink() == Path("../../shared/instance")
     copied = next(n for n, did in enumerate(host.did) if did.startswith("cp --recursive"))
-    assert copied < host.did.index("uv venv --python python3 .venv")
+    assert copied < host.did.index("uv venv --no-project --python python3 .venv")
     assert [host.accounts[name].name for name in ("mkdir", "cp", "mv")] == ["blog"] * 3  # type: ignore[union-attr]

@@ -50,7 +50,7 @@ COMPILER = ["build-essential", "python3-dev"]
     ],
 )
 def test_the_packages_to_add_are_named(said: str, wanted: list[str]) -> None:
-    """[K6] With the compiler where something is compiled: without it the next build fails too."""
+    """[F5] With the compiler where something is compiled: without it the next build fails too."""
     assert sorted(packages(said)) == sorted(wanted)
     last = advised(said).splitlines()[-1]
     assert "app_build_packages" in last and all(name in last for name in wanted)
@@ -61,7 +61,7 @@ def test_the_packages_to_add_are_named(said: str, wanted: list[str]) -> None:
     ["error: No solution found when resolving dependencies", "AssertionError", "x.py:1: not found", "python 3.13 is not a version"],
 )
 def test_of_another_failure_nothing_is_said(said: str) -> None:
-    """[K9] A wrong hint is worse than none."""
+    """[F8] A wrong hint is worse than none."""
     assert advised(said) == said
 
 
@@ -73,7 +73,7 @@ def test_of_another_failure_nothing_is_said(said: str) -> None:
     ],
 )
 def test_what_no_table_knows_is_named_all_the_same(said: str, named: str) -> None:
-    """[K9] With the variable that takes the package."""
+    """[F8] With the variable that takes the package."""
     assert named in advised(said) and "app_build_packages" in advised(said)
 
 
@@ -86,5 +86,5 @@ def test_what_no_table_knows_is_named_all_the_same(said: str, named: str) -> Non
     ],
 )
 def test_memory_is_named(said: str) -> None:
-    """[K9] The kernel's way to say it has no words: what was killed was killed for memory."""
+    """[F8] The kernel's way to say it has no words: what was killed was killed for memory."""
     assert "ran out of memory" in advised(said)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils import interpreter
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
-from ansible_collections.slipway.vps.plugins.module_utils.releases import fingerprint
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 
-from .fakes import COMMIT, NEW, Host, Make, refused
+from .fakes import NEW, Host, Make, refused
 
 COMMANDS = ["npm ci && npm run build", "python manage.py collectstatic"]
 
 
 def test_build_commands_run_between_dependencies_and_bytecode(deploy: Make, root: Path, host: Host) -> None:
-    """[K7] One after the other, in a shell, before the release becomes root's, which nobody changes any more."""
+    """[F5] One after the other, in a shell, before the release becomes root's, which nobody changes any more."""
     deploy(build_commands=COMMANDS).do("prepare")
     order = [line for line in host.did if any(part in line for part in ("requirements.txt", "/bin/sh", "compileall", "give"))]
     assert order[0] == f"give {NEW} to 4242:4343" and "requirements.txt" in order[1]
@@ -27,7 +25,7 @@ def test_build_commands_run_between_dependencies_and_bytecode(deploy: Make, root
 
 
 def test_build_commands_see_the_environment_and_no_secret_of_the_app(deploy: Make, root: Path, host: Host) -> None:
-    """[K7] [B5] The release's own programs come first; DATABASE_URL is there, SECRET_KEY is not."""
+    """[F5] [F4] The release's own programs come first; DATABASE_URL is there, SECRET_KEY is not."""
     deploy(build_commands=COMMANDS[:1]).do("prepare")
     (words,) = [words for words in host.transients if "/bin/sh" in words]
     folder = root / "srv/releases" / NEW
@@ -38,14 +36,14 @@ def test_build_commands_see_the_environment_and_no_secret_of_the_app(deploy: Mak
 
 
 def test_what_a_build_makes_can_be_read(deploy: Make, host: Host) -> None:
-    """[K7] Its files are root's in the end: without this neither the app nor nginx could read them. The last of two settings counts."""
+    """[F5] Its files are root's in the end: without this neither the app nor nginx could read them. The last of two settings counts."""
     deploy(build_commands=COMMANDS).do("prepare")
     for words in host.transients:
         assert [word for word in words if "UMask=" in word][-1] == "--property=UMask=0022"
 
 
 def test_a_build_command_that_fails_is_named(deploy: Make, root: Path, host: Host) -> None:
-    """[K7] [K9] With its words and the packages that it lacks."""
+    """[F5] [F8] With its words and the packages that it lacks."""
     host.fails = {"npm ci": "/bin/sh: 1: npm: not found"}
     with pytest.raises(StepError, match=r"app_build_packages: \[nodejs, npm\]"):
         deploy(build_commands=COMMANDS).do("prepare")
@@ -53,7 +51,7 @@ def test_a_build_command_that_fails_is_named(deploy: Make, root: Path, host: Hos
 
 
 def test_a_file_that_does_not_compile_is_a_warning(deploy: Make, host: Host) -> None:
-    """[K6] Nobody may import it, a template named .py for example; the rehearsal shows whether somebody does."""
+    """[F5] Nobody may import it, a template named .py for example; the rehearsal shows whether somebody does."""
     host.fails = {r"-x /(\.venv|node_modules)/ .": "*** Error compiling './templates/model.py'..."}
     done = deploy().do("prepare")
     assert done["changed"] and "templates/model.py" in done["warnings"][0]
@@ -67,26 +65,20 @@ def test_a_file_that_does_not_compile_is_a_warning(deploy: Make, host: Host) -> 
     ],
 )
 def test_another_way_to_build_asks_for_another_release(deploy: Make, change: dict[str, Any]) -> None:
-    """[K7] Each of them decides what is in a release."""
+    """[F5] Each of them decides what is in a release."""
     assert deploy(**change).builder.fingerprint() != deploy().builder.fingerprint()
 
 
 def test_secrets_of_a_build_ask_for_no_other_release(deploy: Make) -> None:
-    """[K7] A password of the index that is rotated changes nothing in what is built; nor does an order that means nothing."""
+    """[F5] A password of the index that is rotated changes nothing in what is built; nor does an order that means nothing."""
     assert deploy(build_secrets={"UV_INDEX_X_PASSWORD": "s3cret"}).builder.fingerprint() == deploy().builder.fingerprint()
     one, other = deploy(extras=["a", "b"], build_packages=["x", "y"]), deploy(extras=["b", "a"], build_packages=["y", "x"])
     assert one.builder.fingerprint() == other.builder.fingerprint()
     assert deploy(build_commands=["a", "b"]).builder.fingerprint() != deploy(build_commands=["b", "a"]).builder.fingerprint()
 
 
-def test_a_release_from_before_stays_the_one_that_is_wanted(deploy: Make, root: Path) -> None:
-    """[S1] Who says nothing of all this gets no new release by an update of the collection."""
-    parts = [COMMIT, "blog:app", "python3", platform.python_version(), "gunicorn==27.0.1"]
-    assert deploy().builder.fingerprint() == fingerprint(parts, [root / "etc/environment"])
-
-
 def test_uv_brings_a_python_as_root_once_for_all(deploy: Make, root: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K6] Outside the app's folder, where neither the app can change it nor the end of a release remove it; from a mirror, if said."""
+    """[F5] Outside the app's folder, where neither the app can change it nor the end of a release remove it; from a mirror, if said."""
     installed: list[tuple[tuple[str, ...], dict[str, str]]] = []
 
     def install(*words: str, environment: dict[str, str], cwd: Path) -> str:
@@ -112,7 +104,7 @@ def test_uv_brings_a_python_as_root_once_for_all(deploy: Make, root: Path, host:
 
 
 def test_a_python_that_cannot_be_had_is_refused_before_anything_is_built(deploy: Make, root: Path, host: Host) -> None:
-    """[K6] [K9] With the variable, and what this host has."""
+    """[F5] [F8] With the variable, and what this host has."""
     host.fails = {"python find": "error: No interpreter found", "python install": "dns error"}
     with pytest.raises(StepError, match=r"app_python asks for Python 3\.14: this host has none that fits"):
         deploy(app_python="3.14").do("prepare")
@@ -121,7 +113,7 @@ def test_a_python_that_cannot_be_had_is_refused_before_anything_is_built(deploy:
 
 
 def test_a_project_of_setup_py_is_installed_in_place(deploy: Make, root: Path, host: Host) -> None:
-    """[K6] Its dependencies first, then the app itself without them."""
+    """[F5] Its dependencies first, then the app itself without them."""
     (root / "tree/requirements.txt").rename(root / "tree/setup.py")
     deploy(requirements=[]).do("prepare")
     pip = "uv pip install --python .venv/bin/python"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils import deploy_migrate
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import LIVE, READY, Release, Store
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import sqlite as backup_sqlite
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
 
 from .fakes import BACKUP, NEW, OLD, OLDER, UP, Existing, Host, Make, files, meanwhile, migrations, refused, state, untouched
 
@@ -445,7 +447,12 @@ def test_a_schema_in_sqlite_has_restore_points_too(
 ) -> None:
     """[A13] [F6] Its revision is read from the file with the app's rights, its size decides, and PostgreSQL is not asked."""
     asked: list[str] = []
-    monkeypatch.setattr(deploy_migrate.sqlite, "as_account", lambda account, work: (asked.append(account.name), work())[1])
+
+    def as_account(account: Account, work: Callable[[], Any]) -> Any:
+        asked.append(account.name)
+        return work()
+
+    monkeypatch.setattr(backup_sqlite, "as_account", as_account)
     made = existing(NEW, READY)
     path = root / "srv/shared/blog.db"
     path.parent.mkdir(parents=True, exist_ok=True)

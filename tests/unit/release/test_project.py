@@ -27,7 +27,7 @@ def source(folder: Path, **files: str) -> Project:
     ],
 )
 def test_poetrys_versions_in_the_words_of_pep_440(tmp_path: Path, said: str, read: str) -> None:
-    """[K6] uv, which looks for the interpreter, knows neither ^ nor ~."""
+    """[F5] uv, which looks for the interpreter, knows neither ^ nor ~."""
     found = source(tmp_path, pyproject_toml=f'[tool.poetry.dependencies]\npython = "{said}"\n')
     assert found.requires_python == (read, "python in pyproject.toml")
 
@@ -40,12 +40,12 @@ def test_poetrys_versions_in_the_words_of_pep_440(tmp_path: Path, said: str, rea
     ],
 )
 def test_the_pin_of_the_developers(tmp_path: Path, text: str, pin: str) -> None:
-    """[K6] A minor version; what pyenv calls an environment of somebody's laptop is none."""
+    """[F5] A minor version; what pyenv calls an environment of somebody's laptop is none."""
     assert source(tmp_path, **{"_python-version": text}).pinned_python[0] == pin
 
 
 def test_the_pin_of_heroku(tmp_path: Path) -> None:
-    """[K6] runtime.txt says it too."""
+    """[F5] runtime.txt says it too."""
     assert source(tmp_path, runtime_txt="python-3.11.9\n").pinned_python == ("3.11", "runtime.txt")
 
 
@@ -64,7 +64,7 @@ def test_the_pin_of_heroku(tmp_path: Path) -> None:
     ],
 )
 def test_whether_the_app_is_a_package(tmp_path: Path, text: str, package: bool, needs: bool) -> None:
-    """[K6] As the tool says that the project is made with; commands exist only where the package is installed."""
+    """[F5] As the tool says that the project is made with; commands exist only where the package is installed."""
     found = source(tmp_path, pyproject_toml=text)
     assert (found.is_package, found.needs_installation) == (package, needs)
 
@@ -79,7 +79,7 @@ def test_whether_the_app_is_a_package(tmp_path: Path, text: str, package: bool, 
     ],
 )
 def test_a_lock_file_that_will_not_do(tmp_path: Path, wanted: str, reason: str) -> None:
-    """[K6] [K9] Refused with the variable."""
+    """[F5] [F8] Refused with the variable."""
     (tmp_path / "backend").mkdir()
     (tmp_path / "backend/uv.lock").write_text("")
     found = source(tmp_path, requirements_txt="", setup_cfg="")
@@ -89,7 +89,7 @@ def test_a_lock_file_that_will_not_do(tmp_path: Path, wanted: str, reason: str) 
 
 
 def test_the_lock_that_is_named_counts(tmp_path: Path) -> None:
-    """[K6] Also where the source has locks of several tools; nothing is said of the others."""
+    """[F5] Also where the source has locks of several tools; nothing is said of the others."""
     found = source(tmp_path, uv_lock="", poetry_lock="", requirements_txt="", pylock_prod_toml="")
     assert choose(found, "poetry.lock") == ("poetry.lock", "poetry.lock", ())
     assert choose(found, "pylock.prod.toml").kind == "pylock.toml"
@@ -97,7 +97,7 @@ def test_the_lock_that_is_named_counts(tmp_path: Path) -> None:
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    """[K9] With the line; not a traceback."""
+    """[F8] With the line; not a traceback."""
     with pytest.raises(CommandError, match=r"pyproject\.toml cannot be read: .*line 1"):
         choose(source(tmp_path, pyproject_toml="[project\n"), "")
 
@@ -138,13 +138,13 @@ def test_the_project_of_what_is_installed(folder: str, name: str) -> None:
     ],
 )
 def test_the_words_for_each_tool(lock: str, extras: list[str], groups: list[str], words: str) -> None:
-    """[K6] As each of them takes extras and groups; PDM refuses --prod beside a group for development."""
+    """[F5] As each of them takes extras and groups; PDM refuses --prod beside a group for development."""
     assert " ".join(EXPORTERS[lock].command(extras, groups)) == words
 
 
 @pytest.mark.parametrize("lock", sorted(EXPORTERS))
 def test_all_of_a_tools_environment_is_pinned(lock: str) -> None:
-    """[K6] A new release of any of its dependencies cannot break a build."""
+    """[F5] A new release of any of its dependencies cannot break a build."""
     pins = EXPORTERS[lock].pins.split()
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+(;python_full_version<'3\.\d+')?", pin) for pin in pins), pins
     assert any(pin.startswith(f"{EXPORTERS[lock].tool}==") for pin in pins)

@@ -97,7 +97,7 @@ def test_a_zip_archive_writes_nowhere_else(tmp_path: Path, members: dict[str, st
 
 
 def test_a_zip_archive_that_cannot_be_read(deploy: Make, root: Path) -> None:
-    """[K9] A failure of its step, and no traceback."""
+    """[F8] A failure of its step, and no traceback."""
     (root / "broken.zip").write_bytes(b"PK\x03\x04" + b"no zip at all" * 100)
     with pytest.raises(StepError, match="zip archive cannot be read"):
         deploy(tree=None, archive=str(root / "broken.zip")).do("prepare")
@@ -106,7 +106,7 @@ def test_a_zip_archive_that_cannot_be_read(deploy: Make, root: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "monorepo-1.0/"])
 def test_the_release_is_one_folder_of_an_archive(deploy: Make, root: Path, prefix: str) -> None:
-    """[K7] `app_source.subdirectory`, seen from the archive's own top folder."""
+    """[F4] `app_source.subdirectory`, seen from the archive's own top folder."""
     names = [f"{prefix}{name}" for name in ("README", "web/blog.py", "web/requirements.txt", "docs/index.md")]
     packed = archive(root / "source.tar", *names)
     assert listing(packed, "web") == ({"blog.py", "requirements.txt"}, [])
@@ -117,7 +117,7 @@ def test_the_release_is_one_folder_of_an_archive(deploy: Make, root: Path, prefi
 
 
 def test_a_folder_that_the_archive_does_not_have(deploy: Make, root: Path) -> None:
-    """[K7] The message names those that it has; on the controller too, where the archive is there."""
+    """[F4] The message names those that it has; on the controller too, where the archive is there."""
     packed = archive(root / "source.tar", "README", "web/blog.py", "docs/index.md")
     reason = r"app_source\.subdirectory: the source has no folder 'wbe'\. There are: docs, web"
     with pytest.raises(SourceError, match=reason):
@@ -127,7 +127,7 @@ def test_a_folder_that_the_archive_does_not_have(deploy: Make, root: Path) -> No
 
 
 def test_an_archive_that_lacks_what_git_lfs_holds(deploy: Make, root: Path) -> None:
-    """[K5] As hosting services make them: they would go live as pointer text."""
+    """[F4] As hosting services make them: they would go live as pointer text."""
     for name, packed in (("tar", root / "source.tar"), ("zip", root / "source.zip")):
         pointer = f"{LFS_POINTER.decode()}oid sha256:{'0' * 64}\nsize 12345\n"
         members = {"blog.py": "x", "static/logo.png": pointer, "static/big.bin": "x" * 2000}
@@ -145,7 +145,7 @@ def test_an_archive_that_lacks_what_git_lfs_holds(deploy: Make, root: Path) -> N
 
 
 def test_an_archive_that_lacks_its_submodules(tmp_path: Path) -> None:
-    """[K5] Their folders are there, and empty; one of another part of the repository does not matter."""
+    """[F4] Their folders are there, and empty; one of another part of the repository does not matter."""
     members = {
         ".gitmodules": '[submodule "theme"]\n\tpath = web/theme\n\turl = ../theme.git\n',
         "web/theme/": "",
