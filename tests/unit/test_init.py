@@ -73,7 +73,8 @@ def test_what_is_written_is_an_inventory_that_the_contract_takes(path: Path, tmp
     filled = yaml.safe_load(yaml.safe_dump({**variables, **secrets}).replace(PLACEHOLDER, "shop.wsgi:make"))
     filled |= {"app_domains": ["blog.example.com"], "acme_email": "you@example.com"}
     if "DATABASE_URL" in filled.get("app_secrets", {}):
-        filled["app_secrets"]["DATABASE_URL"] = "postgresql:///blog"
+        elsewhere = "app_services" in filled
+        filled["app_secrets"]["DATABASE_URL"] = "mysql+pymysql://u:p@db.example.com/blog" if elsewhere else "postgresql:///blog"
     assert not refusal(tmp_path, filled, "203.0.113.10")
 
 

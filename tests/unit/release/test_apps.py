@@ -6,7 +6,6 @@ What systemd does around a command is left out: the command runs with the enviro
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -106,8 +105,6 @@ def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPa
         for property_ in settings:
             if property_.startswith("EnvironmentFile="):
                 given.update(parse_environment(Path(property_.partition("=")[2]).read_text()))
-        # As systemd does before it starts a command: $$ is a dollar, ${…} a variable of the unit.
-        words = [re.sub(r"\$\$|\$\{([^}]*)\}", lambda found: given.get(found[1] or "", "") if found[1] else "$", word) for word in words]
         first = f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0]
         done = subprocess.run([first, *words[1:]], cwd=folder, env=given, capture_output=True, text=True, check=False, umask=0o022)
         if done.returncode:
