@@ -27,6 +27,8 @@ BUILD = "build"
 BEHIND = ("Nice=10", "CPUWeight=20", "IOWeight=20")
 #: Of `app_build_secrets` the one that is a file: logins for hosts, netrc(5).
 NETRC = "netrc"
+#: `app_source.requirement`, as the installer reads it.
+REQUIREMENT = "requirement"
 #: Files that a build makes are read by the app, which is not the user they belong to in the end, and by nginx.
 READABLE = "UMask=0022"
 
@@ -52,11 +54,15 @@ class Sandbox:
             secrets["NETRC"] = str(self.private / NETRC)
         values = {**self.settings.build_env, **secrets}
         try:
-            if values:
+            if values or self.settings.requirement:
                 self.private.mkdir(mode=0o711)
+            if values:
                 self.write("environment", environment_file(values))
             if logins:
-                os.chown(self.write(NETRC, f"{logins.strip()}\n"), self.app.account.uid, self.app.account.gid, follow_symlinks=False)
+                self.hand_over(NETRC, f"{logins.strip()}\n")
+            if self.settings.requirement:
+                # Its address may hold a token, and arguments are for all of the host to read.
+                self.hand_over(REQUIREMENT, f"{self.settings.requirement}\n")
             yield
         finally:
             shutil.rmtree(self.private, ignore_errors=True)
@@ -66,6 +72,10 @@ class Sandbox:
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(text)
         return path
+
+    def hand_over(self, name: str, text: str) -> None:
+        """A file for the builder alone."""
+        os.chown(self.write(name, text), self.app.account.uid, self.app.account.gid, follow_symlinks=False)
 
     def run(self, folder: Path, *words: str, properties: tuple[str, ...] = ()) -> str:
         """Run a command in ``folder``, a release: ended with the build when that is cut off. What it says when it fails has no secrets."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ansible_collections.slipway.vps.plugins.module_utils.build_sandbox import Sandbox
+from ansible_collections.slipway.vps.plugins.module_utils.build_sandbox import REQUIREMENT, Sandbox
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.exporters import EXPORTERS
 from ansible_collections.slipway.vps.plugins.module_utils.project import Project, normal
@@ -145,7 +145,7 @@ class Installer:
     def install(self, chosen: Chosen | None) -> list[str]:
         """Dependencies, what other roles want besides, and the app itself; what the operator should know of it."""
         if chosen is None:
-            self.uv(*PIP, self.settings.requirement)
+            self.uv(*PIP, "--requirement", str(self.sandbox.private / REQUIREMENT))
         else:
             COMMANDS[chosen.kind](self, chosen.file)
         self.add_requirements()

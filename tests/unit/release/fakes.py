@@ -267,7 +267,8 @@ def parameters(root: Path) -> dict[str, Any]:
     """What the module is told of the app below ``root``."""
     return {
         **{"name": "blog", "root": str(root / "srv"), "config_dir": str(root / "etc"), "user": "blog", "group": "blog"},
-        **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock", "runtime_dir": "/run/blog"},
+        **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock"},
+        **{"runtime_dir": str(root / "run")},
         **{
             "wsgi": "blog:app",
             "host": "blog.example.com",
