@@ -215,30 +215,19 @@ def redis_url(said: Values) -> str:
 def library_urls(said: Values) -> dict[str, str]:
     """Names under which libraries, and apps that use them, look for the app's Redis, each in its library's spelling.
 
-    Not CELERY_RESULT_BACKEND: Celery lets it overrule the app's own code, which may keep results elsewhere, or none.
+    Not CELERY_BROKER_URL nor CELERY_RESULT_BACKEND: Celery lets them overrule the app's own code, which may have its broker elsewhere.
     """
     stated = redis_url(said)
     known = names({**said, **({"app_redis_url": stated} if stated else {})})
     if "redis" not in services(said) or not is_redis(known["app_redis_url"]):
         return {}
     cache = known["app_redis_cache_url"] if truthy(said["app_redis_cache"]) else known["app_redis_url"]
-    found = {
+    return {
         "CACHE_REDIS_URL": spelled(cache, PLAIN),
-        "CELERY_BROKER_URL": known["app_redis_kombu_url"],
         "RATELIMIT_STORAGE_URI": known["app_redis_limits_url"],
         "RQ_REDIS_URL": spelled(known["app_redis_url"], PLAIN),
         "SOCKETIO_MESSAGE_QUEUE": known["app_redis_kombu_url"],
     }
-    if any(map(_is_broker, environment_of(said).items())):
-        # It would overrule the broker that the app reads under another name.
-        del found["CELERY_BROKER_URL"]
-    return found
-
-
-def _is_broker(item: tuple[Any, Any]) -> bool:
-    """Whether a variable of the environment says which broker Celery uses."""
-    name, url = str(item[0]).upper(), str(item[1])
-    return "BROKER" in name or readable(url, ("amqp", "amqps", "pyamqp", "sqs", "sqla", "confluentkafka", "gcpubsub"))
 
 
 def is_redis(url: str) -> bool:

@@ -11,7 +11,7 @@ from render import machine_of, model_of, render, secrets_of, specs, value
 
 CANARY = "hunter2-hunter2-hunter2"
 #: The app's Redis for libraries: tests/unit/test_redis_url.py.
-LIBRARIES = {"CACHE_REDIS_URL", "CELERY_BROKER_URL", "RATELIMIT_STORAGE_URI", "RQ_REDIS_URL", "SOCKETIO_MESSAGE_QUEUE"}
+LIBRARIES = {"CACHE_REDIS_URL", "RATELIMIT_STORAGE_URI", "RQ_REDIS_URL", "SOCKETIO_MESSAGE_QUEUE"}
 BLOG: dict[str, Any] = {"app_name": "blog", "app_domains": ["blog.example.com", "www.blog.example.com"]}
 #: What nginx's role finds out on the host.
 NGINX: dict[str, Any] = {
