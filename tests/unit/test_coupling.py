@@ -247,6 +247,18 @@ def test_the_machines_part_runs_once(play: Path) -> None:
                 assert re.match(r"app\.leads\b", str(task.get("when"))), f"{play.name}: {task['name']}"
 
 
+@pytest.mark.parametrize("play", PLAYS, ids=lambda path: path.stem)
+def test_the_last_import_of_a_role_has_no_condition_of_one_app(play: Path) -> None:
+    """[D1] [F2] Of handlers with one name Ansible keeps the last import's, with that import's condition: PostgreSQL was not restarted."""
+    for part in yaml.safe_load(play.read_text()):
+        conditions: dict[str, list[str]] = {}
+        for task in part.get("tasks", []):
+            if role := task.get("ansible.builtin.import_role"):
+                conditions.setdefault(role["name"], []).append(str(task.get("when", "")))
+        for name, said in conditions.items():
+            assert len(said) == 1 or not re.search(r"\bapp\.", said[-1]), f"{play.name}: {name} is imported last when {said[-1]}"
+
+
 # --- The scan itself ----------------------------------------------------------------------------
 
 
