@@ -85,7 +85,9 @@ def test_an_encoded_argument_is_the_whole_text() -> None:
 
 def test_what_an_installer_says_when_it_fails(deploy: Make, host: Host, root: Path) -> None:  # noqa: F811
     """[A11] pip and git print the address; the failure goes to the operator and into the manifest."""
-    host.fails["uv pip install --python .venv/bin/python --requirement"] = f"error: Failed to fetch {REQUIREMENT.partition('@')[2].strip()}?private_token={CANARY}"
+    host.fails["uv pip install --python .venv/bin/python --requirement"] = (
+        f"error: Failed to fetch {REQUIREMENT.partition('@')[2].strip()}?private_token={CANARY}"
+    )
     with pytest.raises(StepError) as failure:
         deploy(identity="x", commit="", tree=None, requirement=REQUIREMENT, asked={"requirement": REQUIREMENT}).do("prepare")
     assert "Failed to fetch git+https://***@git.example.com" in failure.value.evidence
