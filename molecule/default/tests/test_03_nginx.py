@@ -204,7 +204,7 @@ def test_no_way_out_of_the_folders(host: Any, app: App, path: str) -> None:
 @pytest.fixture
 def former(host: Any, app: App) -> Iterator[str]:
     """Two releases that served before, and a file of their names only; the links of the host come back afterwards."""
-    name = f"old-{secrets.token_hex(4)}.css"
+    name = f"old-{secrets.token_hex(4)}-page.css"
     links = ("previous-1", "previous-2")
     must(host, f"cd {app.root}; for link in {' '.join(links)}; do if [ -L $link ]; then mv -T $link $link.kept; fi; done")
     try:

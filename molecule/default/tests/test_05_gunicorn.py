@@ -114,6 +114,8 @@ def test_dependencies_are_the_pinned_ones(host: Any, app: App) -> None:
     """[A10] An environment of the release's own, holding exactly the versions the app's lock names, compiled."""
     names = "import importlib.metadata as m; print(*sorted(d.name.lower().replace('_', '-') + '==' + d.version for d in m.distributions()))"
     installed = must(host, f'{app.current}/.venv/bin/python -c "{names}"').split()
+    # A project with a build system is installed where it is; its own version stands in its pyproject.toml.
+    installed = [name for name in installed if not name.startswith("logbook==")]
     locked = must(host, f"grep -oE '^[a-zA-Z0-9_.-]+==[^ ;]+' {app.current}/requirements.txt").lower().replace("_", "-").split()
     assert installed and set(installed) <= set(locked), set(installed) - set(locked)
     assert must(host, f"find {app.current}/.venv/ -path '*/flask/__pycache__/app.*.pyc'").strip()

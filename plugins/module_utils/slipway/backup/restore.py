@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import re
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from ..core import clock
+from ..core import clock, files
 from . import host, sqlite
 from .rules import BackupError, contents, is_whole, literal
 from .store import DUMP, FILES, Backups
@@ -140,33 +141,44 @@ class Restore:
         :arg databases: files of SQLite, which are brought back in their own way.
         """
         member = str(self.config.shared).lstrip("/")
-        back, newer = self._compared(archive, member)
+        compared = self._compared(archive, member)
         # Of the version before, which knew none of them: its plain copy may be torn.
-        excludes = [f"--exclude={str(path).lstrip('/')}" for path in sqlite.with_companions(list(databases))]
-        # As the app's user: a link that the app left in its own folder leads nowhere else. With the proxy's group, or
-        # the kernel would take the setgid bit off the folders that hand this group on to new uploads.
-        # (Not --no-overwrite-dir: it takes the bit off a folder while it writes there, seen with tar 1.34 and 1.35.)
-        command = ["tar", "--extract", "--gzip", "--preserve-permissions", "--keep-newer-files", "--directory=/", "--file=-"]
-        command += ["--anchored", "--no-wildcards", *excludes] if excludes else []
-        with archive.open("rb") as handle:
-            host.run([*command, "--", member], user=self.config.user, groups=[self.config.proxy_group], stdin=handle)
         left_out = {str(path.relative_to(self.config.shared)) for path in sqlite.with_companions(list(databases))}
-        found = {
-            "files_back": [name for name in back if name not in left_out],
-            "files_newer": [name for name in newer if name not in left_out],
-        }
+        found = {kind: [name for name in names if name not in left_out] for kind, names in compared.items()}
+        # By name: folders that are there stay as they are, and tar 1.35 with --keep-newer-files stops at one that is newer.
+        wanted = [f"{member}/{name}" for name in (*found.pop("folders"), *found["files_back"])]
+        if wanted:
+            self._extract(archive, wanted)
         for name in found["files_newer"]:
             self.log.info(f"restore: {self.config.shared / name} is newer than the backup's, and was kept")
         return found
 
+    def _extract(self, archive: Path, wanted: Sequence[str]) -> None:
+        """Take these members out of the archive."""
+        # As the app's user: a link that the app left in its own folder leads nowhere else. With the proxy's group, or
+        # the kernel would take the setgid bit off the folders that hand this group on to new uploads.
+        # (Not --no-overwrite-dir: it takes the bit off a folder while it writes there, seen with tar 1.34 and 1.35.)
+        command = ["tar", "--extract", "--gzip", "--preserve-permissions", "--keep-newer-files", "--directory=/", "--file=-"]
+        with archive.open("rb") as handle, tempfile.NamedTemporaryFile("w", prefix="slipway-", errors="surrogateescape") as names:
+            names.write("\0".join(wanted))
+            names.flush()
+            files.hand_over(Path(names.name), self.config.user)
+            command += ["--no-recursion", "--null", f"--files-from={names.name}"]
+            host.run(command, user=self.config.user, groups=[self.config.proxy_group], stdin=handle)
+
     @staticmethod
-    def _compared(archive: Path, member: str) -> tuple[list[str], list[str]]:
-        """Files of the archive below ``member``: those that are gone or older on the host, and those that are newer there."""
+    def _compared(archive: Path, member: str) -> dict[str, list[str]]:
+        """What the archive has below ``member``: folders that are gone; files that are gone or older here, and newer ones."""
+        folders: list[str] = []
         back: list[str] = []
         newer: list[str] = []
         with tarfile.open(archive, "r:gz") as reading:
             for entry in reading:
-                if entry.isdir() or not entry.name.startswith(f"{member}/"):
+                if not entry.name.startswith(f"{member}/"):
+                    continue
+                if entry.isdir():
+                    if not Path("/", entry.name).is_dir():
+                        folders.append(entry.name.removeprefix(f"{member}/"))
                     continue
                 try:
                     now = int(Path("/", entry.name).lstat().st_mtime)
@@ -174,7 +186,7 @@ class Restore:
                     now = -1
                 if now != int(entry.mtime):
                     (newer if now > entry.mtime else back).append(entry.name.removeprefix(f"{member}/"))
-        return back, newer
+        return {"folders": folders, "files_back": back, "files_newer": newer}
 
     # --- what restores have put aside ---
 
