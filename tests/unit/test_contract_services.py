@@ -218,7 +218,7 @@ def test_a_short_key_is_kept_at_the_operators_word(tmp_path: Path) -> None:
     said = {"app_secrets": {"SECRET_KEY": SHORT}, "app_accept_short_secret_key": True}
     assert check(**said, app_required_env=[]) == []
     (warning,) = Inventory(tmp_path, {"blog": said}).result("blog")["warnings"]
-    assert "SECRET_KEY has 22 characters" in warning and "rotate.yml" in warning and SHORT not in warning
+    assert "SECRET_KEY has 22 characters" in warning and "slipway.vps.rotate" in warning and SHORT not in warning
 
 
 @pytest.mark.parametrize("key", ["dev", "Yk3c0Bq8rTvL5nW", "change-me-please-now", "aaaaaaaaaaaaaaaaaaaaaaaa"])
