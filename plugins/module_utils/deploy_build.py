@@ -122,6 +122,8 @@ class Builder:
         with self.app.step("source"):
             if self.settings.tree:
                 shutil.copytree(self.settings.tree, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
+                # The copy takes the mode of the clone, which is closed to everybody but root.
+                folder.chmod(0o755)
             elif self.settings.archive:
                 unpack(self.settings.archive, folder, self.settings.subdirectory)
                 self.settings.archive.unlink()

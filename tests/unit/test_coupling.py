@@ -7,6 +7,7 @@ tests/unit/test_derived_once.py.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -348,3 +349,20 @@ def test_a_role_may_read_its_exceptions_only() -> None:
     """What one role may read is no licence for the others."""
     assert foreign("release", {"lock_wait", "deploy_burn_in", "acme_email"}) == {"acme_email"}
     assert foreign("nginx", {"lock_wait", "acme_email"}) == {"lock_wait", "acme_email"}
+
+
+def registered(tasks: list[dict[str, Any]], skippable: bool = False) -> Iterator[tuple[str, bool]]:
+    """Each name that tasks register, and whether its task may be skipped."""
+    for task in tasks:
+        may = skippable or "when" in task
+        for part in ("block", "rescue", "always"):
+            yield from registered(task.get(part, []), may)
+        if "register" in task:
+            yield task["register"], may
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "roles").glob("*/tasks/*.yml")), ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_a_skipped_task_overwrites_no_result(path: Path) -> None:
+    """[F4] A task that is skipped registers, too: a second task with the name of the first makes an empty result of it."""
+    found = [*registered(yaml.safe_load(path.read_text()))]
+    assert not {name for name, may in found if may} & {name for name, count in Counter(name for name, _ in found).items() if count > 1}

@@ -97,6 +97,16 @@ def test_what_another_run_configures_during_a_build_is_noticed(deploy: Make, roo
     untouched(root, host)
 
 
+def test_the_release_can_be_read_though_the_clone_is_closed(deploy: Make, root: Path) -> None:
+    """[F4 A11] Only root looks into a clone, whose configuration may hold a token; the app's user works in the release."""
+    tree = root / "closed"
+    tree.mkdir(mode=0o700)
+    (tree / "requirements.txt").write_text("")
+    (tree / "blog.py").write_text("app = 1\n")
+    deploy(tree=str(tree)).do("prepare")
+    assert (root / "srv/releases" / NEW).stat().st_mode & 0o777 == 0o755
+
+
 def test_an_archive_goes_once_it_is_unpacked(deploy: Make, root: Path) -> None:
     """[S1] On a small disk it would stand in the way of what comes next."""
     packed = archive(root / "source.tar", "blog.py", "requirements.txt")
