@@ -8,3 +8,8 @@ settings = Settings()
 app = FastAPI()
 app.mount("/assets", StaticFiles(directory="app/assets"))
 app.include_router(router, prefix="/internal")
+
+
+@app.get("/page")
+async def page():
+    return {"size": settings.page_size}

@@ -1,4 +1,4 @@
-from quart import Quart
+from quart import Quart, websocket
 
 
 def create_app():
@@ -7,5 +7,10 @@ def create_app():
     @app.get("/")
     async def front():
         return "hello"
+
+    @app.websocket("/echo")
+    async def echo():
+        while True:
+            await websocket.send(await websocket.receive())
 
     return app
