@@ -77,8 +77,8 @@ molecule: setup ## The molecule scenarios alone, or one of them (S=edge)
 	$(RUN) $(or $(S),molecule)
 
 .PHONY: proofs
-proofs: setup ## The long forms of four scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments (over an hour; not part of test)
-	SLIPWAY_FULL=1 $(RUN) data deploy broken keep
+proofs: setup ## The long forms of five scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments, twelve apps (over an hour; not part of test)
+	SLIPWAY_FULL=1 $(RUN) data deploy broken keep any
 
 N := 100
 .PHONY: soak

@@ -110,6 +110,29 @@ def test_most_deploy_unchanged() -> None:
     assert len(unchanged) >= 45, sorted(set(told) - set(unchanged))
 
 
+@pytest.mark.parametrize(
+    ("code", "path"),
+    [
+        ("@app.websocket('/ws/{room}')\nasync def talk(websocket, room): ...", "/ws/"),
+        (
+            "router = APIRouter(prefix='/live')\n@router.websocket('/prices')\nasync def prices(websocket): ...\n"
+            "app.include_router(router)",
+            "/live/prices",
+        ),
+        ("app.add_websocket_route('/feed', None)", "/feed"),
+        ("@app.websocket('/room{number}')\nasync def talk(websocket, number): ...", ""),
+        ("@app.websocket('/')\nasync def talk(websocket): ...", ""),
+    ],
+)
+def test_a_connection_is_upgraded_where_the_app_has_a_websocket(code: str, path: str, tmp_path: Path) -> None:
+    """[F9 E5] And only there; a path that is no location of nginx is left to the operator."""
+    (tmp_path / "main.py").write_text(f"from fastapi import APIRouter, FastAPI\napp = FastAPI()\n{code}\n")
+    (tmp_path / "requirements.txt").write_text("fastapi\n")
+    found = discover(tmp_path)
+    assert found.variables().get("nginx_locations", []) == ([{"path": path, "websocket": True}] if path else [])
+    assert path or any("nginx_locations" in note.text for note in found.notes)
+
+
 # --- Files of other people ------------------------------------------------------------------------
 
 

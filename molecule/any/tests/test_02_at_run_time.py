@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,16 @@ def test_services_are_what_each_app_uses(host: Any, apps: tuple[Brought, ...]) -
 @pytest.mark.of("sqlite")
 def test_sqlite_is_backed_up_and_comes_back(host: Any, browser: requests.Session) -> None:
     """[F6 D3 D5] Rows that were there at the backup, and none that came later; the app goes on answering."""
-    url = "https://sqlite.slipway.test/"
-    assert browser.post(url, {"text": "before"}, timeout=30).status_code == 201
-    must(host, "slipway sqlite backup create")
-    assert browser.post(url, {"text": "after"}, timeout=30).status_code == 201
-    notes = browser.get(url, timeout=30).json()
-    assert {"before", "after"} <= set(notes)
+    url, before, after = "https://sqlite.slipway.test/", f"before-{uuid.uuid4()}", f"after-{uuid.uuid4()}"
+    assert browser.post(url, {"text": before}, timeout=30).status_code == 201
+    made = json.loads(must(host, "slipway --json sqlite backup create"))
+    assert made["sqlite"], made
     must(host, "slipway sqlite backup verify")
-    must(host, "slipway sqlite backup restore latest")
+    assert browser.post(url, {"text": after}, timeout=30).status_code == 201
+    assert {before, after} <= set(browser.get(url, timeout=30).json())
+    must(host, f"slipway sqlite backup restore {made['name']}")
     notes = browser.get(url, timeout=30).json()
-    assert "before" in notes and "after" not in notes
+    assert before in notes and after not in notes
     assert browser.post(url, {"text": "writes again"}, timeout=30).status_code == 201
 
 
@@ -57,8 +58,9 @@ def test_sqlite_is_backed_up_and_comes_back(host: Any, browser: requests.Session
 def test_a_timer_runs_a_command_of_the_live_release(host: Any, browser: requests.Session) -> None:
     """[F5 F10] On its calendar, and its last result is in the status."""
     assert until(lambda: "tick" in browser.get("https://sqlite.slipway.test/", timeout=30).json(), 30)
-    timers = json.loads(must(host, "slipway --json sqlite status"))["timers"]
-    assert timers[0]["name"] == "tick" and timers[0]["result"] == "success", timers
+    subjects = json.loads(must(host, "slipway --json sqlite status"))["apps"]["sqlite"]["subjects"]
+    (timers,) = (one for one in subjects if one["subject"] == "timers")
+    assert timers["state"] == "ok" and "tick" in timers["evidence"], timers
 
 
 @pytest.mark.of("sqlite")

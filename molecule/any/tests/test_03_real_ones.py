@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -29,13 +30,16 @@ def comments(browser: requests.Session) -> list[str]:
 
 def restored(host: Any, name: str, write: Callable[[str], None], read: Callable[[], list[str]]) -> None:
     """What was written before a backup comes back, what was written later is gone, and the app writes again."""
-    write("before")
+    before, after = f"before-{uuid.uuid4()}", f"after-{uuid.uuid4()}"
+    write(before)
     must(host, f"slipway {name} backup create")
     must(host, f"slipway {name} backup verify")
-    write("after")
-    assert {"before", "after"} <= set(read()) or any("after" in text for text in read())
+    write(after)
+    there = "\n".join(read())
+    assert before in there and after in there
     must(host, f"slipway {name} backup restore latest")
-    assert any("before" in text for text in read()) and not any("after" in text for text in read())
+    there = "\n".join(read())
+    assert before in there and after not in there
     write("again")
 
 

@@ -23,7 +23,7 @@ LISTS = frozenset(
             "app_extras",
             "app_groups",
         ),
-        *("app_sandbox_allow", "app_services", "app_sqlite"),
+        *("app_sandbox_allow", "app_services", "app_sqlite", "nginx_locations"),
     }
 )
 

@@ -45,6 +45,7 @@ ORDER = {
     "app_processes": "Commands that run beside the server, of the same release.",
     "app_static": "URL prefix: folder of the release, served by nginx.",
     "app_uploads": "URL prefix: folder of shared/, which outlives releases.",
+    "nginx_locations": "Paths with rules of their own: here a connection may become a WebSocket.",
     "app_shared_paths": "Folders of the release that outlive it.",
     "app_sqlite": "SQLite files below shared/: backups hold a consistent copy.",
     "app_sandbox_allow": "Openings of the sandbox.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from ansible_collections.slipway.vps.plugins.module_utils.discover import build, code, django
 from ansible_collections.slipway.vps.plugins.module_utils.discover.entry import FRAMEWORKS
@@ -34,6 +34,8 @@ LIVE = ("/healthz/live", "/health/live", "/livez", "/live", "/alive")
 USUAL = {"app_health_ready": "/healthz/ready", "app_health_live": "/healthz/live"}
 #: Calls that bind a path to a view; the path is their first argument.
 _ROUTES = frozenset({"route", "get", "add_url_rule", "path", "re_path", "url", "Route", "add_route", "add_api_route", "api_route"})
+#: Calls that bind a path to a WebSocket: Quart, FastAPI, Starlette.
+_SOCKETS = frozenset({"websocket", "add_websocket", "websocket_route", "add_websocket_route", "add_api_websocket_route", "WebSocketRoute"})
 _PREFIX = re.compile(r"/([\w.~+-]+/)+")
 
 
@@ -41,6 +43,7 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
     yield from static(project, settings)
     yield from uploads(project, settings)
     yield from health(project)
+    yield from websockets(project)
     yield from prefix(project)
 
 
@@ -154,7 +157,7 @@ def health(project: Project) -> Iterator[Finding]:
         yield Note("no health route was found: a deploy tries the usual paths, then /; app_health_ready names one of yours")
 
 
-def routes(project: Project) -> dict[str, str]:
+def routes(project: Project, binds: Container[str] = _ROUTES) -> dict[str, str]:
     """Every constant path that a view is bound to, with the file; prefixes of blueprints and routers are put before."""
     registered = _registered(project)
     found: dict[str, str] = {}
@@ -163,7 +166,7 @@ def routes(project: Project) -> dict[str, str]:
         *folders, file = path.split("/")
         module = file.removesuffix(".py") if file != "__init__.py" else "".join(folders[-1:])
         for call in code.calls(project.tree.module(path)):
-            if code.last(call.func) not in _ROUTES or not call.args:
+            if code.last(call.func) not in binds or not call.args:
                 continue
             owner = code.dotted(call.func.value) if isinstance(call.func, ast.Attribute) else ""
             address = code.text(call.args[0])
@@ -197,6 +200,21 @@ def _registered(project: Project) -> dict[str, str]:
                 whole = f"{names.get(head, f'{module}.{head}')}.{rest}".rstrip(".")
                 found.update({".".join(whole.split(".")[-2:]): stated} if stated else {})
     return found
+
+
+# --- WebSockets -----------------------------------------------------------------------------------
+
+
+def websockets(project: Project) -> Iterator[Finding]:
+    """nginx upgrades a connection only where it is told: a path ends at its first parameter, and then covers all below it."""
+    if needed := project.needs("flask-socketio", "python-socketio"):
+        yield Value("nginx_locations", {"path": "/socket.io/", "websocket": True}, f"requirement {needed}")
+    for path, source in routes(project, _SOCKETS).items():
+        address = re.split(r"[<{]", path)[0]
+        if re.fullmatch(r"/[\w./~-]+", address) and (address == path or address.endswith("/")):
+            yield Value("nginx_locations", {"path": address, "websocket": True}, source)
+        else:
+            yield Note(f"{source} is a WebSocket: say its path in nginx_locations ({{path: …, websocket: true}})")
 
 
 # --- Prefix ---------------------------------------------------------------------------------------
