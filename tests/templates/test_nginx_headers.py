@@ -46,6 +46,15 @@ def mapped(name: str, **scenario: Any) -> dict[str, str]:
     return dict(line.rstrip(";").split(" ", 1) for line in found)
 
 
+def test_an_app_with_a_long_name_has_variables_that_nginx_takes() -> None:
+    """[F2] An entry of nginx's table holds a pointer and the name with two bytes, rounded up to 8, and a bucket ends with a pointer."""
+    scenario: dict[str, Any] = {"app_name": "a" * 31, "nginx_cross_origin_embedder_policy": "require-corp"}
+    names = re.findall(r"\$(slipway_a\w+)", nginx(MAPS, **scenario))
+    (bucket,) = re.findall(r"^variables_hash_bucket_size (\d+);", nginx(HTTP), re.MULTILINE)
+    longest = max(map(len, names))
+    assert longest > 60 and 8 + (longest + 2 + 7) // 8 * 8 + 8 <= int(bucket)
+
+
 def test_the_apps_own_word_counts() -> None:
     """[E4] field case 12: nginx fills in what the app does not send, hides nothing of it, and never says a header twice."""
     assert mapped("X-Frame-Options") == {"default": '""', '""': '"DENY"'}
