@@ -82,7 +82,7 @@ def test_isso(host: Any, browser: requests.Session) -> None:
 @pytest.mark.of("isso")
 @pytest.mark.parametrize("name", ["ihatemoney", "isso", "django", "celery", "fastapi"])
 def test_a_second_release_and_back(name: str, play: Callable[..., Outcome], browser: requests.Session, apps: tuple[Brought, ...]) -> None:
-    """[B5 F10] Deployed anew and rolled back, it answers as before."""
+    """[S1 F10] Deployed anew and rolled back, it answers as before."""
     (app,) = (app for app in apps if app.name == name)
     for words in (("playbooks/deploy.yml", "-e", "gunicorn_threads=3"), ("playbooks/rollback.yml",)):
         done = play(*words, "--limit", name)

@@ -24,7 +24,7 @@ def test_post_quantum_key_exchange(neighbour: Any, app: App) -> None:
 
 @pytest.mark.parametrize("options", ["-tls1_2", "-tls1_2 -groups X25519:P-256", "-tls1_3"])
 def test_both_versions_are_offered(neighbour: Any, app: App, options: str) -> None:
-    """[E3] field case 15: senders of webhooks and some CDNs speak no TLS 1.3. With 1.2 the curve of the certificate is asked for as well."""
+    """[E3] field case 15: senders of webhooks and some CDNs speak no TLS 1.3. With 1.2 they name the certificate's curve, too."""
     assert "Cipher is (NONE)" not in handshake(neighbour, app, options)
 
 
