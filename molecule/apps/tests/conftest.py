@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from deploys import ROOT, Outcome, invocation
+from deploys import ROOT, Outcome, invocation, outcome_of
 from fixtures import acme_root, address, neighbour
 from load import OpenLoop
 from machine import Play, Visit
@@ -32,17 +31,7 @@ def play() -> Play:
             for entry, variables_of_entry in says.items():
                 (source / f"host_vars/{entry}.yml").write_text(json.dumps(variables_of_entry))
             environment["ANSIBLE_INVENTORY"] += f",{source}"
-        result = subprocess.run(
-            [*command, *words],
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=600,
-        )
-        return Outcome(result.returncode, result.stdout)
+        return outcome_of([*command, *words], environment, ROOT, timeout=600)
 
     return run
 

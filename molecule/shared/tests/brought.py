@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from deploys import ROOT, Outcome
+from deploys import ROOT, Outcome, outcome_of
 from helpers import FULL
 
 MACHINE = "slipway-any"
@@ -72,17 +71,7 @@ def ansible(*words: str, folder: Path, timeout: float = 1500) -> Outcome:
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
     }
-    done = subprocess.run(
-        ["ansible-playbook", *words],
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=timeout,
-    )
-    return Outcome(done.returncode, done.stdout)
+    return outcome_of(["ansible-playbook", *words], environment, folder, timeout)
 
 
 def begin(app: Brought, folder: Path) -> Path:

@@ -38,17 +38,15 @@ def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> O
 def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 300, nice: int = 0) -> Outcome:
     """Run any playbook against one host of the scenario. ``nice``: an operator's machine takes no time from the host, as ours would."""
     command, environment = invocation(path, host, variables)
-    result = subprocess.run(
-        ["nice", "-n", str(nice), *command],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=timeout,
+    return outcome_of(["nice", "-n", str(nice), *command], environment, ROOT, timeout)
+
+
+def outcome_of(command: list[str], environment: dict[str, str], folder: Path, timeout: float) -> Outcome:
+    """Run a command in ``folder``; how it ended, and all it said on both streams."""
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=timeout
     )
-    return Outcome(result.returncode, result.stdout)
+    return Outcome(done.returncode, done.stdout)
 
 
 def invocation(path: Path, host: Any, variables: dict[str, Any] | None = None) -> tuple[list[str], dict[str, str]]:
