@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""What a failed build lacks, told from what its tools said: the Debian packages to add. The one place that knows them."""
+"""What a build or an app that does not start lacks, told from what was said: the packages to add. The one place that knows them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 #: Debian's packages, and what tools say when what these have is absent. All that fit are named.
 ABSENT: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
@@ -106,6 +106,10 @@ COMPILER = ("build-essential", "python3-dev")
 #: A header that is in no line above.
 _HEADER = re.compile(r"fatal error: ([\w./+-]+\.h(?:pp)?): No such file")
 _PROGRAM = re.compile(r"(?:^|/sh: \d+: |line \d+: )([\w.+-]+): (?:command )?not found$", flags=re.MULTILINE)
+_MODULE = re.compile(r"^(?:ModuleNotFoundError|ImportError): No module named '?(\w+)", re.MULTILINE)
+_LIBRARY = re.compile(r"\b(lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+#: Modules that used to come with Python, and the requirement that has them today (setuptools 82 has no pkg_resources).
+FORMER = {"pkg_resources": "setuptools<82", "distutils": "setuptools", "imp": "zombie-imp"}
 _KILLED = re.compile(
     r"signal: 9|SIGKILL|Killed signal terminated program|\bKilled$|out of memory|Cannot allocate memory|MemoryError|exited 137",
     re.MULTILINE,
@@ -135,6 +139,25 @@ def advice(said: str) -> Iterator[str]:
         )
 
 
-def advised(said: str) -> str:
+def import_advice(said: str) -> Iterator[str]:
+    """What to do about an app that cannot be imported; nothing where its words tell nothing."""
+    module = _MODULE.findall(said)[-1:]
+    if module and module[0] in FORMER:
+        yield (
+            f"A library imports {module[0]}, which is not installed by itself any more. Use a newer version of the library, or add to"
+            f' app.yml: release_requirements_custom: ["{FORMER[module[0]]}"]'
+        )
+    elif module:
+        yield (
+            f"The release has no module {module[0]}. If it is a library's: add its package to the app's lock file or requirements.txt."
+            " If it is the app's own: correct app_wsgi or app_source.subdirectory."
+        )
+    elif found := _LIBRARY.search(said):
+        yield f"The library {found[1]} is missing: add the Debian package that has it to app_build_packages in app.yml (apt-file search)."
+    else:
+        yield from advice(said)
+
+
+def advised(said: str, adviser: Callable[[str], Iterator[str]] = advice) -> str:
     """What a tool said, and what to do about it."""
-    return "\n".join([said.rstrip(), *advice(said)])
+    return "\n".join([said.rstrip(), *adviser(said)])

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised, import_advice
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.rehearsal import HINT, READ_ONLY, TOLD, explanation
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
@@ -130,7 +131,10 @@ class HostedApp:
         words = (".venv/bin/gunicorn", "--config", f"{self.settings.config_dir}/gunicorn.conf.py", "--check-config")
         settings = tuple(f'Environment="{name}={value}"' for name, value in self.rehearsed_with(release).items())
         with self.trying(release), self.step("import"):
-            self.transient("check", release, *words, settings=settings)
+            try:
+                self.transient("check", release, *words, settings=settings)
+            except CommandError as error:
+                raise CommandError(advised(str(error), import_advice), error.status) from None
 
     def step_unit(self, what: str) -> str:
         """A unit for a step's command: it is found again, and only one can run, when the run that began it is gone."""

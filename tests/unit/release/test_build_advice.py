@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised, packages
+from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised, import_advice, packages
 
 NO_GCC = """\
          building 'psutil._psutil_linux' extension
@@ -88,3 +88,27 @@ def test_what_no_table_knows_is_named_all_the_same(said: str, named: str) -> Non
 def test_memory_is_named(said: str) -> None:
     """[F8] The kernel's way to say it has no words: what was killed was killed for memory."""
     assert "ran out of memory" in advised(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        (
+            "    import pkg_resources\nModuleNotFoundError: No module named 'pkg_resources'\n",
+            'release_requirements_custom: ["setuptools<82"]',
+        ),
+        ("ModuleNotFoundError: No module named 'PIL.Image'; 'PIL' is not a package", "no module PIL."),
+        ("ModuleNotFoundError: No module named 'a'\nDuring handling\nModuleNotFoundError: No module named 'b'", "no module b."),
+        ("ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "library libGL.so.1 is missing"),
+        ("ImportError: failed to find libmagic.  Check your installation", "app_build_packages: [libmagic1]"),
+    ],
+)
+def test_what_an_app_needs_to_be_imported_is_named(said: str, named: str) -> None:
+    """[F8] With the variable or the file to change."""
+    assert named in advised(said, import_advice).splitlines()[-1]
+
+
+def test_of_another_failure_at_import_nothing_is_said() -> None:
+    """[F8]"""
+    said = "KeyError: 'PAYMENT_KEY'"
+    assert advised(said, import_advice) == said
