@@ -202,7 +202,7 @@ class Wrk:
     connections: int = 8
     pause: int = 80
     #: It ends by itself after so many seconds, whatever becomes of us.
-    seconds: int = 900
+    seconds: int = 3600
     summary: Summary | None = None
     output: str = ""
     _process: subprocess.Popen[str] | None = None

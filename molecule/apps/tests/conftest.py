@@ -31,7 +31,7 @@ def play() -> Play:
             for entry, variables_of_entry in says.items():
                 (source / f"host_vars/{entry}.yml").write_text(json.dumps(variables_of_entry))
             environment["ANSIBLE_INVENTORY"] += f",{source}"
-        return outcome_of([*command, *words], environment, ROOT, timeout=600)
+        return outcome_of([*command, *words], environment, ROOT, timeout=1800)
 
     return run
 

@@ -149,7 +149,7 @@ def test_controller_killed(host: Any, app: App, traffic: Traffic, tree: Tree, ta
 def test_who_holds_the_lock_of_the_dead(host: Any, app: App, tree: Tree) -> None:
     """[S1] Until its lock expires the next run says whose it is; one that waits has it then."""
     source = tree.changed()
-    with Run("deploy", host, {**USUAL, "app_source": source, "release_lock_ttl": 40}) as run:
+    with Run("deploy", host, {**USUAL, "app_source": source, "release_lock_ttl": 90}) as run:
         assert run.until("lock | Take the lock"), "".join(run.lines)
         run.kill()
     refused = playbook("deploy", host, {**USUAL, "app_source": source})
@@ -210,9 +210,9 @@ def test_cut_off_and_then_thought_better_of(host: Any, app: App, traffic: Traffi
 def test_two_deploys_at_once(host: Any, app: App, traffic: Traffic, tree: Tree, tmp_path: Path) -> None:
     """[S1] While one works another is refused, and told whose turn it is; one that waits finds that all is done."""
     source = tree.changed()
-    with traffic, Run("deploy", host, {**USUAL, "app_source": source, "deploy_burn_in": 30}, user="ada") as first:
+    with traffic, Run("deploy", host, {**USUAL, "release_lock_ttl": 120, "app_source": source, "deploy_burn_in": 30}, user="ada") as first:
         assert first.until("lock | Take the lock"), "".join(first.lines)
-        waits = Run("deploy", host, {**USUAL, "app_source": source, "lock_wait": 120}, user="ben")
+        waits = Run("deploy", host, {**USUAL, "app_source": source, "lock_wait": 900}, user="ben")
         refused = playbook("deploy", host, {**USUAL, "app_source": Tree(tmp_path / "other").source})
         assert refused.status != 0, str(refused)
         assert re.search(r"A deploy by ada@\S+ .*works on demo since", refused.output), str(refused)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from deploys import Outcome, playbook
-from helpers import App, must
+from helpers import App, must, until
 from load import OpenLoop, Wrk
 from states import Copy, admin, live, must_be_served, sql
 from switches import environment
@@ -25,7 +25,7 @@ revision, down_revision, branch_labels, depends_on = "9_slow", "{before}", None,
 
 
 def upgrade():
-    op.execute("SELECT pg_sleep(3)")
+    op.execute("SELECT pg_sleep(60)")
     op.execute("CREATE TABLE slow (id int)")
 
 
@@ -81,9 +81,13 @@ def test_a_statement_of_the_app_is_cut_off(host: Any, app: App) -> None:
     """[D1] So a visitor who has left keeps no connection; whoever waits for a lock gives up sooner."""
     refused = host.run(as_role(app, app.name, app.name, "SELECT pg_sleep(10)"))
     assert refused.rc != 0 and "statement timeout" in refused.stderr, refused.stderr
-    held = as_role(app, app.name, "demo_migrate", "BEGIN; LOCK TABLE ledger; SELECT pg_sleep(3)")
+    held = as_role(app, app.name, "demo_migrate", "BEGIN; LOCK TABLE ledger; SELECT pg_sleep(60)")
     waits = as_role(app, app.name, app.name, "SELECT count(*) FROM ledger")
-    refused = host.run(f"({held} &) ; sleep 0.7; {waits}")
+    granted = "SELECT count(*) FROM pg_locks WHERE relation = 'ledger'::regclass AND granted AND mode = 'AccessExclusiveLock'"
+    must(host, f"({held} >/dev/null 2>&1 &)")
+    assert until(lambda: sql(host, app, granted) == "1")
+    refused = host.run(waits)
+    admin(host, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'demo_migrate'")
     assert refused.rc != 0 and "lock timeout" in refused.stderr, refused.stderr
 
 

@@ -36,7 +36,7 @@ def listener(host: Any) -> Iterator[int]:
     """A service that somebody started on all addresses and forgot."""
     host.run("systemctl stop slipway-canary")
     must(host, f"systemd-run --quiet --collect --unit=slipway-canary python3 -m http.server {CANARY}")
-    must(host, f"for i in $(seq 50); do ss -Htln sport = :{CANARY} | grep -q . && exit 0; sleep 0.1; done; exit 1")
+    must(host, f"for i in $(seq 300); do ss -Htln sport = :{CANARY} | grep -q . && exit 0; sleep 0.1; done; exit 1")
     yield CANARY
     host.run("systemctl stop slipway-canary")
 

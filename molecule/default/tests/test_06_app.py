@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from helpers import App, journal, live_unit, must, run_in_app, through_socket
+from helpers import App, journal, live_unit, must, run_in_app, through_socket, until
 
 
 def test_live_and_ready(host: Any, app: App) -> None:
@@ -17,8 +17,12 @@ def test_live_and_ready(host: Any, app: App) -> None:
         assert status == 200, f"{path}: {status} {body}\n{journal(host, live_unit(host, app))}"
 
 
-# `systemctl stop postgresql` alone returns while the cluster still answers: postgresql.service is ordered after its clusters, so it stops before them.
-@pytest.mark.parametrize(("service", "named"), [("redis-server@demo", "redis"), ("postgresql 'postgresql@*'", "database")], ids=["redis", "database"])
+# `systemctl stop postgresql` alone returns while the cluster still answers: it is ordered after its clusters, so it stops before them.
+@pytest.mark.parametrize(
+    ("service", "named"),
+    [("redis-server@demo", "redis"), ("postgresql 'postgresql@*'", "database")],
+    ids=["redis", "database"],
+)
 def test_an_outage_makes_it_unready_and_nothing_else(host: Any, app: App, service: str, named: str) -> None:
     """[A14] Without its data the app says so; it is neither dead nor restarted, and recovers by itself."""
     master = host.service(live_unit(host, app)).systemd_properties["MainPID"]
@@ -29,7 +33,7 @@ def test_an_outage_makes_it_unready_and_nothing_else(host: Any, app: App, servic
         assert through_socket(host, app, "/healthz/live")[0] == 200
     finally:
         must(host, f"systemctl start {service}")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while through_socket(host, app, "/healthz/ready")[0] != 200:
         assert time.monotonic() < deadline, through_socket(host, app, "/healthz/ready")
         time.sleep(0.2)
@@ -74,9 +78,12 @@ def test_environment_is_the_contract(host: Any, app: App) -> None:
 def test_logs_are_json_with_the_request_id(host: Any, app: App) -> None:
     """[K1] The app's own lines carry id, path, status and duration."""
     through_socket(host, app, "/version")
-    time.sleep(0.5)
-    lines = must(host, f"journalctl -u {live_unit(host, app)} -o cat --no-pager -n 100").splitlines()
-    entries = [json.loads(line) for line in lines if line.startswith("{") and '"logger":"gunicorn.access"' not in line]
-    entry = next((e for e in reversed(entries) if e.get("path") == "/version"), None)
-    assert entry, lines[-5:]
+
+    def told() -> dict[str, Any] | None:
+        lines = must(host, f"journalctl --sync; journalctl -u {live_unit(host, app)} -o cat --no-pager -n 100").splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{") and '"logger":"gunicorn.access"' not in line]
+        return next((e for e in reversed(entries) if e.get("path") == "/version"), None)
+
+    entry = until(told)
+    assert entry, journal(host, live_unit(host, app))
     assert entry["request_id"] and entry["status"] == 200 and entry["duration_ms"] >= 0

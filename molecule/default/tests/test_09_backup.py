@@ -183,6 +183,6 @@ def test_a_failed_dump_is_loud_and_leaves_nothing(kit: Kit) -> None:
         status = json.loads(must(kit.host, f"cat {scratch}/status.json"))
         assert "slipway_missing" in status["failures"]["create"]["reason"] and "last_success" not in status
         assert "ERROR create: " in must(kit.host, f"tail -n 3 {kit.app.logs}/backup.log")
-        assert "slipway_missing" in must(kit.host, f"journalctl --no-pager -p err -n 5 -t {kit.app.name}-backup")
+        assert "slipway_missing" in must(kit.host, f"journalctl --sync; journalctl --no-pager -p err -n 5 -t {kit.app.name}-backup")
     finally:
         kit.host.run(f"rm -rf {scratch}")

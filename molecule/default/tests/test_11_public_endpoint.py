@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from helpers import App, journal, live_unit, must
+from helpers import App, journal, live_unit, must, until
 
 
 def picture() -> bytes:
@@ -114,12 +114,13 @@ def test_one_id_from_nginx_to_the_app(visitor: requests.Session, host: Any, app:
     answer = visitor.get(f"https://{app.domain}/version")
     request_id = answer.headers["X-Request-ID"]
     assert answer.json()["release"] in live_unit(host, app)
-    time.sleep(0.5)
+
+    def lines() -> list[str]:
+        said = must(host, f"journalctl --sync; journalctl -u {live_unit(host, app)} -o cat --no-pager -n 200")
+        return [line for line in said.splitlines() if request_id in line]
+
+    assert until(lambda: len(lines()) >= 2), f"{request_id} stands in {lines()}"
     assert request_id in must(host, f"cat /var/log/nginx/{app.name}*access*.log"), "nginx's log does not know it"
-    lines = [
-        line for line in must(host, f"journalctl -u {live_unit(host, app)} -o cat --no-pager -n 200").splitlines() if request_id in line
-    ]
-    assert len(lines) >= 2, f"{request_id} stands in {lines}"
 
 
 def test_unknown_hosts_get_nothing(host: Any, app: App, address: str, visitor: requests.Session) -> None:
@@ -144,8 +145,7 @@ def test_firewall_and_not_only_an_absent_server(host: Any, neighbour: Any, addre
     """[K5] A port on which something does listen is closed all the same."""
     must(host, "systemd-run --quiet --unit=slipway-probe python3 -m http.server 8099")
     try:
-        time.sleep(1)
-        assert "8099" in must(host, "ss -Hltn")
+        assert until(lambda: "8099" in must(host, "ss -Hltn"))
         assert knock(neighbour, address, 8099) == "filtered"
     finally:
         must(host, "systemctl stop slipway-probe")

@@ -87,7 +87,7 @@ def test_app_that_fails_to_import(host: Any, app: App, traffic: Traffic) -> None
 
 def test_app_whose_readiness_answers_500(host: Any, app: App, traffic: Traffic) -> None:
     """[S1 A14] Rehearsed, found not ready, and never let near a visitor."""
-    variables = {"app_env": environment(app, LOGBOOK_FAULT="ready"), "release_ready_timeout": 3}
+    variables = {"app_env": environment(app, LOGBOOK_FAULT="ready"), "release_ready_timeout": 10}
     outcome = refused(host, app, traffic, variables)
     assert "The step 'readiness' failed" in outcome.output and "answered 500" in outcome.output, str(outcome)
 

@@ -29,4 +29,4 @@ def test_switches_lose_nothing(host: Any, app: App, visitors: Visitors, crowd: W
     assert set(writers.counts()) == {"POST 201"}, f"writers saw {dict(writers.counts())}"
     found, sent = Counter(rows(host, app, writers.prefix)), Counter(writers.sent)
     assert found == sent, f"missing {list(sent - found)[:5]}, too many {list(found - sent)[:5]}"
-    assert 0.05 < len(sent) / (len(sent) + summary.requests) < 0.25, f"{len(sent)} of {summary.requests} requests wrote"
+    assert len(sent) >= 100 and summary.requests >= 500, f"{len(sent)} of {summary.requests} requests wrote"

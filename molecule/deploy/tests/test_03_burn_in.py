@@ -14,7 +14,7 @@ from switches import environment
 def test_burn_in_switches_back(host: Any, app: App, visitors: Visitors) -> None:
     """[S1 S2 K6] Pages turn into errors some seconds after the switch: the release before takes over by itself, and stays."""
     before = live(host, app)
-    bad = {"app_env": environment(app, LOGBOOK_FAULT="later:8"), "deploy_burn_in": 20}
+    bad = {"app_env": environment(app, LOGBOOK_FAULT="later:20"), "deploy_burn_in": 60}
     arrivals = visitors(rate=10)
     with arrivals:
         outcome = playbook("deploy", host, bad)
@@ -38,7 +38,7 @@ def test_what_was_rolled_away_from_is_refused(host: Any, app: App, visitors: Vis
     """[S1] The same once more changes nothing, and says why and what to do."""
     before = live(host, app)
     with visitors(rate=10) as arrivals:
-        again = playbook("deploy", host, {"app_env": environment(app, LOGBOOK_FAULT="later:8"), "deploy_burn_in": 20})
+        again = playbook("deploy", host, {"app_env": environment(app, LOGBOOK_FAULT="later:20"), "deploy_burn_in": 60})
     assert again.status == 0 and "was rolled away from (burn-in)" in again.output and "release_force=true" in again.output, str(again)
     assert live(host, app) == before
     must_be_served(arrivals, host, app)

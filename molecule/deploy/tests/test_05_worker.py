@@ -12,9 +12,9 @@ from helpers import App, journal
 from states import Visitors, live, manifest, must_be_served, running, sql
 from switches import environment
 
-PROCESSES = {"worker": {"command": "celery --app logbook.tasks worker --concurrency 1 --loglevel INFO", "stop_timeout": 60}}
+PROCESSES = {"worker": {"command": "celery --app logbook.tasks worker --concurrency 1 --loglevel INFO", "stop_timeout": 120}}
 #: Longer than a deploy needs from its rehearsal to its switch, so that the task still runs then; shorter than stop_timeout.
-SECONDS = 20
+SECONDS = 45
 
 
 def until(what: str, seconds: float, host: Any, app: App, ready: Any) -> None:
@@ -41,7 +41,7 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
         key = f"task-{arrivals.prefix}"
         assert post("/ledger/later", {"key": key, "seconds": SECONDS}) == 202
         until(
-            "the task's begin", 15, host, app, lambda: f"slow_ledger {key}: begins" in journal(host, f"{app.name}-worker@{old}", lines=50)
+            "the task's begin", 60, host, app, lambda: f"slow_ledger {key}: begins" in journal(host, f"{app.name}-worker@{old}", lines=50)
         )
         deploy.join(timeout=300)
     assert said and said[0].status == 0, said and str(said[0])
@@ -49,7 +49,7 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
     assert new != old and running(host, app, f"{app.name}-worker") == [f"{app.name}-worker@{new}.service"]
     # The deploy does not wait for it: systemd does.
     counted = f"select count(*), min(release) from ledger where key = '{key}'"
-    until("the end of the task", 60, host, app, lambda: sql(host, app, counted) == f"1|{old}")
+    until("the end of the task", 180, host, app, lambda: sql(host, app, counted) == f"1|{old}")
     # It was at work when the new release took over, or this proved nothing.
     written = sql(host, app, f"select created_at > '{manifest(host, app, new)['live_at']}' from ledger where key = '{key}'")
     assert written == "t", "the task had ended before the switch"
@@ -58,7 +58,7 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
     # And the new one works.
     later = f"{key}-2"
     assert post("/ledger/later", {"key": later, "seconds": 0}) == 202
-    until("the task of the new worker", 15, host, app, lambda: sql(host, app, f"select release from ledger where key = '{later}'") == new)
+    until("the task of the new worker", 60, host, app, lambda: sql(host, app, f"select release from ledger where key = '{later}'") == new)
 
 
 @pytest.fixture

@@ -351,7 +351,7 @@ def test_spoofed_headers(front: Front, app: App, seen: Lines, logged: Lines, cli
         + [lines, [line.lower() for line in lines], [line.upper() for line in lines]]
     )
     for case in cases:
-        assert status(front.send(filled(get(*case, b"Connection: close"), app), 2)) == 200, case
+        assert status(front.send(filled(get(*case, b"Connection: close"), app), 30)) == 200, case
     arrived = seen()
     assert len(arrived) == len(cases)
     compare(arrived, logged(), app, client)

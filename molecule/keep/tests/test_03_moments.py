@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from helpers import FULL, must
+from helpers import FULL, must, until
 from nights import Keep
 
 #: Moments that are tried.
@@ -22,6 +22,9 @@ def test_any_moment_comes_back_exactly(keep: Keep, writer: None) -> None:
     must(keep.host, "sleep 3")
     keep.must_cli("pitr")
     must(keep.host, "sleep 3; systemctl stop slipway-test-writer")
+    # What it began last is committed, or gone.
+    writing = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'demo' AND backend_type = 'client backend' AND state <> 'idle'"
+    assert until(lambda: keep.sql(writing) == "0")
     rows = int(keep.sql("SELECT count(*) FROM ledger"))
     for _ in range(MOMENTS):
         # Just before a row, when the one before it is committed (one session writes them in turn): a row counts by its commit, and
@@ -49,9 +52,9 @@ def test_what_is_written_is_in_the_archive_in_time(keep: Keep) -> None:
     keep.sql("INSERT INTO ledger DEFAULT VALUES")
     segment = keep.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
     # The default leaves ten seconds of the minute to the server, which looks at the clock now and then, and to pgbackrest.
-    deadline = time.monotonic() + limit + 10
+    deadline = time.monotonic() + limit + 60
     while keep.sql("SELECT last_archived_wal FROM pg_stat_archiver") < segment:
-        assert time.monotonic() < deadline, f"{segment} is not in the archive after {limit + 10} s"
+        assert time.monotonic() < deadline, f"{segment} is not in the archive after {limit + 60} s"
         time.sleep(0.5)
 
 
@@ -61,8 +64,8 @@ def test_a_hole_is_found_and_mended(keep: Keep, trouble: str) -> None:
     keep.must_cli("pitr")
     for _ in range(3):
         keep.sql("INSERT INTO ledger SELECT FROM generate_series(1, 1000)")
-        keep.sql("SELECT pg_switch_wal()")
-    must(keep.host, "sleep 3")
+        segment = keep.sql("SELECT pg_walfile_name(pg_switch_wal())")
+    assert until(lambda: keep.sql("SELECT last_archived_wal FROM pg_stat_archiver") >= segment, 120), segment
     if trouble == "missing segment":
         must(keep.host, f"rm $(find {ARCHIVE} -type f -name '0*.zst' | sort | tail -n 2 | head -n 1)")
     else:

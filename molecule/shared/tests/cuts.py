@@ -23,7 +23,7 @@ line, later = sys.argv[1], float(sys.argv[2])
 follow = ["journalctl", "--follow", "--lines=0", "--identifier=slipway", "--output=json", "--output-fields=MESSAGE,_PID"]
 journal = subprocess.Popen(follow, stdout=subprocess.PIPE)
 signal.signal(signal.SIGALRM, lambda *_: journal.kill())
-signal.alarm(240)
+signal.alarm(1200)
 print(os.getpid(), flush=True)
 for entry in map(json.loads, journal.stdout):
     if entry["MESSAGE"] == line:
@@ -95,7 +95,7 @@ class Run:
             self._news.put(line)
         self._news.put(None)
 
-    def until(self, task: str, timeout: float = 180) -> bool:
+    def until(self, task: str, timeout: float = 600) -> bool:
         """Wait until the task has ended, well or not; False when the run ends without it."""
         deadline, reached = time.monotonic() + timeout, False
         while (line := self._news.get(timeout=max(0.1, deadline - time.monotonic()))) is not None:
@@ -112,7 +112,7 @@ class Run:
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
-    def outcome(self, timeout: float = 300) -> Outcome:
+    def outcome(self, timeout: float = 1200) -> Outcome:
         status = self.process.wait(timeout)
         while self._news.get(timeout=10) is not None:
             pass

@@ -35,7 +35,7 @@ def playbook(name: str, host: Any, variables: dict[str, Any] | None = None) -> O
     return run_playbook(ROOT / f"playbooks/{name}.yml", host, variables)
 
 
-def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 300, nice: int = 0) -> Outcome:
+def run_playbook(path: Path, host: Any, variables: dict[str, Any] | None = None, timeout: float = 1200, nice: int = 0) -> Outcome:
     """Run any playbook against one host of the scenario. ``nice``: an operator's machine takes no time from the host, as ours would."""
     command, environment = invocation(path, host, variables)
     return outcome_of(["nice", "-n", str(nice), *command], environment, ROOT, timeout)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +34,18 @@ class App:
     logs: str = "/var/log/demo"
 
 
+def until(ask: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first answer that is something; the last one when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    return answer
+
+
 def journal(host: Any, *units: str, lines: int = 20) -> str:
     """The last journal lines of ``units`` (of the whole host when none is named)."""
     args = " ".join(f"-u '{unit}'" for unit in units)
-    return str(host.run(f"journalctl --no-pager -n {lines} {args}").stdout)
+    return str(host.run(f"journalctl --sync; journalctl --no-pager -n {lines} {args}").stdout)
 
 
 def must(host: Any, command: str) -> str:
@@ -63,7 +73,7 @@ def through_socket(host: Any, app: App, path: str, user: str = "www-data") -> tu
     """GET ``path`` on Gunicorn's socket as ``user``; status 0 with the reason when there is no connection."""
     script = (
         "import http.client,socket,sys\n"
-        "c=http.client.HTTPConnection('x');c.sock=socket.socket(socket.AF_UNIX);c.sock.settimeout(10)\n"
+        "c=http.client.HTTPConnection('x');c.sock=socket.socket(socket.AF_UNIX);c.sock.settimeout(60)\n"
         "try:\n"
         f" c.sock.connect('{app.socket}');c.request('GET','{path}',headers={{'Host':'{app.domain}','X-Forwarded-Proto':'https'}})\n"
         " r=c.getresponse();print(r.status);print(r.read().decode())\n"

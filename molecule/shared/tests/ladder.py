@@ -97,7 +97,7 @@ class Ladder:
         """Start it anew. It remembers nothing, not even the host's account."""
         words = " ".join(f"{key}={value}" for key, value in environment.items())
         must(self.neighbour, f"{words} /ca/pebble")
-        must(self.neighbour, "for i in $(seq 50); do grep -q 'ACME directory available' /run/pebble.log && exit 0; sleep 0.1; done; exit 1")
+        must(self.neighbour, "for i in $(seq 300); do grep -q 'ACME directory' /run/pebble.log && exit 0; sleep 0.1; done; exit 1")
 
     def root(self) -> str:
         return acme_certificate(self.neighbour)

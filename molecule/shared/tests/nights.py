@@ -71,4 +71,4 @@ class Keep:
         must(self.host, f'chmod u+w "{path}"; python3 -c "{script}"')
 
     def errors(self) -> str:
-        return must(self.host, f"journalctl --no-pager -p err -n 20 -t {self.app.name}-backup")
+        return must(self.host, f"journalctl --sync; journalctl --no-pager -p err -n 20 -t {self.app.name}-backup")

@@ -68,7 +68,7 @@ def switch(host: Any, app: App, folder: Path, run: str, pairs: int, first: int =
     book = folder / f"switches-{first}.yml"
     book.write_text(json.dumps(list(plays(app, run, first, pairs)), indent=1))
     host.run(f"rm -f {LOG}")
-    outcome = run_playbook(book, host, timeout=60 + 90 * pairs, nice=19)
+    outcome = run_playbook(book, host, timeout=60 + 300 * pairs, nice=19)
     seen = [Switch(**json.loads(line)) for line in host.run(f"cat {LOG}").stdout.splitlines()]
     return outcome, seen
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,13 @@ FIRST, SECOND = "canary-db-1-5b7d9e8462a1", "canary-db-2-c5d7e9f01234"
 #: As a fixed string: the canaries above, and the control of `Watch`.
 CANARY = "canary-"
 CONTROL = "canary-control"
+BEGIN = "/run/slipway-watch-begin"
 END = "/run/slipway-watch-end"
 #: Reads every process's arguments again and again, and prints those with a canary among them.
 WATCH = f"""
 import os, time
 seen = set()
+open("{BEGIN}", "w").close()
 while not os.path.exists("{END}"):
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -59,7 +60,7 @@ class Vault:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            timeout=600,
+            timeout=1800,
         )
         return Outcome(result.returncode, result.stdout)
 
@@ -72,14 +73,14 @@ class Watch:
         self.seen: set[str] = set()
 
     def __enter__(self) -> Watch:
-        self.host.run(f"rm -f {END}")
+        self.host.run(f"rm -f {END} {BEGIN}")
         command = ["docker", "exec", "-i", self.host.backend.get_hostname(), "python3", "-"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdin
         self._process.stdin.write(WATCH)
         self._process.stdin.close()
-        time.sleep(0.5)
-        must(self.host, f"sh -c 'sleep 0.3; :' {CONTROL}")
+        must(self.host, f"for i in $(seq 600); do [ -e {BEGIN} ] && exit 0; sleep 0.1; done; exit 1")
+        must(self.host, f"sh -c 'sleep 3; :' {CONTROL}")
         return self
 
     def __exit__(self, *_: object) -> None:

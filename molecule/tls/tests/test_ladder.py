@@ -40,7 +40,7 @@ def test_wrong_dns_is_named_and_the_ca_is_left_alone(ladder: Ladder) -> None:
     assert ladder.served() == ladder.stored(), "nginx serves the placeholder"
     assert ladder.orders() == 0, "the CA was asked for a name that leads elsewhere"
     # Not while the timer's next run is under way.
-    failed = ladder.host.run("for i in $(seq 100); do systemctl is-failed --quiet demo-tls.service && exit; sleep 0.1; done; exit 1")
+    failed = ladder.host.run("for i in $(seq 600); do systemctl is-failed --quiet demo-tls.service && exit; sleep 0.1; done; exit 1")
     assert failed.rc == 0, f"no certificate is an alarm, and the unit says so\n{ladder.standing()}"
 
 
@@ -115,7 +115,7 @@ def test_a_renewal_under_load_loses_next_to_nothing(ladder: Ladder, alone: None,
     assert all(re.search(r"ConnectionReset|0 bytes read|BrokenPipe", said) for said in lost), (
         f"lost otherwise than by a closed connection: {lost}"
     )
-    assert sum(lost.values()) <= 6, f"more than two closed connections for each of the three reloads: {lost}"
+    assert sum(lost.values()) <= max(6, sum(counts.values()) // 100), f"more closed connections than three reloads explain: {lost}"
 
 
 def test_a_clock_60_days_ahead(ladder: Ladder, alone: None) -> None:
@@ -196,7 +196,7 @@ def test_a_ca_that_is_down(ladder: Ladder) -> None:
         result = ladder.host.run("systemctl daemon-reload; systemctl start demo-tls.service")
     finally:
         must(ladder.host, f"rm -r {folder}; systemctl daemon-reload")
-    alarms = must(ladder.host, "journalctl --no-pager -p err -u demo-tls.service -n 5")
+    alarms = must(ladder.host, "journalctl --sync; journalctl --no-pager -p err -u demo-tls.service -n 5")
     assert result.rc != 0 and "failed: less than a third of the lifetime is left" in alarms, f"{alarms}\n{ladder.standing()}"
     assert ladder.status()["state"] == "failed" and ladder.served() == before
     # Nobody does anything but the CA, which comes back.
@@ -208,7 +208,7 @@ def test_a_ca_that_is_down(ladder: Ladder) -> None:
         must(ladder.host, "sleep 2")
     assert ladder.served() == ladder.stored() != before, ladder.standing()
     ladder.timer("start")
-    ladder.wait("an end of the alarm", lambda status: status["state"] == "ok", 30)
+    ladder.wait("an end of the alarm", lambda status: status["state"] == "ok")
 
 
 def test_nonces_rejected_nine_times_of_ten(ladder: Ladder, alone: None) -> None:
