@@ -136,6 +136,52 @@ def test_a_connection_is_upgraded_where_the_app_has_a_websocket(code: str, path:
 # --- Files of other people ------------------------------------------------------------------------
 
 
+FLASK = "import click, sqlite3\nfrom flask import Flask\napp = Flask(__name__)\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"app.py": FLASK + "sqlite3.connect('data/x.db')\n@app.cli.command('init-db')\ndef f(): ...\n"}, "flask init-db"),
+        ({"app.py": FLASK + "sqlite3.connect('data/x.db')\n@click.command()\ndef create_tables_command(): ...\n"}, "flask create-tables"),
+        ({"app.py": FLASK + "sqlite3.connect('data/x.db')\n", "init_db.py": "import sqlite3\n"}, "python init_db.py"),
+    ],
+)
+def test_tables_are_made_once_where_a_command_makes_them(files: dict[str, str], command: str, tmp_path: Path) -> None:
+    """[F9] As in Flask's tutorial: without tables the first release would not be ready, and a second call would clear them."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert discover(tmp_path).variables()["app_migrate_command"] == f"sh -c 'test -s data/x.db || {command}'"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("@click.command('init-db')\ndef f(): ...\n", "flask init-db"), ("db.create_all()\n", "create_all")]
+)
+def test_without_a_file_to_look_at_the_way_to_the_tables_is_told(code: str, told: str, tmp_path: Path) -> None:
+    """[F9] Nobody can see from outside whether a server's tables are there, nor what a command does to them."""
+    (tmp_path / "app.py").write_text(f"{FLASK}db = None\n{code}")
+    found = discover(tmp_path)
+    assert "app_migrate_command" not in found.variables() and any(told in note.text for note in found.notes)
+
+
+def test_other_commands_are_left_alone(tmp_path: Path) -> None:
+    """[F9] So is every one of an app that has a tool for migrations."""
+    (tmp_path / "app.py").write_text(f"{FLASK}sqlite3.connect('data/x.db')\n@app.cli.command('create-user')\ndef f(): ...\n")
+    assert "app_migrate_command" not in discover(tmp_path).variables()
+    (tmp_path / "init_db.py").write_text("")
+    (tmp_path / "requirements.txt").write_text("flask-migrate\n")
+    assert "app_migrate_command" not in discover(tmp_path).variables()
+
+
+@pytest.mark.parametrize(
+    "line", ["app.config.from_mapping(SECRET_KEY='dev')", "app.config['SECRET_KEY'] = 'dev'", "app.secret_key = 'dev'"]
+)
+def test_a_secret_in_the_code_is_told(line: str, tmp_path: Path) -> None:
+    """[F9]"""
+    (tmp_path / "app.py").write_text(f"{FLASK}{line}\n")
+    assert any("holds SECRET_KEY itself" in note.text for note in discover(tmp_path).notes)
+
+
 def test_nothing_of_the_app_is_run(tmp_path: Path) -> None:
     """A file that would leave a trace when it is imported, with code that does not compile beside it."""
     (tmp_path / "app.py").write_text("open('/tmp/slipway-init-ran', 'w')\nfrom flask import Flask\napp = Flask(__name__)\n")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ast
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 #: Functions that hand a path on.
@@ -53,6 +53,17 @@ def keyword(call: ast.Call, *names: str) -> ast.expr | None:
 def argument(call: ast.Call, position: int, *names: str) -> ast.expr | None:
     """An argument by its place or its name."""
     return call.args[position] if len(call.args) > position else keyword(call, *names)
+
+
+def stated(node: ast.AST, wanted: Collection[str]) -> ast.expr | None:
+    """The value that a statement sets an attribute or a key of one of these names to, or that a call gives an argument."""
+    if isinstance(node, ast.Call):
+        return keyword(node, *wanted)
+    if not isinstance(node, ast.Assign):
+        return None
+    target = node.targets[0]
+    name = target.attr if isinstance(target, ast.Attribute) else text(target.slice) if isinstance(target, ast.Subscript) else ""
+    return node.value if name in wanted else None
 
 
 def calls(node: ast.AST) -> Iterator[ast.Call]:

@@ -8,7 +8,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from ansible_collections.slipway.vps.plugins.module_utils.discover import code, commands, django
+from ansible_collections.slipway.vps.plugins.module_utils.discover import code, commands, django, tables
 from ansible_collections.slipway.vps.plugins.module_utils.discover.entry import module_of, root_of
 from ansible_collections.slipway.vps.plugins.module_utils.discover.findings import Finding, Note, Value
 from ansible_collections.slipway.vps.plugins.module_utils.discover.project import Project
@@ -21,7 +21,7 @@ SCHEDULE = "--schedule {{ app_shared }}/celerybeat-schedule"
 
 def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
     yield from server(project)
-    yield from migrations(project)
+    yield from migrations(project, settings)
     yield from processes(project, settings)
 
 
@@ -51,7 +51,7 @@ def server(project: Project) -> Iterator[Finding]:
 # --- Migrations -----------------------------------------------------------------------------------
 
 
-def migrations(project: Project) -> Iterator[Finding]:
+def migrations(project: Project, settings: django.Settings) -> Iterator[Finding]:
     """Nothing where the contract finds them itself."""
     tree = project.tree
     if release := project.procfile.get("release", ""):
@@ -78,7 +78,7 @@ def migrations(project: Project) -> Iterator[Finding]:
         # Alembic's folder without Flask-Migrate, and no alembic.ini: `flask db` is not there.
         yield Value("app_migrate_command", "", "migrations/ without Flask-Migrate or alembic.ini")
     if not flask and not alembic:
-        yield from _creates_itself(project)
+        yield from tables.look(project, settings)
 
 
 def _released(line: str) -> Iterator[Finding]:
@@ -92,14 +92,6 @@ def _released(line: str) -> Iterator[Finding]:
     elif rest:
         # Commands run without a shell.
         yield Value("app_migrate_command", f"sh -c '{' && '.join(rest)}'", "Procfile: release")
-
-
-def _creates_itself(project: Project) -> Iterator[Finding]:
-    for path in project.python:
-        for call in code.calls(project.tree.module(path)):
-            if code.last(call.func) == "create_all":
-                yield Note(f"{path} makes its tables itself (create_all): it never changes one that is there; Flask-Migrate does")
-                return
 
 
 # --- Workers --------------------------------------------------------------------------------------

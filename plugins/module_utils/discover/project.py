@@ -133,15 +133,13 @@ class Project:
         return found
 
     def literal_of(self, *wanted: str) -> tuple[str, str]:
-        """The first constant text that one of these names, or a key of `config`, is set to, and the file."""
+        """The first constant text that a name, attribute, key or argument of these names is set to, and the file."""
         for path in self.python:
             for name_, value in self.names[path].items():
                 if name_ in wanted and (found := code.text(value)):
                     return found, path
             for node in ast.walk(self.tree.module(path)):
-                key = node.targets[0] if isinstance(node, ast.Assign) else None
-                stated = node.value if isinstance(node, ast.Assign) and isinstance(key, ast.Subscript) else None
-                if isinstance(key, ast.Subscript) and code.text(key.slice) in wanted and (found := code.text(stated)):
+                if found := code.text(code.stated(node, wanted)):
                     return found, path
         return "", ""
 

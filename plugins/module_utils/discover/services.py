@@ -35,7 +35,7 @@ _NETLINK = ("netifaces", "pyroute2", "psutil-net")
 
 
 def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
-    sqlite = list(_sqlite_files(project, settings))
+    sqlite = list(sqlite_files(project, settings))
     yield from _services(project, settings, bool(sqlite))
     yield from _writable(project)
     yield from _mail(project)
@@ -79,7 +79,7 @@ def _reads_url(project: Project) -> bool:
 # --- SQLite ---------------------------------------------------------------------------------------
 
 
-def _sqlite_files(project: Project, settings: django.Settings) -> Iterator[tuple[str, str]]:
+def sqlite_files(project: Project, settings: django.Settings) -> Iterator[tuple[str, str]]:
     """SQLite files by their place in the tree, and where they are named."""
     if project.is_django:
         node = settings.node("DATABASES")
@@ -124,7 +124,7 @@ def _sqlite_place(project: Project, path: str, node: ast.AST) -> Iterator[str]:
 
 def _sqlite(project: Project, settings: django.Settings) -> Iterator[Finding]:
     """The file lives in shared/, and each release has a link to its folder: SQLite writes files beside it."""
-    for place, source in dict(_sqlite_files(project, settings)).items():
+    for place, source in dict(sqlite_files(project, settings)).items():
         if place.startswith(("/", "..")):
             yield Note(
                 f"{source} keeps its SQLite file at {place}, outside of the release: put it below {{{{ app_shared }}}} (app_sqlite)",
