@@ -131,7 +131,8 @@ PARTS: dict[str, Callable[[], Iterator[Step]]] = {
 
 def run(step: Step, checks: ElementTree.Element) -> Count:
     """Run one step, its output as it comes, and count what it found; ``checks`` is the report of the commands themselves."""
-    print(f"\n=== {step.name}", flush=True)
+    # Each line in one write: two steps print at once.
+    print(f"\n=== {step.name}\n", end="", flush=True)
     REPORTS.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
@@ -152,7 +153,7 @@ def run(step: Step, checks: ElementTree.Element) -> Count:
         if status != 0:
             ElementTree.SubElement(case, "failure", message=f"ended with {status}, see its output above")
         found.add(Count(int(status == 0), int(status != 0), reasons=[*reasons(case)]))
-    print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s\n", end="", flush=True)
     return found
 
 

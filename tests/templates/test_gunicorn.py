@@ -307,7 +307,7 @@ def boot(folder: Path, *words: str, **scenario: Any) -> dict[str, Any]:
     text = install(folder / "etc", **scenario)
     environment = {"SLIPWAY_WSGI": "blog:app", "RUNTIME_DIRECTORY": str(folder), "SCRIPT_NAME": scenario.get("app_url_prefix", "")}
     result = subprocess.run(
-        [sys.executable, "-c", BOOT, text, *words], env=environment, text=True, capture_output=True, check=True, timeout=30
+        [sys.executable, "-c", BOOT, text, *words], env=environment, text=True, capture_output=True, check=True, timeout=120
     )
     found: dict[str, Any] = json.loads(result.stdout)
     return found
@@ -331,7 +331,7 @@ def test_a_worker_below_a_path_asks_for_the_apps_own(tmp_path: Path) -> None:
 
 def test_an_app_that_cannot_answer_yet_starts_all_the_same(tmp_path: Path) -> None:
     """[A14] The database may come later: that is said, and waited for only so long."""
-    found = boot(tmp_path, gunicorn_warm_up_paths=["/broken", "/slow", "/never"], gunicorn_warm_up_timeout=1)
+    found = boot(tmp_path, gunicorn_warm_up_paths=["/broken", "/slow", "/never"], gunicorn_warm_up_timeout=4)
     assert [entry[1] for entry in found["asked"]] == 2 * ["/broken", "/slow"]
     assert found["said"] == 2 * ["warm-up: GET /broken: RuntimeError('no database')"]
     assert found["cold"] == [True, True, False]

@@ -114,7 +114,7 @@ POSTGRES = """#!/bin/sh
 echo "$*" >> "$PLAY/servers"
 test ! -s "$PLAY/broken" || { cat "$PLAY/broken"; rm "$PLAY/broken"; exit 1; }
 mkdir -p "$2"; echo $$ > "$2/postmaster.pid"
-exec sleep 60
+exec env --default-signal=INT sleep 60
 """
 AMCHECK = """#!/bin/sh
 echo "$*" >> "$PLAY/amchecks"

@@ -19,6 +19,7 @@ def plain(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
             monkeypatch.delenv(name)
     (home / ".gitconfig").write_text('[user]\n\tname = Test\n\temail = test@example.com\n[protocol "file"]\n\tallow = always\n')
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(home))
 

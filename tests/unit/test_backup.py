@@ -440,14 +440,13 @@ def test_a_replaced_database_can_be_put_back_or_dropped(play: Play, capsys: pyte
 def test_a_night_waits_for_a_deploy_that_takes_its_restore_point(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """[D3] At half past three somebody deploys: that is no reason to have no backup that night."""
     assert backup_cli.PATIENCE >= 600
-    monkeypatch.setattr(backup_cli, "PATIENCE", 5)
-    holder = subprocess.Popen(["flock", play.backups / ".lock", "sleep", "1"])
+    monkeypatch.setattr(backup_cli, "PATIENCE", 60)
+    holder = subprocess.Popen(["flock", play.backups / ".lock", "sh", "-c", "echo; sleep 1"], stdout=subprocess.PIPE)
     try:
-        while not (play.backups / ".lock").exists():
-            pass
+        assert holder.stdout and holder.stdout.readline(), "it has the lock"
         assert play.run("nightly") == 0
     finally:
-        holder.wait()
+        holder.communicate()
 
 
 def test_the_database_of_another_host_is_asked_over_the_network(play: Play) -> None:

@@ -188,6 +188,7 @@ def test_a_version_that_the_repository_does_not_have(monkeypatch: pytest.MonkeyP
 
 def test_a_repository_that_does_not_answer_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     """[F8] The host may be allowed what the controller is not. Quick, and without its token."""
+    monkeypatch.setattr(source_check, "PATIENCE", 120)
     found = look({"app_source": {"type": "git", "repo": f"https://{CANARY}@127.0.0.1:1/blog.git", "version": "v1"}})
     assert not found.problems and "whether https://***@127.0.0.1:1/blog.git has 'v1' is seen on the host: fatal" in found.notes[0]
     assert CANARY not in str(found)

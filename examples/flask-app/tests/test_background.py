@@ -179,7 +179,7 @@ REDIS = shutil.which("redis-server")
 StartWorker = Callable[[], "Worker"]
 
 
-def until(what: Callable[[], object], seconds: float = 20) -> None:
+def until(what: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "not in time"
@@ -257,14 +257,14 @@ def test_worker_finishes_what_it_has_begun(make_app: MakeApp, redis_url: str, st
     app = make_app(REDIS_URL=redis_url, LOGBOOK_LEDGER="1")
     client = app.test_client()
     first = start_worker()
-    for key, seconds in (("running", 3), ("queued", 0)):
+    for key, seconds in (("running", 10), ("queued", 0)):
         request = {"X-Request-ID": f"request-{key}"}
         assert client.post("/ledger/later", json={"key": key, "seconds": seconds}, headers=request).status_code == 202
     until(lambda: first.said("slow_ledger running: begins"))
     time.sleep(1)
     first.process.send_signal(signal.SIGTERM)
     assert keys(app) == []
-    assert first.process.wait(20) == 0
+    assert first.process.wait(120) == 0
     assert keys(app) == ["running"]
     assert not first.said("slow_ledger queued: begins")
     [line] = [line for line in first.lines() if line["message"] == "slow_ledger running: begins"]
@@ -273,6 +273,6 @@ def test_worker_finishes_what_it_has_begun(make_app: MakeApp, redis_url: str, st
     second = start_worker()
     until(lambda: keys(app) == ["running", "queued"])
     second.process.send_signal(signal.SIGTERM)
-    assert second.process.wait(20) == 0
+    assert second.process.wait(120) == 0
     assert not any("already" in line["message"] for line in second.lines())
     assert keys(app) == ["running", "queued"]

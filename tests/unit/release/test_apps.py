@@ -64,7 +64,7 @@ class Builds:
             **{"runtime_dir": str(self.root / "run/blog"), "static": said.get("app_static", {}), "app_python": said.get("app_python", "")},
             **{"lock_file": said.get("app_lock_file", ""), "extras": said.get("app_extras", []), "groups": said.get("app_groups", [])},
             **own,
-            **{"build_env": {**said.get("app_build_env", {}), "UV_DEFAULT_INDEX": f"{self.index}/simple", "UV_HTTP_TIMEOUT": "5"}},
+            **{"build_env": {**said.get("app_build_env", {}), "UV_DEFAULT_INDEX": f"{self.index}/simple", "UV_HTTP_TIMEOUT": "60"}},
             **changes,
         }
         return Deploy(Settings.of(settings, check_mode=False)).do("prepare")
