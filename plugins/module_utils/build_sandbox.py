@@ -18,7 +18,7 @@ from pathlib import Path
 from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
-from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import build_properties
+from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import DEPLOY_KEY, build_properties, has_key
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import PATH, CommandError
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
@@ -49,20 +49,22 @@ class Sandbox:
         """What the build alone is told is there, and gone afterwards; a build that was killed may have left its own."""
         shutil.rmtree(self.private, ignore_errors=True)
         secrets = dict(self.settings.build_secrets)
-        logins = str(secrets.pop(NETRC, ""))
-        if logins:
+        files = {NETRC: f"{logins.strip()}\n"} if (logins := str(secrets.pop(NETRC, ""))) else {}
+        if files:
             secrets["NETRC"] = str(self.private / NETRC)
+        if self.settings.requirement:
+            # Its address may hold a token, and arguments are for all of the host to read.
+            files[REQUIREMENT] = f"{self.settings.requirement}\n"
+        if has_key(self.settings.config_dir):
+            files[DEPLOY_KEY] = (self.settings.config_dir / DEPLOY_KEY).read_text()
         values = {**self.settings.build_env, **secrets}
         try:
-            if values or self.settings.requirement:
+            if values or files:
                 self.private.mkdir(mode=0o711)
             if values:
                 self.write("environment", environment_file(values))
-            if logins:
-                self.hand_over(NETRC, f"{logins.strip()}\n")
-            if self.settings.requirement:
-                # Its address may hold a token, and arguments are for all of the host to read.
-                self.hand_over(REQUIREMENT, f"{self.settings.requirement}\n")
+            for name, text in files.items():
+                self.hand_over(name, text)
             yield
         finally:
             shutil.rmtree(self.private, ignore_errors=True)
@@ -92,7 +94,7 @@ class Sandbox:
         given = (*(f"Environment={name}={value}" for name, value in settings.items()), f"ReadWritePaths={self.app.store.root}", *BEHIND)
         own = (f"EnvironmentFile={self.private / 'environment'}",) if self.settings.build_env or self.settings.build_secrets else ()
         try:
-            given += build_properties(self.settings.config_dir)
+            given += build_properties(self.settings.config_dir, self.private / DEPLOY_KEY)
             return self.app.run_as_app(self.unit, folder, words, (*given, READABLE, *properties, *own))
         except CommandError as error:
             raise CommandError(advised(self.masked(str(error))), error.status) from None

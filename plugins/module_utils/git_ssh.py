@@ -49,12 +49,15 @@ def ssh_command(key: str, config_dir: Path, first_use: bool = False, more_hosts:
     return " ".join(["ssh", *words])
 
 
-def build_properties(config_dir: Path) -> tuple[str, ...]:
-    """Properties of the unit of a build whose dependencies may lie behind SSH: systemd shows it the key as a file that it alone reads,
-    for as long as it runs."""
+def build_properties(config_dir: Path, key: Path) -> tuple[str, ...]:
+    """Properties of the unit of a build, whose dependencies may lie behind SSH.
+
+    Not LoadCredential=: in some containers systemd leaves the unit without the file and says nothing (257, cgroup v1).
+
+    :arg key: where the builder finds the deploy key while it runs.
+    """
     # Nobody is there to be asked for a password.
     silent = "Environment=GIT_TERMINAL_PROMPT=0"
     if not has_key(config_dir):
         return (silent,)
-    command = ssh_command(f"$CREDENTIALS_DIRECTORY/{DEPLOY_KEY}", config_dir)
-    return (silent, f"LoadCredential={DEPLOY_KEY}:{config_dir / DEPLOY_KEY}", f'Environment="GIT_SSH_COMMAND={command}"')
+    return (silent, f'Environment="GIT_SSH_COMMAND={ssh_command(str(key), config_dir)}"')

@@ -169,6 +169,14 @@ def test_what_the_build_alone_is_told_is_seen_by_nobody(builds: Builds) -> None:
     assert kept == []
 
 
+def test_the_deploy_key_is_there_while_a_build_runs(builds: Builds) -> None:
+    """[F4] In memory, for the builder alone, and gone afterwards."""
+    config, private = builds.root / "etc", builds.root / "run/blog-build"
+    (config / "deploy_key").write_text("KEY")
+    builds.build("single-module", build_commands=[f'test "$(stat -c %a {private}/deploy_key) $(cat {private}/deploy_key)" = "600 KEY"'])
+    assert not private.exists()
+
+
 def test_a_failure_does_not_tell_a_secret(builds: Builds) -> None:
     """[F5] [F4] A command prints what it was given: the manifest keeps the reason, and not that."""
     told = {"TOKEN": "s3cret-token", "netrc": "machine pypi.example.com login ada password wr0ng-word"}
