@@ -8,27 +8,33 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
+
 
 def installed(folder: Path, static: str) -> Path | None:
     """The folder ``static`` of a package that a release has installed; None when it is the release's own, or there is none.
 
     :arg folder: the release.
+    :arg static: `blog/static`, or with `site-packages/` before it.
     """
     place = folder / static
     if place.is_dir():
         return place if ".venv" in place.relative_to(folder).parts else None
-    return next((found for found in sorted(folder.glob(f".venv/lib/python*/site-packages/{static}")) if found.is_dir()), None)
+    named = f".venv/lib/python*/site-packages/{static.removeprefix('site-packages/')}"
+    return next((found for found in sorted(folder.glob(named)) if found.is_dir()), None)
 
 
 def open_packages(folder: Path, static: Mapping[str, str], as_builder: Callable[..., object]) -> None:
     """Link what lies in a package, and let nginx read it: the builder's virtual environment is nobody else's.
 
     The builder opens it, and not root: a link that the build left could lead root anywhere. Others may pass through the folders on
-    the way, without seeing what else is there.
+    the way, without seeing what else is there. A folder that is nowhere is a mistake: its files would all answer 404.
     """
     for prefix, named in sorted(static.items()):
         place = installed(folder, named.strip("/"))
         if place is None:
+            if not (folder / named.strip("/")).is_dir():
+                raise CommandError(f"app_static: {prefix}: the folder {named} is neither in the release nor in a package that it installs")
             continue
         link = folder / ".static" / prefix.strip("/")
         link.unlink(missing_ok=True)

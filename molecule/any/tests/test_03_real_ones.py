@@ -15,7 +15,7 @@ from helpers import must
 
 BUDGET = "https://ihatemoney.slipway.test"
 COMMENTS = "https://isso.slipway.test"
-NEW = {"name": "trip", "id": "trip", "password": "lovelace", "contact_email": "ada@slipway.test", "default_currency": "XXX"}
+NEW = {"name": "trip", "id": "trip", "password": "lovelace", "contact_email": "ada@example.org", "default_currency": "XXX"}
 
 
 def members(browser: requests.Session) -> list[str]:
@@ -68,7 +68,7 @@ def test_ihatemoney(host: Any, browser: requests.Session) -> None:
 @pytest.mark.of("isso")
 def test_isso(host: Any, browser: requests.Session) -> None:
     """[F6 F10] A package with SQLite, without PostgreSQL and Redis, configured by a file."""
-    assert browser.get(f"{COMMENTS}/js/embed.min.js", timeout=30).status_code == 200
+    assert browser.get(f"{COMMENTS}/js/embed.js", timeout=30).status_code == 200
     entered = browser.post(f"{COMMENTS}/login/", {"password": "lovelace-of-isso"}, timeout=30)
     assert "Log out" in entered.text or entered.url.endswith("/admin/"), entered.text[:500]
 

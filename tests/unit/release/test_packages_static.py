@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 from ansible_collections.slipway.vps.plugins.module_utils.static_files import installed, open_packages
 
 from .fakes import Host, Make
@@ -45,9 +46,16 @@ def test_a_folder_of_a_package(release: Path) -> None:
 def test_the_release_own_folder_comes_first(release: Path) -> None:
     """[E6] A path that leads into the virtual environment is a package's, too."""
     assert installed(release, "own/static") is None and installed(release, "absent") is None
-    assert installed(release, f"{SITE}/wiki/static") == release / SITE / "wiki/static" == installed(release, "wiki/static")
-    open_packages(release, {"/static/": "own/static", "/x/": "absent"}, run)
+    spelled = ("wiki/static", "site-packages/wiki/static", f"{SITE}/wiki/static")
+    assert [installed(release, named) for named in spelled] == 3 * [release / SITE / "wiki/static"]
+    open_packages(release, {"/static/": "own/static"}, run)
     assert mode(release / ".venv") == "750" and not (release / ".static/static").exists()
+
+
+def test_a_folder_that_is_nowhere_is_refused(release: Path) -> None:
+    """[E6 F8] nginx would answer 404 to each of its files, with every hop well."""
+    with pytest.raises(CommandError, match=r"app_static: /x/: the folder wiki/absent is neither in the release nor in a package"):
+        open_packages(release, {"/x/": "wiki/absent"}, run)
 
 
 def test_the_builder_opens_it(deploy: Make, root: Path, host: Host) -> None:

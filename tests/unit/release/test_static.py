@@ -156,6 +156,7 @@ def test_a_source_cannot_lead_the_links_elsewhere(deploy: Make, root: Path) -> N
     outside = root / "outside"
     outside.mkdir()
     (root / "tree/.static").symlink_to(outside)
+    (root / "tree/blog/static").mkdir(parents=True)
     deploy(static={"/static/": "blog/static"}).do("prepare")
     assert listed(outside) == []
     assert str((root / "srv/releases" / NEW / ".static/static").readlink()) == "../blog/static"
