@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -316,7 +317,9 @@ def boot(folder: Path, *words: str, **scenario: Any) -> dict[str, Any]:
 def test_each_worker_asks_itself_first(tmp_path: Path) -> None:
     """[S1] As a visitor through nginx would, and behind the visitors; the last one that answers takes the mark away."""
     found = boot(tmp_path, app_health_ready="/healthz/ready")
-    paths = [["GET", "/healthz/ready", "demo.slipway.test", "https", 10], ["GET", "/", "demo.slipway.test", "https", 10]]
+    # 19 is the most there is.
+    behind = min(10, 19 - os.getpriority(os.PRIO_PROCESS, 0))
+    paths = [["GET", "/healthz/ready", "demo.slipway.test", "https", behind], ["GET", "/", "demo.slipway.test", "https", behind]]
     assert found == {"asked": 2 * paths, "said": [], "cold": [True, True, False], "nice": 0}
 
 

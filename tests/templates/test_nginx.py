@@ -178,7 +178,7 @@ def test_unknown_names_are_refused() -> None:
 
 def test_a_long_name_fits_into_nginxs_table() -> None:
     """[E1] With a name of more than 46 characters nginx would not start; who has said the size already says it alone."""
-    long = {"app_domains": [f"staging.{'x' * 40}.example.com"]}
+    long: dict[str, Any] = {"app_domains": [f"staging.{'x' * 40}.example.com"]}
     directive = "server_names_hash_bucket_size 512;"
     assert directive in lines(nginx(HTTP, **long)) and directive not in nginx(HTTP)
     assert directive not in nginx(HTTP, **long, nginx_extra={"http": "server_names_hash_bucket_size 128;"})
