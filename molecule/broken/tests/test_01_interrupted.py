@@ -157,7 +157,7 @@ def test_who_holds_the_lock_of_the_dead(host: Any, app: App, tree: Tree) -> None
     assert re.search(r"A deploy by ada@\S+ .*works on demo since", refused.output), str(refused)
     assert "lock_wait=120" in refused.output, str(refused)
     # It is said who was cut off.
-    assert re.search(r"A deploy by ada@\S+ .*ended without giving its lock back", converge(host, source).output)
+    assert re.search(r"A deploy by ada@\S+ .*ended without giving its lock back", converge(host, source, lock_wait=300).output)
     must_be_settled(host, app)
 
 
