@@ -52,7 +52,7 @@ def ssh_command(key: str, config_dir: Path, first_use: bool = False, more_hosts:
 def build_properties(config_dir: Path, key: Path) -> tuple[str, ...]:
     """Properties of the unit of a build, whose dependencies may lie behind SSH.
 
-    Not LoadCredential=: in some containers systemd leaves the unit without the file and says nothing (257, cgroup v1).
+    Not LoadCredential=: in a container whose mounts are private systemd leaves the unit without the file, and says nothing.
 
     :arg key: where the builder finds the deploy key while it runs.
     """

@@ -155,7 +155,12 @@ def test_tables_are_made_once_where_a_command_makes_them(files: dict[str, str], 
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [("@click.command('init-db')\ndef f(): ...\n", "flask init-db"), ("db.create_all()\n", "create_all")]
+    ("code", "told"),
+    [
+        ("@click.command('init-db')\ndef f(): ...\n", "flask init-db"),
+        ("sqlite3.connect('data/a; b.db')\n@click.command('init-db')\ndef f(): ...\n", "flask init-db"),
+        ("db.create_all()\n", "create_all"),
+    ],
 )
 def test_without_a_file_to_look_at_the_way_to_the_tables_is_told(code: str, told: str, tmp_path: Path) -> None:
     """[F9] Nobody can see from outside whether a server's tables are there, nor what a command does to them."""

@@ -58,8 +58,11 @@ def _scripts(project: Project) -> Iterator[tuple[str, str]]:
 
 
 def _sqlite_file(project: Project, settings: django.Settings) -> str:
-    """The app's SQLite file as a command of the release finds it; empty where there is none in a place of its own."""
+    """The app's SQLite file as a command of the release finds it; empty where there is none in a place of its own.
+
+    A name that a shell would have to quote counts as none.
+    """
     place = next((place for place, _ in services.sqlite_files(project, settings)), "")
-    if not place or place.startswith(("/", "..")):
+    if place.startswith("..") or not re.fullmatch(r"[\w.-][\w./-]*", place):
         return ""
     return place if posixpath.dirname(place) else f"{{{{ app_shared }}}}/{place}"
