@@ -25,7 +25,7 @@ revision, down_revision, branch_labels, depends_on = "9_slow", "{before}", None,
 
 
 def upgrade():
-    op.execute("SELECT pg_sleep(60)")
+    op.execute("SELECT pg_sleep(3)")
     op.execute("CREATE TABLE slow (id int)")
 
 
