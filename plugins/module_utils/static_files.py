@@ -30,11 +30,12 @@ def open_packages(folder: Path, static: Mapping[str, str], as_builder: Callable[
     The builder opens it, and not root: a link that the build left could lead root anywhere. Others may pass through the folders on
     the way, without seeing what else is there. A folder that is nowhere is a mistake: its files would all answer 404.
     """
-    for prefix, named in sorted(static.items()):
-        place = installed(folder, named.strip("/"))
+    for prefix, said in sorted(static.items()):
+        named = said.strip("/")
+        place = installed(folder, named)
         if place is None:
-            if not (folder / named.strip("/")).is_dir():
-                raise CommandError(f"app_static: {prefix}: the folder {named} is neither in the release nor in a package that it installs")
+            if not (folder / named).is_dir():
+                raise CommandError(f"app_static: {prefix}: the folder {said} is neither in the release nor in a package that it installs")
             continue
         link = folder / ".static" / prefix.strip("/")
         link.unlink(missing_ok=True)

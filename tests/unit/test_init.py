@@ -133,8 +133,7 @@ def test_a_connection_is_upgraded_where_the_app_has_a_websocket(code: str, path:
     assert path or any("nginx_locations" in note.text for note in found.notes)
 
 
-# --- Files of other people ------------------------------------------------------------------------
-
+# --- Tables and secrets ---------------------------------------------------------------------------
 
 FLASK = "import click, sqlite3\nfrom flask import Flask\napp = Flask(__name__)\n"
 
@@ -185,6 +184,9 @@ def test_a_secret_in_the_code_is_told(line: str, tmp_path: Path) -> None:
     """[F9]"""
     (tmp_path / "app.py").write_text(f"{FLASK}{line}\n")
     assert any("holds SECRET_KEY itself" in note.text for note in discover(tmp_path).notes)
+
+
+# --- Files of other people ------------------------------------------------------------------------
 
 
 def test_nothing_of_the_app_is_run(tmp_path: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 import pytest
 from deploys import Outcome, playbook
-from helpers import App, journal
+from helpers import App, journal, until
 from states import Visitors, live, manifest, must_be_served, running, sql
 from switches import environment
 
@@ -17,11 +16,8 @@ PROCESSES = {"worker": {"command": "celery --app logbook.tasks worker --concurre
 SECONDS = 45
 
 
-def until(what: str, seconds: float, host: Any, app: App, ready: Any) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, f"{what} did not happen\n{journal(host, f'{app.name}-worker@*', lines=40)}"
-        time.sleep(0.3)
+def must_happen(what: str, seconds: float, host: Any, app: App, ready: Any) -> None:
+    assert until(ready, seconds), f"{what} did not happen\n{journal(host, f'{app.name}-worker@*', lines=40)}"
 
 
 def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: Visitors, post: Any) -> None:
@@ -37,10 +33,10 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
         deploy = threading.Thread(target=lambda: said.append(playbook("deploy", host, variables)))
         deploy.start()
         rehearsal = f"{app.name}-rehearsal"
-        until("the rehearsal", 120, host, app, lambda: running(host, app, rehearsal) or not deploy.is_alive())
+        must_happen("the rehearsal", 120, host, app, lambda: running(host, app, rehearsal) or not deploy.is_alive())
         key = f"task-{arrivals.prefix}"
         assert post("/ledger/later", {"key": key, "seconds": SECONDS}) == 202
-        until(
+        must_happen(
             "the task's begin", 60, host, app, lambda: f"slow_ledger {key}: begins" in journal(host, f"{app.name}-worker@{old}", lines=50)
         )
         deploy.join(timeout=300)
@@ -49,7 +45,7 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
     assert new != old and running(host, app, f"{app.name}-worker") == [f"{app.name}-worker@{new}.service"]
     # The deploy does not wait for it: systemd does.
     counted = f"select count(*), min(release) from ledger where key = '{key}'"
-    until("the end of the task", 180, host, app, lambda: sql(host, app, counted) == f"1|{old}")
+    must_happen("the end of the task", 180, host, app, lambda: sql(host, app, counted) == f"1|{old}")
     # It was at work when the new release took over, or this proved nothing.
     written = sql(host, app, f"select created_at > '{manifest(host, app, new)['live_at']}' from ledger where key = '{key}'")
     assert written == "t", "the task had ended before the switch"
@@ -58,7 +54,9 @@ def test_the_worker_is_switched_with_the_release(host: Any, app: App, visitors: 
     # And the new one works.
     later = f"{key}-2"
     assert post("/ledger/later", {"key": later, "seconds": 0}) == 202
-    until("the task of the new worker", 60, host, app, lambda: sql(host, app, f"select release from ledger where key = '{later}'") == new)
+    must_happen(
+        "the task of the new worker", 60, host, app, lambda: sql(host, app, f"select release from ledger where key = '{later}'") == new
+    )
 
 
 @pytest.fixture

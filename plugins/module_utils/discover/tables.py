@@ -8,6 +8,7 @@ import ast
 import posixpath
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from ansible_collections.slipway.vps.plugins.module_utils.discover import code, django, services
 from ansible_collections.slipway.vps.plugins.module_utils.discover.findings import Finding, Note, Value
@@ -21,7 +22,8 @@ _SUFFIX = re.compile(r"_(command|cmd|group|grp)$")
 
 def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
     """The first of the app's own ways, for an app without a tool for migrations."""
-    for command, source in (*_commands(project), *_scripts(project)):
+    if made := next(chain(_commands(project), _scripts(project)), None):
+        command, source = made
         if file := _sqlite_file(project, settings):
             # Such a command often clears what is there.
             line = f"sh -c 'test -s {file} || {command}'"
