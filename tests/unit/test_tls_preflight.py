@@ -84,7 +84,7 @@ def zone() -> Iterator[Callable[..., names.Resolver]]:
         for number, behaviour in enumerate(behaviours, start=1):
             made.append(NameServer(f"127.0.0.{number}", port, behaviour))
             port = made[-1].port
-        # Short only where nobody answers: a thread of a busy machine may take a second to.
+        # Short only where nobody answers: a busy machine may take a second to answer.
         patience = 0.3 if behaviours == (silent,) else 1 if silent in behaviours else 10
         return names.Resolver([f"127.0.0.{number}" for number in range(1, len(behaviours) + 1)], timeout=patience, port=port)
 

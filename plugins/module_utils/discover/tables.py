@@ -30,8 +30,8 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
             yield Value("app_migrate_command", line, f"{source}: makes the tables; only where there is no file yet, as it may clear them")
         else:
             yield Note(
-                f"{source} makes the tables ({command}): say app_migrate_command: {command} if it leaves alone what is there; it runs at"
-                " each deploy"
+                f"{source} makes the tables ({command}). If it keeps what is there, say app_migrate_command: {command}, which runs at each"
+                " deploy"
             )
         return
     for path in project.python:
