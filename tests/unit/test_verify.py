@@ -228,10 +228,11 @@ def test_socket(path: RequestPath, monkeypatch: pytest.MonkeyPatch, mode: int, a
 
 
 def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S1] The live release runs, and no other."""
-    active, running = {"blog@r1.service"}, ["blog@r1.service"]
+    """[S1] The live release runs, and no other; one that ends is as it should be."""
+    active, running, ending = {"blog@r1.service"}, ["blog@r1.service", "blog@r9.service"], {"blog@r9.service"}
     monkeypatch.setattr(verify, "is_active", active.__contains__)
     monkeypatch.setattr(verify, "instances", lambda name: running)
+    monkeypatch.setattr(verify, "is_ending", ending.__contains__)
     monkeypatch.setattr(verify, "journal", lambda *_: "journal")
     with pytest.raises(BrokenHopError, match="no release is live"):
         path.gunicorn()
@@ -239,7 +240,7 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     path.known.current.symlink_to("releases/r1")
     assert path.gunicorn() == "release r1"
     running.append("blog@r0.service")
-    with pytest.raises(BrokenHopError, match="r0"):
+    with pytest.raises(BrokenHopError, match=r"there still runs blog@r0\.service$"):
         path.gunicorn()
     active.clear()
     with pytest.raises(BrokenHopError, match="not active"):
