@@ -27,6 +27,21 @@ def test_a_command_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPat
     assert sorted(run.command("env").splitlines()) == ["LC_ALL=C.UTF-8", f"PATH={run.PATH}"]
 
 
+def test_another_account_stands_where_everybody_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K5] Not in /root, where a run over SSH stands: psql 15 says so on the same stream, and that was taken for its answer."""
+    folders = []
+
+    def start(words: list[str], cwd: object = None, **_: object) -> subprocess.CompletedProcess[bytes]:
+        folders.append(cwd)
+        return subprocess.CompletedProcess(words, 0, b"", b"")
+
+    monkeypatch.setattr(subprocess, "run", start)
+    somebody = run.Account("app", 1234, 1234)
+    for words in ({"account": somebody}, {"account": somebody, "cwd": Path("/srv")}, {}):
+        run.command("true", **words)
+    assert folders == ["/", Path("/srv"), None]
+
+
 def test_an_attempt_is_never_an_error() -> None:
     assert run.attempt(["/nowhere/program"])[0] == 127
     status, said = run.attempt(["sleep", "5"], timeout=0.1)

@@ -81,7 +81,8 @@ def execute(
         stdout=stdout if stdout is not None else subprocess.PIPE,
         stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         env=None if environment is None else dict(environment),
-        cwd=folder,
+        # Where this process stands (/root, over SSH) the account may not be, and psql says so within its answer.
+        cwd=folder or ("/" if account else None),
         timeout=timeout,
         pass_fds=pass_fds,
         umask=umask,
