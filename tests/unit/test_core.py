@@ -27,8 +27,8 @@ def test_a_command_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyPat
     assert sorted(run.command("env").splitlines()) == ["LC_ALL=C.UTF-8", f"PATH={run.PATH}"]
 
 
-def test_another_account_stands_where_everybody_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K5] Not in /root, where a run over SSH stands: psql 15 says so on the same stream, and that was taken for its answer."""
+def test_the_working_directory_of_another_account_is_the_root_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K5] Not /root, where a run over SSH as root begins: psql 15 said that it could not go there, and that was taken for its answer."""
     folders = []
 
     def start(words: list[str], cwd: object = None, **_: object) -> subprocess.CompletedProcess[bytes]:

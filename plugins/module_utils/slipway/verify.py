@@ -132,7 +132,7 @@ class RequestPath:
         unit = f"{self.name}@{live}.service"
         if not is_active(unit):
             raise BrokenHopError(f"{unit} is not active\n{journal(unit, 10)}")
-        # One that ends finishes what it has begun, on a busy machine for a while; systemd bounds it.
+        # A release that systemd is stopping answers its last requests; on a busy machine that takes seconds.
         others = [other for other in instances(self.name) if other != unit and not is_ending(other)]
         if others:
             raise BrokenHopError(f"besides {unit} there still runs {', '.join(others)}")

@@ -70,6 +70,7 @@ def execute(
     :arg environment: all of its environment; this process's own, unless given.
     :arg stdin: bytes or a file; nothing, unless given.
     :arg merged: errors within the output, in the order in which they came.
+    :arg folder: its working directory; unless given, `/` for an ``account``, else this process's own.
     :arg timeout: seconds; then it is killed, and subprocess.TimeoutExpired raised.
     :raises OSError: when it cannot be started.
     """
@@ -81,7 +82,7 @@ def execute(
         stdout=stdout if stdout is not None else subprocess.PIPE,
         stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         env=None if environment is None else dict(environment),
-        # Where this process stands (/root, over SSH) the account may not be, and psql says so within its answer.
+        # The account may have no access to our own working directory (/root, over SSH), and psql 15 says so within its answer.
         cwd=folder or ("/" if account else None),
         timeout=timeout,
         pass_fds=pass_fds,
