@@ -20,6 +20,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, 
 from ansible_collections.slipway.vps.plugins.module_utils.rules import judge, notes
 from ansible_collections.slipway.vps.plugins.module_utils.rules.inputs import merged
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import conflicts
+from ansible_collections.slipway.vps.plugins.module_utils.rules.preflight import contradictions, unknown_answers
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 from ansible_collections.slipway.vps.plugins.module_utils.source_check import look
 
@@ -39,6 +40,8 @@ MODEL_INPUTS = (
 )
 #: Lists of the machine that every app may add to; they are joined instead of compared.
 JOINED = ("base_packages", "firewall_rules_custom", "postgres_packages_custom", "postgres_hba_custom")
+#: The same for dictionaries: what one app says of a key holds for the machine.
+MERGED = ("preflight_answers",)
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
                 entry.values[name] = templar.template(value)
             except AnsibleError as error:
                 # Another role's variable may need what only that role's tasks know.
-                if not quietly and (name.startswith("app_") or name in (*MODEL_INPUTS, *JOINED)):
+                if not quietly and (name.startswith("app_") or name in (*MODEL_INPUTS, *JOINED, *MERGED)):
                     entry.unresolved.append(Problem(name, f"cannot be resolved: {_words(error)}", "correct the expression"))
 
     def _own_certificate(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,7 +272,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         machine = resolve_machine(entry.name, {other.name: other.values for other in entries})
         said = {other.name: self._said_of_machine(other) for other in entries}
         by_name = {other.name: other for other in entries}
-        for conflict in conflicts({app.entry: app for app in machine.apps}, said):
+        disagreements = [*conflicts({app.entry: app for app in machine.apps}, said), *contradictions({e.name: e.values for e in entries})]
+        if not disagreements:
+            found += [Finding(problem, entry) for problem in unknown_answers(machine)]
+        for conflict in disagreements:
             if entry.name in conflict.entries:
                 places = " and ".join(_place(conflict.variable, by_name[name]) for name in conflict.entries)
                 found.append(Finding(Problem(conflict.variable, f"{conflict.what} ({places})", conflict.fix), entry))
@@ -282,7 +288,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             yield Problem(name, what, "say it without facts")
 
     def _said_of_machine(self, entry: Entry) -> dict[str, Any]:
-        scoped = (entry.said & self._roles.machine) - set(JOINED)
+        scoped = (entry.said & self._roles.machine) - {*JOINED, *MERGED}
         return {name: entry.values[name] for name in scoped if name in entry.values}
 
     # --- What is returned ----------------------------------------------------------------------

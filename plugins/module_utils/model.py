@@ -267,6 +267,8 @@ class Machine:
     apps: list[App]
     #: Lists that every app may add to, joined: variable to list.
     joined: dict[str, list[Any]] = field(default_factory=dict)
+    #: What the operator decided about what is on it already: finding to adopt, replace or leave.
+    answers: dict[str, str] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[str]:
@@ -284,6 +286,8 @@ class Machine:
             "entries": self.entries,
             "apps": [asdict(app) for app in self.apps],
             "joined": self.joined,
+            "answers": self.answers,
+            "claims": {app.entry: list(app.claims()) for app in self.apps},
             "archives": self.archives,
             "serves_database": any(app.database.serves for app in self.apps),
             "uses_database": any(app.database.name for app in self.apps),

@@ -417,7 +417,8 @@ def resolve_machine(name: str, entries: Mapping[str, Values], joined: Iterable[s
         taken = {(app.backup.hour, app.backup.minute) for app in apps}
         apps.append(resolve_app(said, entry, len(entries), taken))
     lists = {variable: union(list(said.get(variable) or []) for said in entries.values()) for variable in joined}
-    return Machine(name, apps, lists)
+    answers = {str(one): str(way) for said in entries.values() for one, way in (said.get("preflight_answers") or {}).items()}
+    return Machine(name, apps, lists, answers)
 
 
 def _texts(settings: Values) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.slipway.vps.plugins.action.contract import JOINED, MODEL_INPUTS
+from ansible_collections.slipway.vps.plugins.action.contract import JOINED, MERGED, MODEL_INPUTS
 
 from .conftest import ROOT
 
@@ -37,7 +37,9 @@ def nested(options: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, M
 
 
 def test_all_roles_are_looked_at() -> None:
-    assert {"app", "base", "firewall", "tls", "nginx", "gunicorn", "release", "postgres", "redis", "backup", "logs"} <= set(ROLES)
+    assert {"app", "base", "firewall", "tls", "nginx", "gunicorn", "release", "postgres", "redis", "backup", "logs", "preflight"} <= set(
+        ROLES
+    )
 
 
 def formula(option: Mapping[str, Any], value: Any) -> bool:
@@ -130,6 +132,7 @@ def test_what_the_model_is_made_of_is_documented() -> None:
     machine = {name for role in ROLES for name in entry_points(role).get("machine", {}).get("options", {})}
     assert set(MODEL_INPUTS) | set(JOINED) <= set(every)
     assert {every[name]["type"] for name in JOINED} == {"list"}
+    assert {every[name]["type"] for name in MERGED} == {"dict"} and set(MERGED) <= machine
     # Said per app, it would be joined and compared at once.
     assert set(JOINED) <= set(machine)
 

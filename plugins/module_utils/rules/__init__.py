@@ -15,6 +15,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     nginx,
     placeholder,
     postgres,
+    preflight,
     redis,
     runs,
     services,
@@ -37,6 +38,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *tls.RULES,
     *nginx.RULES,
     *backup.RULES,
+    *preflight.RULES,
 )
 
 

@@ -1,0 +1,74 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Sites of nginx that would answer in our place, or keep ours from being loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...nginx_sites import Server, defaults_of_others, in_the_way
+from ..asked import Asked
+from ..facts import Facts
+from ..finding import LEAVE, REPLACE, Finding, some
+
+#: The package's welcome page, and what people make of it.
+DEFAULT = "/etc/nginx/sites-enabled/default"
+#: Files here can be taken out of the way one by one.
+_FOLDERS = ("/etc/nginx/sites-enabled/", "/etc/nginx/conf.d/")
+
+
+def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+    if not asked.web or not facts.nginx.installed:
+        return
+    if not facts.nginx.reads_sites:
+        yield Finding(
+            "nginx:layout",
+            "nginx is here, and it is not the distribution's: what is in /etc/nginx/sites-enabled would never be served",
+            "/etc/nginx/nginx.conf includes no sites-enabled/",
+            fix="remove that package and its /etc/nginx/nginx.conf (apt purge nginx), so that the distribution's nginx can be installed",
+        )
+        return
+    servers = [
+        Server(site.file, "", site.line, site.names, site.ports, site.default, site.ours)
+        for site in facts.sites
+        if site.server == "nginx" and not site.packaged
+    ]
+    yield from _for_our_names(servers, asked)
+    yield from _default(servers)
+
+
+def _for_our_names(servers: list[Server], asked: Asked) -> Iterator[Finding]:
+    """One for each file, under the first of our names in it."""
+    found: dict[str, list[str]] = {}
+    places: dict[str, list[Server]] = {}
+    for domain in asked.domains:
+        for server in in_the_way(servers, [domain], [app.site for app in asked.apps]):
+            if domain not in found.setdefault(server.file, []):
+                found[server.file].append(domain)
+            places.setdefault(server.file, []).append(server)
+    for file, domains in found.items():
+        what = f"another site answers for {some(domains)}: nginx would serve whichever file it reads first"
+        yield _in_nginx(f"site:{domains[0]}", what, places[file])
+
+
+def _default(servers: list[Server]) -> Iterator[Finding]:
+    """Whoever answers for unknown names; there can be one, and ours gives them nothing. And the packaged site, once it was edited."""
+    others = defaults_of_others(servers)
+    edited = [server for server in servers if server.file == DEFAULT and not server.ours]
+    if others:
+        what = "another site answers for every name that no site has (default_server): nginx takes one such site, and refuses a second"
+        yield _in_nginx("site:default", what, [*others, *(server for server in edited if server not in others)])
+    elif edited:
+        what = "the distribution's welcome site was edited, and Slipway would switch it off"
+        yield _in_nginx("site:default", what, edited, {LEAVE: f"{DEFAULT} goes on being served, beside ours"})
+
+
+def _in_nginx(id_: str, what: str, servers: Iterable[Server], more: dict[str, str] | None = None) -> Finding:
+    places = list(dict.fromkeys(f"{server.file}:{server.line}" for server in servers))
+    files = list(dict.fromkeys(server.file for server in servers))
+    if all(file.startswith(_FOLDERS) for file in files):
+        does = f"{some(files)} is switched off (a link is removed and its file stays; a file moves to /etc/nginx/replaced/)"
+        return Finding(id_, what, some(places), {REPLACE: does, **(more or {})})
+    return Finding(
+        id_, what, some(places), more or {}, fix=f"take that server out of {some(file for file in files if not file.startswith(_FOLDERS))}"
+    )

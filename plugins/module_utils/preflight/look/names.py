@@ -1,0 +1,231 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""Whose the names are that an app would have: users, groups, folders, units, files. Ours are known by the marks that the roles leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...nginx_sites import MARK
+from ..asked import Asked, AskedApp
+from ..facts import Account, File, Folder, Group
+from . import packages
+from .host import Host
+
+#: Of a user that Slipway made (roles/base).
+COMMENT = "(Slipway)"
+#: Where a program must be to be one of a machine that Slipway has been on.
+MACHINE_MARKS = ("/usr/local/lib/slipway/current", "/etc/systemd/journald.conf.d/slipway.conf", "/etc/nginx/conf.d/slipway.conf")
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+SUFFIXES = (".service", "@.service", ".socket", ".timer", ".path", ".slice")
+#: Files of a folder that are looked into for a mark.
+_LOOKED_INTO = 40
+_SAMPLE = 3
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier run of ours left of an app."""
+
+    app: AskedApp
+    user: bool
+    #: /etc/<app>/app.json; a host of an older Slipway has none, and marks in its files all the same.
+    document: dict[str, Any] = field(default_factory=dict)
+    marked: bool = False
+
+    @property
+    def ours(self) -> bool:
+        return self.user or self.marked
+
+
+@dataclass(frozen=True)
+class Names:
+    """All names that are asked for and taken."""
+
+    accounts: list[Account]
+    groups: list[Group]
+    folders: list[Folder]
+    units: list[File]
+    files: list[File]
+
+
+def machine_is_ours(host: Host) -> bool:
+    """Whether Slipway has been here before."""
+    return any(host.exists(path) for path in MACHINE_MARKS)
+
+
+def has_mark(host: Host, path: str) -> bool:
+    return MARK.search(host.text(path)) is not None
+
+
+def look(host: Host, asked: Asked) -> Names:
+    """Everything that is there under one of our names."""
+    accounts = _entries(host, "passwd", [app.user for app in asked.apps])
+    known = [_known(host, app, accounts.get(app.user, [])) for app in asked.apps]
+    folders = [folder for one in known for folder in _folders(host, one)]
+    units = [file for one in known for file in _units(host, one.app)]
+    files = [file for one in known for file in _files(host, one.app)]
+    foreign = [folder.path for folder in folders if not folder.ours] + [file.path for file in (*units, *files) if not file.ours]
+    brought = packages.owners(host, foreign)
+    return Names(
+        accounts=[account for one in known for account in _account(host, one, accounts)],
+        groups=[group for one in known for group in _group(host, one, accounts)],
+        folders=[replace(one, package=brought.get(one.path, "")) for one in folders],
+        units=[replace(one, package=brought.get(one.path, "")) for one in units],
+        files=[replace(one, package=brought.get(one.path, "")) for one in files],
+    )
+
+
+def _entries(host: Host, database: str, names: list[str]) -> dict[str, list[str]]:
+    """Name to fields, from whatever directory of users the host has (files, LDAP)."""
+    # It fails when one of them is missing, and says the others.
+    _, said = host.run("getent", database, *sorted(set(names))) if names else (0, "")
+    rows = [line.split(":") for line in said.splitlines() if line.count(":") >= 3]
+    return {row[0]: row for row in rows if row[0] in names}
+
+
+def _known(host: Host, app: AskedApp, user: list[str]) -> Known:
+    document: dict[str, Any] = {}
+    try:
+        read = json.loads(host.text(f"{app.config_dir}/app.json") or "{}")
+        document = read if isinstance(read, dict) and read.get("name") == app.name else {}
+    except ValueError:
+        pass
+    marked = bool(document) or any(has_mark(host, path) for path in _files_of(host, app.config_dir))
+    return Known(app, len(user) > 4 and user[4].split(",")[0].endswith(COMMENT), document, marked)
+
+
+def _files_of(host: Host, folder: str) -> Iterator[str]:
+    names = (f"{folder}/{name}" for name in host.names(folder)[:_LOOKED_INTO])
+    return (path for path in names if host.path(path).is_file())
+
+
+# --- Users and groups ---------------------------------------------------------------------------------
+
+
+def _account(host: Host, known: Known, accounts: dict[str, list[str]]) -> Iterator[Account]:
+    row = accounts.get(known.app.user)
+    if not row or len(row) < 7:
+        return
+    name, uid, gid, comment, home, shell = row[0], int(row[2]), int(row[3]), row[4], row[5], row[6]
+    # An older host: the user as the role makes it, beside files with our mark.
+    ours = known.user or (known.marked and home == known.app.root and shell.endswith("nologin"))
+    if ours:
+        yield Account(name, uid, gid, comment, home, shell, ours=True)
+        return
+    shadow = next((line.split(":") for line in host.text("/etc/shadow").splitlines() if line.startswith(f"{name}:")), ["", ""])
+    yield Account(
+        *(name, uid, gid, comment, home, shell),
+        keys=sum(len(_keys(host.text(f"{home}/.ssh/{file}"))) for file in ("authorized_keys", "authorized_keys2")),
+        password=shadow[1].startswith("$"),
+        connected=os.environ.get("SUDO_USER", "") == name,
+        processes=sum(1 for pid in host.processes() if _owner(host, f"/proc/{pid}") == uid),
+        package=packages.makers(host, [name]).get(name, ""),
+    )
+
+
+def _keys(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _owner(host: Host, path: str) -> int:
+    try:
+        return os.lstat(host.path(path)).st_uid
+    except OSError:
+        return -1
+
+
+def _group(host: Host, known: Known, accounts: dict[str, list[str]]) -> Iterator[Group]:
+    row = _entries(host, "group", [known.app.group]).get(known.app.group)
+    if not row:
+        return
+    name, gid = row[0], int(row[2])
+    user = accounts.get(known.app.user)
+    ours = known.ours and user is not None and len(user) > 3 and int(user[3]) == gid
+    if ours:
+        yield Group(name, gid, ours=True)
+        return
+    passwd = (line.split(":") for line in host.text("/etc/passwd").splitlines())
+    yield Group(
+        *(name, gid),
+        members=[member for member in row[3].split(",") if member],
+        users=[fields[0] for fields in passwd if len(fields) > 3 and fields[3] == str(gid)],
+        package=packages.makers(host, [name]).get(name, ""),
+    )
+
+
+# --- Folders, units, files ----------------------------------------------------------------------------
+
+
+def _folders(host: Host, known: Known) -> Iterator[Folder]:
+    said = _paths_in(known.document)
+    for path in known.app.folders:
+        is_folder = host.path(path).is_dir()
+        inside = host.names(path)
+        # An empty folder takes nothing from anybody.
+        if not (inside if is_folder else host.exists(path)):
+            continue
+        # Under the app's own name it has been ours since the first run; any other is one that we had before.
+        usual = path.rpartition("/")[2].startswith(known.app.name)
+        ours = (known.ours and (usual or not said or path in said)) or _ours_inside(host, path, inside)
+        yield Folder(path, _user_name(host, path), len(inside) if is_folder else 1, inside[:_SAMPLE], ours=ours)
+
+
+def _paths_in(document: Any) -> set[str]:
+    """Every path that a model of ours names."""
+    if isinstance(document, dict):
+        return {path for value in document.values() for path in _paths_in(value)}
+    return {document} if isinstance(document, str) and document.startswith("/") else set()
+
+
+def _ours_inside(host: Host, folder: str, names: list[str]) -> bool:
+    """A release, a backup, or a file with our mark: what stays behind when an app has been removed, or its user."""
+    manifests = (f"{folder}/{name}/manifest.json" for name in names[:_LOOKED_INTO])
+    releases = (f"{folder}/releases/{name}/release.json" for name in host.names(f"{folder}/releases")[:_LOOKED_INTO])
+    return any(host.exists(path) for path in (*manifests, *releases)) or any(has_mark(host, path) for path in _files_of(host, folder))
+
+
+def _user_name(host: Host, path: str) -> str:
+    uid = str(_owner(host, path))
+    rows = (line.split(":") for line in host.text("/etc/passwd").splitlines())
+    return next((row[0] for row in rows if len(row) > 2 and row[2] == uid), uid)
+
+
+def _units(host: Host, app: AskedApp) -> Iterator[File]:
+    for stem in app.units:
+        seen: set[str] = set()
+        for folder in UNIT_FOLDERS:
+            for suffix in SUFFIXES:
+                path = f"{folder}/{stem}{suffix}"
+                # The first folder counts, for systemd too.
+                if host.exists(path) and stem + suffix not in seen:
+                    seen.add(stem + suffix)
+                    ours = has_mark(host, path)
+                    yield File(path, ours=ours, stem=stem, active=not ours and _active(host, stem + suffix))
+        if host.exists(f"/etc/init.d/{stem}"):
+            yield File(f"/etc/init.d/{stem}", stem=stem, active=_active(host, f"{stem}.service"))
+
+
+def _active(host: Host, unit: str) -> bool:
+    """Without a question to systemd for each: a service that runs has a control group."""
+    name = re.escape(unit)
+    if "@." in unit or not unit.endswith(".service"):
+        return False
+    return any(re.search(rf"/{name}$", host.text(f"/proc/{pid}/cgroup"), re.MULTILINE) for pid in host.processes())
+
+
+def _files(host: Host, app: AskedApp) -> Iterator[File]:
+    for path in app.files:
+        if host.exists(path):
+            yield File(path, ours=has_mark(host, path))

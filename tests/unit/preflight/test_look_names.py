@@ -1,0 +1,133 @@
+"""Whose our names are on a host: ours by the marks that the roles leave, others by what packages and files say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.facts import Group
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import (
+    names,
+)
+
+from .conftest import Fake
+
+PASSWD = "root:x:0:0:root:/root:/bin/bash\nblog:x:1000:1000:Ada:/home/blog:/bin/bash\n"
+
+
+def test_a_person_of_our_name(fake: Fake, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K2] Keys, a password, and that this run logs in as it; from whichever directory getent asks."""
+    monkeypatch.setenv("SUDO_USER", "blog")
+    host = fake(
+        {
+            "/etc/passwd": PASSWD,
+            "/etc/shadow": "root:*:1::::::\nblog:$y$j9T$x:1::::::\n",
+            "/home/blog/.ssh/authorized_keys": "# mine\nssh-ed25519 AAAA ada\n\nssh-rsa BBBB ada\n",
+        },
+        {"getent passwd": (2, PASSWD.splitlines()[1] + "\n"), "getent group": "blog:x:1000:ada,bob\n"},
+    )
+    found = names.look(host, asked)
+    (account,) = found.accounts
+    assert (account.name, account.uid, account.keys, account.password, account.connected, account.ours) == (
+        "blog",
+        1000,
+        2,
+        True,
+        True,
+        False,
+    )
+    assert found.groups == [Group("blog", 1000, ["ada", "bob"], ["blog"])]
+
+
+def test_nothing_of_our_names(fake: Fake, asked: Asked) -> None:
+    """[A9] A clean machine, and empty folders."""
+    found = names.look(fake({"/srv/blog": None, "/etc/passwd": PASSWD}, {"getent": (2, "")}), asked)
+    assert found == names.Names([], [], [], [], [])
+    assert not names.machine_is_ours(fake())
+
+
+def test_what_the_roles_write_is_ours(fake: Fake, asked: Asked) -> None:
+    """[K2] [A9] By the user's comment, app.json, and the mark in each file."""
+    app = {"name": "blog", "root": "/srv/blog", "log_dir": "/var/log/blog", "tls": {"dir": "/etc/ssl/blog"}}
+    host = fake(
+        {
+            "/etc/blog/app.json": json.dumps(app),
+            "/etc/blog/files/x": "",
+            "/srv/blog/shared/x": "",
+            "/var/log/blog/backup.log": "",
+            "/var/backups/blog/20261120/manifest.json": "{}",
+            "/etc/ssl/blog/privkey.pem": "",
+            "/etc/systemd/system/blog.service": "# slipway:gunicorn\n[Unit]\n",
+            "/etc/systemd/system/blog-worker@.service": "# slipway:gunicorn\n",
+            "/etc/logrotate.d/blog": "# slipway:logs\n",
+            "/etc/nginx/sites-available/blog.conf": "# slipway:nginx\n",
+            "/etc/nginx/sites-enabled/blog.conf": "-> ../sites-available/blog.conf",
+            "/usr/local/lib/slipway/current": "-> 0.1.0",
+        },
+        {"getent passwd": "blog:x:997:997:blog (Slipway):/srv/blog:/usr/sbin/nologin\n", "getent group": "blog:x:997:\n"},
+    )
+    found = names.look(host, asked)
+    assert len(found.units) == 2 and len(found.files) == 3 and len(found.folders) == 5
+    assert all(one.ours for one in found.accounts) and all(one.ours for one in found.groups)
+    assert all(folder.ours for folder in found.folders) and all(file.ours for file in [*found.units, *found.files])
+    assert names.machine_is_ours(host)
+
+
+def test_what_an_older_slipway_left_is_ours(fake: Fake, asked: Asked) -> None:
+    """[A9] Without app.json; a user without the comment, beside files with the mark."""
+    host = fake(
+        {
+            "/etc/blog/gunicorn.conf.py": "# slipway:gunicorn\n",
+            "/srv/blog/releases/20261120T072201-abc/release.json": "{}",
+            "/var/log/blog/x.log": "",
+        },
+        {"getent passwd": "blog:x:997:997::/srv/blog:/usr/sbin/nologin\n", "getent group": "blog:x:997:\n"},
+    )
+    found = names.look(host, asked)
+    assert [folder.path for folder in found.folders] == ["/srv/blog", "/etc/blog", "/var/log/blog"]
+    assert [one.ours for one in found.accounts] == [one.ours for one in found.groups] == [True]
+    assert all(folder.ours for folder in found.folders)
+
+
+def test_what_a_removed_app_left_is_ours(fake: Fake, asked: Asked) -> None:
+    """[F2] Its backups stay when it goes."""
+    host = fake({"/var/backups/blog/20261120/manifest.json": "{}", "/var/backups/shop/mine.sql": ""}, {"getent": (2, "")})
+    assert [(folder.path, folder.ours) for folder in names.look(host, asked).folders] == [
+        ("/var/backups/blog", True),
+        ("/var/backups/shop", False),
+    ]
+
+
+def test_a_folder_that_an_app_of_ours_takes_anew(fake: Fake, asked: Asked) -> None:
+    """[K2] app_root was changed to one that holds something of others."""
+    moved = replace(asked, apps=[replace(asked.apps[0], folders=["/opt/data", "/srv/blog"])])
+    files = {"/etc/blog/app.json": json.dumps({"name": "blog", "root": "/srv/blog"}), "/opt/data/x": "", "/srv/blog/shared/x": ""}
+    host = fake(files, {"getent passwd": "blog:x:997:997:blog (Slipway):/srv/blog:/usr/sbin/nologin\n"})
+    assert [(folder.path, folder.ours) for folder in names.look(host, moved).folders] == [("/opt/data", False), ("/srv/blog", True)]
+
+
+def test_units_and_files_of_others(fake: Fake, asked: Asked) -> None:
+    """[K2] By hand, of a package, masked, of init.d; and whether it runs."""
+    host = fake(
+        {
+            "/etc/systemd/system/blog.service": "[Service]\n",
+            "/etc/systemd/system/shop.service": "-> /dev/null",
+            "/usr/lib/systemd/system/blog-backup.timer": "[Timer]\n",
+            "/etc/init.d/shop": "#!/bin/sh\n",
+            "/etc/cron.d/blog-backup": "0 3 * * * root x\n",
+            "/etc/redis/redis-shop.conf": "port 6380\n",
+            "/proc/44/cgroup": "0::/system.slice/blog.service\n",
+        },
+        {"getent": (2, ""), "dpkg-query --search": (1, "blog-tools: /lib/systemd/system/blog-backup.timer\n")},
+    )
+    found = names.look(host, asked)
+    assert {(unit.path, unit.stem, unit.package, unit.active) for unit in found.units} == {
+        ("/etc/systemd/system/blog.service", "blog", "", True),
+        ("/etc/systemd/system/shop.service", "shop", "", False),
+        ("/usr/lib/systemd/system/blog-backup.timer", "blog-backup", "blog-tools", False),
+        ("/etc/init.d/shop", "shop", "", False),
+    }
+    assert [file.path for file in found.files] == ["/etc/cron.d/blog-backup", "/etc/redis/redis-shop.conf"]
+    assert not any(one.ours for one in (*found.units, *found.files))
