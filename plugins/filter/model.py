@@ -15,7 +15,9 @@ _PASSING = ("changed", "failed", "leads", "log_secrets", "machine")
 def app_document(app: Mapping[str, Any]) -> str:
     """``/etc/<app>/app.json``: the app without secrets, and the name of its machine."""
     facts = {key: value for key, value in app.items() if key not in _PASSING}
-    return json.dumps({**facts, "machine": app["machine"]["name"]}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    # Whether ufw is there is the machine's, and verify asks.
+    of_machine = {"machine": app["machine"]["name"], "firewall": app["machine"]["firewall"]}
+    return json.dumps({**facts, **of_machine}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 class FilterModule:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.finding import FIREWALLS, LEAVE
+
 #: PostgreSQL's port where nobody names another.
 POSTGRES_PORT = 5432
 
@@ -279,6 +281,11 @@ class Machine:
         """An app wants all of PostgreSQL's WAL kept."""
         return any(app.backup.engine == "pgbackrest" and app.database.serves for app in self.apps)
 
+    @property
+    def firewall(self) -> bool:
+        """ufw is on this machine: unless the operator leaves it to another firewall that is there."""
+        return not any(self.answers.get(one) == LEAVE for one in FIREWALLS)
+
     def facts(self) -> dict[str, Any]:
         """As roles read it: ``app.machine``."""
         return {
@@ -287,6 +294,7 @@ class Machine:
             "apps": [asdict(app) for app in self.apps],
             "joined": self.joined,
             "answers": self.answers,
+            "firewall": self.firewall,
             "claims": {app.entry: list(app.claims()) for app in self.apps},
             "archives": self.archives,
             "serves_database": any(app.database.serves for app in self.apps),

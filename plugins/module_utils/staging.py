@@ -15,10 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import write_atomically
+from ansible_collections.slipway.vps.plugins.module_utils.nginx_sites import FOLDER, Server, defaults_of_others, in_the_way, read
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import free_name, write_atomically
 
 #: Where nginx names a place in its complaint.
 _PLACE = re.compile(r" in (?P<file>/\S+):(?P<line>\d+)$", re.MULTILINE)
+#: Where files of others go, which nginx is to read no more.
+ASIDE = "replaced"
+#: What others may have that is ours to switch off.
+_SWITCHED = ("sites-enabled/", "conf.d/")
 #: Files larger than this are no configuration, and name no path that would have to be changed.
 _LARGEST = 1_000_000
 
@@ -37,6 +42,8 @@ class Wanted:
     absent: Sequence[str] = ()
     #: File, the file it is made of, pattern of the one line that is to be replaced, and the line.
     lines: Sequence[tuple[str, str, str, str]] = ()
+    #: Files of others that nginx is to read no more: a link is removed, a file moves into the folder `ASIDE`.
+    aside: Sequence[str] = ()
 
 
 def edited(text: str, pattern: str, line: str, where: str) -> str:
@@ -62,7 +69,8 @@ def differences(root: Path, wanted: Wanted) -> dict[str, str | None]:
         path = root / name
         if not path.is_symlink() or path.readlink() != root / target:
             found[name] = None
-    found.update(dict.fromkeys(name for name in wanted.absent if (root / name).exists() or (root / name).is_symlink()))
+    gone = (*wanted.absent, *wanted.aside)
+    found.update(dict.fromkeys(name for name in gone if (root / name).exists() or (root / name).is_symlink()))
     return found
 
 
@@ -76,8 +84,31 @@ def apply(root: Path, wanted: Wanted, changes: Mapping[str, str | None], live: P
         elif name in wanted.links:
             path.unlink(missing_ok=True)
             path.symlink_to((live or root) / wanted.links[name])
+        elif name in wanted.aside and not path.is_symlink():
+            target = root / ASIDE / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(free_name(target))
         else:
             path.unlink(missing_ok=True)
+
+
+def of_others(root: Path, names: Sequence[str], default: bool, own: Sequence[str]) -> list[str]:
+    """Files of others that answer for one of these names, or, with ``default``, for every name that no other site has.
+
+    :arg own: what our sites are called, `blog.conf`.
+    """
+    servers = read(root).servers
+    found: list[Server] = in_the_way(servers, names, own)
+    if default:
+        # The packaged site, too, once somebody has edited it.
+        edited = [server for server in servers if server.file == f"{FOLDER}/sites-enabled/default" and not server.ours]
+        found = [*found, *defaults_of_others(servers), *edited]
+    files = dict.fromkeys(server.file.removeprefix(f"{FOLDER}/") for server in found)
+    if kept := [name for name in files if not name.startswith(_SWITCHED)]:
+        raise RefusedError(
+            f"{', '.join(f'{FOLDER}/{name}' for name in kept)} holds a server that answers in our place: take it out by hand"
+        )
+    return list(files)
 
 
 def staged(root: Path, stage: Path, wanted: Wanted, changes: Mapping[str, str | None]) -> None:

@@ -54,6 +54,18 @@ options:
     type: list
     elements: str
     default: []
+  replaced:
+    description: >-
+      Names of sites. Others' files in C(sites-enabled) and C(conf.d) that answer for one of them are switched off: a link is removed, a
+      file moves into the folder C(replaced). C(default) is whoever answers for every name that no site has.
+    type: list
+    elements: str
+    default: []
+  own:
+    description: Files of our own sites, C(blog.conf), which answer for these names rightly.
+    type: list
+    elements: str
+    default: []
   lines:
     description: Files that are another file with a single line changed.
     type: list
@@ -121,7 +133,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.lock import locked
-from ansible_collections.slipway.vps.plugins.module_utils.staging import RefusedError, Wanted, apply, differences, judge
+from ansible_collections.slipway.vps.plugins.module_utils.staging import RefusedError, Wanted, apply, differences, judge, of_others
 
 
 def main() -> None:
@@ -141,6 +153,8 @@ def main() -> None:
                 "options": {"path": {"type": "str", "required": True}, "target": {"type": "str", "required": True}},
             },
             "absent": {"type": "list", "elements": "str", "default": []},
+            "replaced": {"type": "list", "elements": "str", "default": []},
+            "own": {"type": "list", "elements": "str", "default": []},
             "lines": {
                 "type": "list",
                 "elements": "dict",
@@ -159,16 +173,18 @@ def main() -> None:
     )
     p = module.params
     root, pending = Path(p["root"]), Path(p["pending"])
-    wanted = Wanted(
-        files={entry["dest"]: entry["content"] for entry in p["files"]},
-        links={entry["path"]: entry["target"] for entry in p["links"]},
-        absent=p["absent"],
-        lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"]) for entry in p["lines"]],
-    )
     held = ExitStack()
     try:
         # Two apps of one machine may write at once; each is judged with what the other has written. The lock ends with this process.
         held.enter_context(locked(Path(p["lock"]), "change of nginx's configuration", math.inf))
+        names = [name for name in p["replaced"] if name != "default"]
+        wanted = Wanted(
+            files={entry["dest"]: entry["content"] for entry in p["files"]},
+            links={entry["path"]: entry["target"] for entry in p["links"]},
+            absent=p["absent"],
+            lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"]) for entry in p["lines"]],
+            aside=of_others(root, names, "default" in p["replaced"], p["own"]) if p["replaced"] else (),
+        )
         changes = differences(root, wanted)
         diff = [
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.staging import RefusedError, Wanted, apply, differences, edited, judge
+from ansible_collections.slipway.vps.plugins.module_utils.staging import RefusedError, Wanted, apply, differences, edited, judge, of_others
 
 NGINX = """#!/bin/sh
 # As nginx: follows the includes of the file it is given, and nothing else.
@@ -110,3 +110,47 @@ def test_a_line_that_is_not_there() -> None:
     """[E10] Somebody rewrote the package's file: said, not guessed."""
     with pytest.raises(RefusedError, match="has no line like"):
         edited("events {}\n", r"^worker_connections", "x", "nginx.conf")
+
+
+# --- Sites of others ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shared(root: Path) -> Path:
+    """Debian's layout, with sites of somebody else."""
+    (root / "nginx.conf").write_text("http { include /etc/nginx/conf.d/*.conf; include /etc/nginx/sites-enabled/*; }")
+    for name in ("conf.d", "sites-available"):
+        (root / name).mkdir()
+    (root / "sites-available/old").write_text("server { listen 80; server_name blog.example.com; }")
+    (root / "sites-enabled/a-old").symlink_to(root / "sites-available/old")
+    (root / "conf.d/wiki.conf").write_text("server { listen 80 default_server; server_name wiki.example.com; }")
+    (root / "sites-enabled/blog.conf").write_text("# slipway:nginx\nserver { listen 80; server_name blog.example.com; }")
+    (root / "sites-enabled/slipway-default.conf").write_text("# slipway:nginx\nserver { listen 80 default_server; }")
+    (root / "sites-enabled/default").write_text("server { listen 80; server_name mine.example.com; }")
+    return root
+
+
+def test_sites_of_others_are_found_by_what_they_answer_for(shared: Path) -> None:
+    """[K3] And not by a name that we would guess; ours are left alone."""
+    assert of_others(shared, ["blog.example.com"], False, ["blog.conf"]) == ["sites-enabled/a-old"]
+    assert of_others(shared, ["wiki.example.com"], False, ["blog.conf"]) == ["conf.d/wiki.conf"]
+    assert of_others(shared, [], True, ["blog.conf"]) == ["conf.d/wiki.conf", "sites-enabled/default"]
+    assert of_others(shared, ["shop.example.com"], False, ["blog.conf"]) == []
+
+
+def test_a_link_is_removed_and_a_file_moves_aside(shared: Path, nginx: str) -> None:
+    """[K3] What it says stays on the disk; a second time there is nothing to do."""
+    aside = of_others(shared, ["blog.example.com", "wiki.example.com"], False, ["blog.conf"])
+    changes = differences(shared, Wanted(aside=aside))
+    assert judge(shared, Wanted(aside=aside), changes, nginx) == []
+    apply(shared, Wanted(aside=aside), changes)
+    assert not (shared / "sites-enabled/a-old").is_symlink() and (shared / "sites-available/old").exists()
+    assert not (shared / "conf.d/wiki.conf").exists() and "wiki" in (shared / "replaced/conf.d/wiki.conf").read_text()
+    assert of_others(shared, ["blog.example.com", "wiki.example.com"], False, ["blog.conf"]) == []
+
+
+def test_a_server_that_no_file_of_its_own_has_is_left(shared: Path) -> None:
+    """[K9] nginx.conf is everybody's."""
+    (shared / "nginx.conf").write_text("http { server { listen 80; server_name blog.example.com; } }")
+    with pytest.raises(RefusedError, match=r"/etc/nginx/nginx\.conf holds a server"):
+        of_others(shared, ["blog.example.com"], False, ["blog.conf"])

@@ -154,6 +154,13 @@ def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: st
             path.firewall()
 
 
+def test_a_machine_that_is_left_to_another_firewall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K3] ufw is not there, and that is no fault: whether from the model or from the app's document."""
+    monkeypatch.setattr(verify, "command", lambda *_: pytest.fail("ufw was asked"))
+    for said in ({"machine": {"name": "web1", "firewall": False}}, {"machine": "web1", "firewall": False}):
+        assert "another firewall" in RequestPath(app(tmp_path, **said), None).firewall()
+
+
 def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, issuer: str = "CN=Some CA") -> None:
     """The certificate on the disk, which nginx serves."""
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null"]

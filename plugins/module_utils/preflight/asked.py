@@ -109,6 +109,8 @@ class Asked:
     rules: list[dict[str, Any]] = field(default_factory=list)
     limits: Limits = field(default_factory=Limits)
     answers: dict[str, str] = field(default_factory=dict)
+    #: ufw is to run here.
+    firewall: bool = True
 
     @classmethod
     def of(cls, machine: Mapping[str, Any], web: bool = True, limits: Limits | None = None) -> Asked:
@@ -125,11 +127,17 @@ class Asked:
             rules=[dict(rule) for rule in machine["joined"].get("firewall_rules_custom", [])],
             limits=limits or Limits(),
             answers={str(one): str(way) for one, way in machine["answers"].items()},
+            firewall=bool(machine["firewall"]),
         )
 
     @property
     def domains(self) -> list[str]:
         return [domain for app in self.apps for domain in app.domains]
+
+    @property
+    def visited(self) -> list[int]:
+        """TCP ports that others are to reach."""
+        return list(WEB_PORTS) if self.web else [self.postgres_port] if self.postgres else []
 
     @property
     def ports(self) -> list[int]:

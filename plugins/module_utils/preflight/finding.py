@@ -14,13 +14,16 @@ VARIABLE = "preflight_answers"
 #: What is there becomes part of Slipway's; gives way to it; stays as it is, beside it.
 ADOPT, REPLACE, LEAVE = WAYS = ("adopt", "replace", "leave")
 
+#: Who else may filter packets. Left as it is, one of them keeps ufw off the machine.
+FIREWALLS = tuple(f"firewall:{one}" for one in ("firewalld", "nftables", "netfilter-persistent", "input"))
+
 #: Ids that are the same for every machine, and the ways that can be.
 FIXED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((f"port:{port}" for port in WEB_PORTS), (ADOPT, REPLACE)),
     f"port:{REDIS_PORT}": (REPLACE, LEAVE),
     "site:default": (REPLACE, LEAVE),
     "nginx:layout": (),
-    **dict.fromkeys((f"firewall:{one}" for one in ("firewalld", "nftables", "netfilter-persistent", "input")), (REPLACE, LEAVE)),
+    **dict.fromkeys(FIREWALLS, (REPLACE, LEAVE)),
     **dict.fromkeys(("firewall:ufw", "firewall:docker"), (LEAVE,)),
     **dict.fromkeys(("kernel:version", "kernel:namespaces"), ()),
     **dict.fromkeys(("kernel:cgroup", "kernel:ipv6", "kernel:somaxconn"), (LEAVE,)),

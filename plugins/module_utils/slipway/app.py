@@ -58,6 +58,8 @@ class App:
     openings: tuple[str, ...]
     writable: tuple[str, ...]
     privileges: bool
+    #: ufw is on this machine; otherwise it is left to another firewall.
+    firewall: bool
 
     @property
     def domain(self) -> str:
@@ -69,6 +71,8 @@ class App:
         """The app in the model's form; an error that names the fact which is missing."""
         # Absent in what an older Slipway wrote.
         sandbox = dict(data.get("sandbox", {}))
+        # The model has it in its machine, its document beside the rest.
+        machine = data.get("machine")
         try:
             return cls(
                 name=str(data["name"]),
@@ -104,6 +108,7 @@ class App:
                 openings=tuple(sandbox.get("allowed", ())),
                 writable=(str(data["shared"]), f"-{data['log_dir']}", *sandbox.get("folders", ())),
                 privileges=bool(sandbox.get("privileges")),
+                firewall=bool((machine if isinstance(machine, Mapping) else data).get("firewall", True)),
             )
         except (KeyError, TypeError) as error:
             raise SlipwayError(f"what is known of the app is not usable: {type(error).__name__}: {error}") from error

@@ -235,9 +235,8 @@ SITUATIONS = (
         "a database of our name, made by hand in a cluster of ours",
         "database:shop",
         cluster(ours=True, databases={"shop": "ada"}, roles=["postgres", "ada"]),
-        {"adopt"},
-        ("owner ada",),
-        "app_database",
+        seen=("owner ada",),
+        fix="app_database",
     ),
     Situation(
         "a role of our name", "role:blog", cluster(roles=["postgres", "blog"], superusers=["blog", "postgres"]), {"adopt"}, fix="app_user"

@@ -210,6 +210,12 @@ def test_the_models_port_is_the_one_that_is_asked_for(asked: Asked) -> None:
     assert known(other)["port:5433"] == ("adopt",) and "port:5432" not in known(other)
 
 
+def test_a_database_of_ours_by_hand_can_be_adopted(asked: Asked) -> None:
+    """[K3] With the role that owns it; one that somebody else owns would stay somebody else's, table by table."""
+    there = replace(CLEAN, **cluster(databases={"blog": "blog"}, roles=["postgres", "blog"]))
+    assert {finding.id: set(finding.ways) for finding in judge(there, asked)} == {"role:blog": {"adopt"}, "database:blog": {"adopt"}}
+
+
 def test_answers_change_nothing_of_what_is_found(answered: Callable[..., Asked]) -> None:
     """They are for the report."""
     there = SITUATIONS[0].there

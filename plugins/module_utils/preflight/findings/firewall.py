@@ -15,6 +15,13 @@ _OFF = "is stopped and disabled just before ufw is switched on; its files stay"
 
 
 def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+    """Where the machine is left to another firewall, only that one: nothing of ufw's comes beside it."""
+    for finding in _findings(facts):
+        if asked.firewall or asked.answers.get(finding.id) == LEAVE:
+            yield finding
+
+
+def _findings(facts: Facts) -> Iterator[Finding]:
     filters = facts.firewall
     if filters.firewalld:
         ways = {REPLACE: f"firewalld {_OFF}", LEAVE: _STAYS}

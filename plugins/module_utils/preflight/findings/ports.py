@@ -66,12 +66,18 @@ def _other(held: list[Listener], facts: Facts) -> Iterator[Finding]:
     elif first.process in _WAYS_IN:
         fix = f"let it listen on another port first: stopped, {first.process} would lock you out"
         yield Finding(id_, what, evidence, fix=fix)
-    elif first.unit.endswith(_STOPPABLE) and not first.unit.startswith("user@"):
+    elif stoppable(first):
         does = f"{first.unit} is stopped and disabled just before nginx starts; its configuration stays on the disk"
         yield Finding(id_, what, evidence, {REPLACE: does})
     else:
         fix = "stop it, and whatever starts it: no unit of systemd does, so it cannot be disabled for you"
         yield Finding(id_, what, evidence, fix=fix)
+
+
+def stoppable(listener: Listener) -> bool:
+    """Whether a unit can be stopped to free the port, and nobody is locked out by that."""
+    unit = listener.unit.endswith(_STOPPABLE) and not listener.unit.startswith("user@")
+    return unit and not listener.container and listener.process not in _WAYS_IN
 
 
 def _container(port: int, evidence: str) -> Finding:

@@ -91,12 +91,14 @@ def _our_databases(cluster: Cluster, asked: Asked) -> Iterator[Finding]:
     """By its owner: in a cluster of ours too, one may have been made by hand."""
     for app in asked.apps:
         owner = cluster.databases.get(app.database, "")
-        if owner and (owner not in app.roles or not cluster.ours):
-            does = f"it becomes the app's: its owner is {app.roles[0]}, and nobody else may connect to it; what is in it stays"
+        mine = owner in app.roles
+        if owner and not (mine and cluster.ours):
+            does = "it becomes the app's: nobody else may connect to it any more; what is in it stays"
+            give = f'hand it over with all that is in it: REASSIGN OWNED BY "{owner}" TO "{app.roles[0]}"; ALTER DATABASE … OWNER TO …'
             yield Finding(
                 f"database:{app.database}",
                 f"PostgreSQL has a database {app.database} already",
                 f"cluster {cluster.version}/{cluster.name}, owner {owner}",
-                {ADOPT: does},
-                "choose another name: app_database: …",
+                {ADOPT: does} if mine else {},
+                "choose another name: app_database: …" + ("" if mine else f"; or {give}"),
             )

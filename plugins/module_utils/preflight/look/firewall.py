@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Collection
 
 from ... import packet_filter
-from ..asked import WEB_PORTS, Asked
+from ..asked import Asked
 from ..facts import Firewall
 from . import packages
 from .host import Host
@@ -22,7 +22,7 @@ def look(host: Host, asked: Asked, on: Collection[str]) -> Firewall:
     """
     :arg on: units that run, or are started at boot.
     """
-    ports = WEB_PORTS if asked.web else ()
+    ports = asked.visited
     saved = {program: host.output(f"{program}-save") for program in ("iptables", "ip6tables")}
     ruleset = host.output("nft", "list", "ruleset")
     rules = packet_filter.ufw_rules(host.text("/etc/ufw/user.rules")) + packet_filter.ufw_rules(host.text("/etc/ufw/user6.rules"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,15 +74,15 @@ def look(host: Host, asked: Asked) -> Names:
     accounts = _entries(host, "passwd", [app.user for app in asked.apps])
     known = [_known(host, app, accounts.get(app.user, [])) for app in asked.apps]
     folders = [folder for one in known for folder in _folders(host, one)]
-    units = [file for one in known for file in _units(host, one.app)]
+    taken = [file for one in known for file in units(host, one.app.units)]
     files = [file for one in known for file in _files(host, one.app)]
-    foreign = [folder.path for folder in folders if not folder.ours] + [file.path for file in (*units, *files) if not file.ours]
+    foreign = [folder.path for folder in folders if not folder.ours] + [file.path for file in (*taken, *files) if not file.ours]
     brought = packages.owners(host, foreign)
     return Names(
         accounts=[account for one in known for account in _account(host, one, accounts)],
         groups=[group for one in known for group in _group(host, one, accounts)],
         folders=[replace(one, package=brought.get(one.path, "")) for one in folders],
-        units=[replace(one, package=brought.get(one.path, "")) for one in units],
+        units=[replace(one, package=brought.get(one.path, "")) for one in taken],
         files=[replace(one, package=brought.get(one.path, "")) for one in files],
     )
 
@@ -202,8 +202,9 @@ def _user_name(host: Host, path: str) -> str:
     return next((row[0] for row in rows if len(row) > 2 and row[2] == uid), uid)
 
 
-def _units(host: Host, app: AskedApp) -> Iterator[File]:
-    for stem in app.units:
+def units(host: Host, stems: Iterable[str]) -> Iterator[File]:
+    """Every unit that has one of these names, before `@` or the suffix."""
+    for stem in stems:
         seen: set[str] = set()
         for folder in UNIT_FOLDERS:
             for suffix in SUFFIXES:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pwd
@@ -66,6 +67,12 @@ def relink(link: Path, target: Path) -> bool:
     temporary.symlink_to(target)
     temporary.replace(link)
     return True
+
+
+def free_name(path: Path) -> Path:
+    """``path``, or the first of ``path.1``, ``path.2`` … that nothing has."""
+    names = (path if number == 0 else path.with_name(f"{path.name}.{number}") for number in itertools.count())
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def read_json(path: Path) -> dict[str, Any]:
