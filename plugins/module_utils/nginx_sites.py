@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = "/etc/nginx"
+#: Our own site for unknown names, by whichever template it was written.
+OUR_DEFAULT = "slipway-default.conf"
 #: What Slipway writes into each of its files.
 MARK = re.compile(r"\bslipway:[a-z]+\b")
 #: A comment, a quoted text, a sign, or a word; `${x}` is part of a word.
@@ -193,20 +195,19 @@ def answers_for(server: Server, name: str) -> bool:
 
 
 def in_the_way(servers: Iterable[Server], names: Iterable[str], files: Iterable[str], ports: Iterable[int] = (80, 443)) -> list[Server]:
-    """Servers of others, or of an app that is none of ``files``, that answer for one of these names on these ports.
+    """Servers that answer for one of these names on these ports, and are not in one of ``files``.
 
-    :arg files: what our own sites are called, `blog.conf`.
+    :arg files: what our own sites are called, `blog.conf`; whoever wrote them, they are where ours are.
     """
     own, wanted, used = set(files), list(names), set(ports)
     return [
         server
         for server in servers
-        if used & set(server.ports)
-        and not (server.ours and Path(server.file).name in own)
-        and any(answers_for(server, name) for name in wanted)
+        if used & set(server.ports) and Path(server.file).name not in own and any(answers_for(server, name) for name in wanted)
     ]
 
 
 def defaults_of_others(servers: Iterable[Server], ports: Iterable[int] = (80, 443)) -> list[Server]:
     """Servers of others that answer for every name that no other has, on one of these ports."""
-    return [server for server in servers if set(ports) & set(server.default) and not server.ours]
+    others = (server for server in servers if not server.ours and Path(server.file).name != OUR_DEFAULT)
+    return [server for server in others if set(ports) & set(server.default)]

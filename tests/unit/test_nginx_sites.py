@@ -152,4 +152,5 @@ def test_ours_are_not_in_the_way() -> None:
     elsewhere, other = server("a.example.com", ports=(8080,)), server("a.example.com", ports=(443,))
     assert in_the_way([mine, former, elsewhere, other], ["a.example.com"], ["blog.conf"]) == [former, other]
     catch = server("_", default=(80,))
+    assert defaults_of_others([server("_", default=(80,), file="slipway-default.conf")]) == []
     assert defaults_of_others([catch, server("_", default=(80,), ours=True), server("_", default=(8080,))]) == [catch]

@@ -239,6 +239,8 @@ class Facts:
 
     #: Slipway has been here.
     ours: bool = False
+    #: Apps that it has made here before.
+    apps: list[str] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)

@@ -81,9 +81,15 @@ def test_a_machine_of_ours_has_none(asked: Asked) -> None:
     there = replace(
         CLEAN,
         ours=True,
+        apps=["blog", "shop"],
         listeners=[NGINX_80, replace(NGINX_80, port=443), Listener(5432, "127.0.0.1", "postgres", 40, "postgresql@17-main.service")],
         nginx=Nginx(True, True),
-        sites=[OURS, Site("nginx", "/etc/nginx/sites-enabled/slipway-default.conf", 6, ["_"], [80, 443], [80, 443], ours=True)],
+        # The second is by a template of the operator's, without our mark.
+        sites=[
+            OURS,
+            replace(OURS, file="/etc/nginx/sites-enabled/shop.conf", names=["shop.example.com"], ours=False),
+            Site("nginx", "/etc/nginx/sites-enabled/slipway-default.conf", 6, ["_"], [80, 443], [80, 443], ours=True),
+        ],
         clusters=[
             Cluster(
                 "17",

@@ -44,7 +44,7 @@ def test_a_person_of_our_name(fake: Fake, asked: Asked, monkeypatch: pytest.Monk
 def test_nothing_of_our_names(fake: Fake, asked: Asked) -> None:
     """[A9] A clean machine, and empty folders."""
     found = names.look(fake({"/srv/blog": None, "/etc/passwd": PASSWD}, {"getent": (2, "")}), asked)
-    assert found == names.Names([], [], [], [], [])
+    assert found == names.Names([], [], [], [], [], [])
     assert not names.machine_is_ours(fake())
 
 
@@ -73,6 +73,15 @@ def test_what_the_roles_write_is_ours(fake: Fake, asked: Asked) -> None:
     assert all(one.ours for one in found.accounts) and all(one.ours for one in found.groups)
     assert all(folder.ours for folder in found.folders) and all(file.ours for file in [*found.units, *found.files])
     assert names.machine_is_ours(host)
+
+
+def test_an_operators_own_template_is_ours(fake: Fake, asked: Asked) -> None:
+    """[A9] templates/nginx of the inventory need not carry our mark; on a machine where the app was never, the same file is somebody's."""
+    files = {"/etc/nginx/sites-available/blog.conf": "server { server_name blog.example.com; }\n"}
+    assert [file.ours for file in names.look(fake(files, {"getent": (2, "")}), asked).files] == [False]
+    here = {"getent passwd": "blog:x:997:997:blog (Slipway):/srv/blog:/usr/sbin/nologin\n"}
+    found = names.look(fake(commands=here), asked)
+    assert [file.ours for file in found.files] == [True] and found.apps == ["blog"]
 
 
 def test_what_an_older_slipway_left_is_ours(fake: Fake, asked: Asked) -> None:

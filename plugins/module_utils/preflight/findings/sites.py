@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from ...nginx_sites import Server, defaults_of_others, in_the_way
 from ..asked import Asked
@@ -33,16 +34,19 @@ def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
         for site in facts.sites
         if site.server == "nginx" and not site.packaged
     ]
-    yield from _for_our_names(servers, asked)
+    marked = {Path(server.file).name for server in servers if server.ours}
+    # One of an app that the inventory does not have any more is in the way as anybody's.
+    own = [app.site for app in asked.apps if app.name in facts.apps or app.site in marked]
+    yield from _for_our_names(servers, asked, own)
     yield from _default(servers)
 
 
-def _for_our_names(servers: list[Server], asked: Asked) -> Iterator[Finding]:
+def _for_our_names(servers: list[Server], asked: Asked, own: list[str]) -> Iterator[Finding]:
     """One for each file, under the first of our names in it."""
     found: dict[str, list[str]] = {}
     places: dict[str, list[Server]] = {}
     for domain in asked.domains:
-        for server in in_the_way(servers, [domain], [app.site for app in asked.apps]):
+        for server in in_the_way(servers, [domain], own):
             if domain not in found.setdefault(server.file, []):
                 found[server.file].append(domain)
             places.setdefault(server.file, []).append(server)

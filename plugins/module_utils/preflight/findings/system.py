@@ -137,7 +137,8 @@ def _network(facts: Facts) -> Iterator[Finding]:
     here = facts.system
     if here.unresolved:
         what = "names cannot be resolved: no package could be fetched, and no certificate"
-        yield Finding("system:dns", what, f"{here.unresolved} has no address", _ON, "look at /etc/resolv.conf (resolvectl status)")
+        fix = "look at /etc/resolv.conf (resolvectl status)"
+        yield Finding("system:dns", what, f"{here.unresolved} has no address", _ON, fix, refuses=not facts.ours)
     if not here.hostname_known:
         what = "this machine does not know its own name: each sudo waits for an answer first"
         fix = f"add to /etc/hosts: 127.0.1.1 {here.hostname}"

@@ -32,12 +32,13 @@ def look(asked: Asked, host: Host, now: float | None = None) -> Facts:
     nothing: tuple[Nginx, list[Site]] = (Nginx(), [])
     here = ask("the system", lambda: system.look(host, now), System())
     on = ask("the units", lambda: _on(host), nowhere)
-    taken = ask("names", lambda: names.look(host, asked), names.Names([], [], [], [], []))
+    taken = ask("names", lambda: names.look(host, asked), names.Names([], [], [], [], [], []))
     nginx, sites = ask("nginx", lambda: web.nginx(host), nothing)
     sites = [*sites, *ask("other web servers", lambda: web.others(host), nothing[1])]
     state = on.get(REDIS_UNIT, (False, False))
     return Facts(
         ours=ask("earlier runs", lambda: names.machine_is_ours(host), False),
+        apps=taken.apps,
         listeners=ask("ports", lambda: sockets.listeners(host, asked.ports), []),
         accounts=taken.accounts,
         groups=taken.groups,

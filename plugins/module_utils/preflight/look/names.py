@@ -53,6 +53,8 @@ class Known:
 class Names:
     """All names that are asked for and taken."""
 
+    #: Apps that an earlier run of ours has made.
+    apps: list[str]
     accounts: list[Account]
     groups: list[Group]
     folders: list[Folder]
@@ -75,10 +77,11 @@ def look(host: Host, asked: Asked) -> Names:
     known = [_known(host, app, accounts.get(app.user, [])) for app in asked.apps]
     folders = [folder for one in known for folder in _folders(host, one)]
     taken = [file for one in known for file in units(host, one.app.units)]
-    files = [file for one in known for file in _files(host, one.app)]
+    files = [file for one in known for file in _files(host, one)]
     foreign = [folder.path for folder in folders if not folder.ours] + [file.path for file in (*taken, *files) if not file.ours]
     brought = packages.owners(host, foreign)
     return Names(
+        apps=[one.app.name for one in known if one.ours],
         accounts=[account for one in known for account in _account(host, one, accounts)],
         groups=[group for one in known for group in _group(host, one, accounts)],
         folders=[replace(one, package=brought.get(one.path, "")) for one in folders],
@@ -226,7 +229,8 @@ def _active(host: Host, unit: str) -> bool:
     return any(re.search(rf"/{name}$", host.text(f"/proc/{pid}/cgroup"), re.MULTILINE) for pid in host.processes())
 
 
-def _files(host: Host, app: AskedApp) -> Iterator[File]:
-    for path in app.files:
+def _files(host: Host, known: Known) -> Iterator[File]:
+    """An operator's own template (`templates/nginx` of the inventory) need not have our mark."""
+    for path in known.app.files:
         if host.exists(path):
-            yield File(path, ours=has_mark(host, path))
+            yield File(path, ours=known.ours or has_mark(host, path))

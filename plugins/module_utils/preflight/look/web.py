@@ -30,7 +30,7 @@ def nginx(host: Host) -> tuple[Nginx, list[Site]]:
         for one in found.servers
     ]
     reads = any("sites-enabled/" in pattern for pattern in found.includes)
-    return Nginx(True, nginx_sites.MARK.search(host.text(OUR_NGINX)) is not None, reads), sites
+    return Nginx(True, host.exists(OUR_NGINX), reads), sites
 
 
 def others(host: Host) -> list[Site]:
