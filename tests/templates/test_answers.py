@@ -29,14 +29,14 @@ def task(role: str, file: str, name: str) -> dict[str, Any]:
 
 
 def test_a_server_of_others_keeps_its_settings() -> None:
-    """[K3] No address, no size, no log format of ours: only what the operator himself says."""
+    """[F3] No address, no size, no log format of ours: only what the operator himself says."""
     text = render("postgres", CONF, **HOST, **ADOPT)
     assert lines(text) == [] and "# slipway: adopted" in text
     assert lines(render("postgres", CONF, **HOST, **ADOPT, postgres_settings_custom={"work_mem": "8MB"})) == ["work_mem = '8MB'"]
 
 
 def test_our_lines_are_about_our_roles() -> None:
-    """[K3] They come first, so they must fit nobody else."""
+    """[F3] They come first, so they must fit nobody else."""
     found = lines(render("postgres", HBA, **ADOPT, app_name="my-app"))
     assert found == ["local all postgres peer", 'local all "my-app","my-app_readonly","my-app_migrate" peer map=slipway']
     allow = lines(render("postgres", HBA, **ADOPT, postgres_allow=["192.0.2.10"]))
@@ -47,7 +47,7 @@ def test_our_lines_are_about_our_roles() -> None:
 
 
 def test_a_server_of_others_is_not_restarted() -> None:
-    """[K3] Whatever could restart it, or writes its files anew, asks first whether it is adopted."""
+    """[F3] Whatever could restart it, or writes its files anew, asks first whether it is adopted."""
     tasks = yaml.safe_load((ROOT / "roles/postgres/tasks/configure.yml").read_text())
     restarts = [one for one in tasks if "restart needed" in str(one.get("notify"))]
     assert restarts and all("not __postgres_adopted" in str(one["changed_when"]) for one in restarts)
@@ -77,7 +77,7 @@ def test_our_lines_go_into_the_file_that_is_read(config: dict[str, str], path: s
 
 
 def test_the_port_is_the_models() -> None:
-    """[K1]"""
+    """[F1]"""
     url = {"app_database_url": "postgresql:///demo?host=/run/postgresql&port=5433"}
     assert not value("postgres", "__postgres_adopted") and value("postgres", "__postgres_adopted", **ADOPT)
     assert value("postgres", "__postgres_adopted", **url, preflight_answers={"port:5433": "adopt"})
@@ -85,7 +85,7 @@ def test_the_port_is_the_models() -> None:
 
 
 def test_a_database_that_was_there_keeps_its_order() -> None:
-    """[K3] PostgreSQL cannot change it."""
+    """[F3] PostgreSQL cannot change it."""
     assert not value("postgres", "__postgres_database_adopted")
     assert value("postgres", "__postgres_database_adopted", preflight_answers={"database:demo": "adopt"})
 
@@ -108,7 +108,7 @@ MANY = {
 
 
 def test_what_nginx_replaces() -> None:
-    """[K3] Holders of the ports that were answered, and sites of its app; nothing without an answer."""
+    """[F3] Holders of the ports that were answered, and sites of its app; nothing without an answer."""
     assert value("nginx", "__nginx_replaced_ports", **MANY) == [80, 443] and value("nginx", "__nginx_replaced_ports") == []
     assert value("nginx", "__nginx_replaced_ports", preflight_answers={"port:80": "adopt"}) == []
     site = task("nginx", "site", "site | Write the site, if nginx takes it")["slipway.vps.nginx_config"]
@@ -121,7 +121,7 @@ def test_what_nginx_replaces() -> None:
     [("", ["sites-enabled/default"], []), ("leave", [], []), ("replace", ["sites-enabled/default"], ["default"])],
 )
 def test_the_welcome_site_stays_where_it_is_left(answer: str, absent: list[str], replaced: list[str]) -> None:
-    """[K3] Edited, it went without a word."""
+    """[F3] Edited, it went without a word."""
     shared = task("nginx", "configure", "configure | Write what all sites share, if nginx takes it")["slipway.vps.nginx_config"]
     said = {"preflight_answers": {"site:default": answer}} if answer else {}
     assert value("nginx", shared["absent"].strip("{} "), **said) == absent
@@ -129,7 +129,7 @@ def test_the_welcome_site_stays_where_it_is_left(answer: str, absent: list[str],
 
 
 def test_ports_are_freed_just_before_nginx_starts() -> None:
-    """[K3] Until then the other one serves."""
+    """[F3] Until then the other one serves."""
     names = [one["name"] for one in yaml.safe_load((ROOT / "roles/nginx/tasks/run.yml").read_text())]
     stop = names.index("run | Stop what holds its ports, where the operator said so")
     assert names[stop + 1] == "run | Start nginx, also at boot" and names[0] == "run | Check the configuration"
@@ -137,13 +137,13 @@ def test_ports_are_freed_just_before_nginx_starts() -> None:
 
 @pytest.mark.parametrize(("answer", "stops"), [({}, True), ({"port:6379": "leave"}, False), ({"port:6379": "replace"}, True)])
 def test_a_redis_that_is_left_is_not_stopped(answer: dict[str, str], stops: bool) -> None:
-    """[K3]"""
+    """[F3]"""
     (condition, _) = task("redis", "machine", "machine | Stop the packaged instance, which listens on TCP")["when"]
     assert value("redis", condition, preflight_answers=answer) is stops
 
 
 def test_what_the_firewall_replaces() -> None:
-    """[K3] By unit, and the rules that stand before ufw's for the ports that are to be reached."""
+    """[F3] By unit, and the rules that stand before ufw's for the ports that are to be reached."""
     assert value("firewall", "__firewall_replaced_units", **MANY) == ["nftables.service"]
     assert value("firewall", "__firewall_replaced") == []
     rules = [
@@ -155,7 +155,7 @@ def test_what_the_firewall_replaces() -> None:
 
 
 def test_other_firewalls_go_before_ufw_comes() -> None:
-    """[K3] [B3] SSH is in ufw's rules before; and when the other one took all rules with it, they are loaded again."""
+    """[F3] SSH is in ufw's rules before; and when the other one took all rules with it, they are loaded again."""
     names = [one["name"] for one in yaml.safe_load((ROOT / "roles/firewall/tasks/run.yml").read_text())]
     stop = names.index("run | Stop other firewalls, where the operator said so")
     assert names[stop + 1 : stop + 3] == ["run | Switch the firewall on", "run | Load the rules again after another firewall has gone"]
@@ -165,7 +165,7 @@ def test_other_firewalls_go_before_ufw_comes() -> None:
 
 @pytest.mark.parametrize("one", ["firewalld", "nftables", "netfilter-persistent", "input"])
 def test_a_machine_that_is_left_to_another_firewall_has_no_ufw(one: str) -> None:
-    """[K3]"""
+    """[F3]"""
     assert model_of()["machine"]["firewall"] is True
     assert model_of(preflight_answers={f"firewall:{one}": "leave"})["machine"]["firewall"] is False
     assert model_of(preflight_answers={f"firewall:{one}": "replace", "firewall:docker": "leave"})["machine"]["firewall"] is True
@@ -179,7 +179,7 @@ def test_each_play_asks_whether_ufw_is_wanted(play: str) -> None:
 
 
 def test_units_of_others_are_set_aside_by_the_role_that_writes_them() -> None:
-    """[K2]"""
+    """[F3]"""
     assert value("gunicorn", "__gunicorn_replaced_units", **MANY) == ["demo"]
     assert value("gunicorn", "__gunicorn_replaced_units") == []
     condition = task("tls", "configure", "configure | Set a unit of others aside, where the operator said so")["when"]

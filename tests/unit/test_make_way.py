@@ -55,7 +55,7 @@ def listening(port: int, process: str, unit: str, pid: int = 81) -> dict[str, st
 
 
 def test_the_holder_of_a_port_is_stopped_with_its_sockets(make: Make) -> None:
-    """[K3] The socket first: it would start the service again."""
+    """[F3] The socket first: it would start the service again."""
     triggers = {"systemctl show --property=TriggeredBy": (0, "apache.socket\n")}
     way, did = make(listening(80, "apache2", "apache2.service"), triggers)
     way.free([80, 443], ["nginx.service"])
@@ -64,7 +64,7 @@ def test_the_holder_of_a_port_is_stopped_with_its_sockets(make: Make) -> None:
 
 
 def test_ours_keeps_its_port(make: Make) -> None:
-    """[A9] A second run changes nothing."""
+    """[F3] A second run changes nothing."""
     way, did = make(listening(80, "nginx", "nginx.service"))
     way.free([80, 443], ["nginx.service"])
     assert did == way.gone == []
@@ -78,7 +78,7 @@ def test_ours_keeps_its_port(make: Make) -> None:
     [("sshd", "ssh.service"), ("python3", "session-3.scope"), ("docker-proxy", "docker.service"), ("node", "user@1000.service")],
 )
 def test_who_may_not_be_stopped_is_not(make: Make, process: str, unit: str) -> None:
-    """[K3] [B3] It came after preflight had looked."""
+    """[F3] It came after preflight had looked."""
     way, did = make(listening(443, process, unit))
     with pytest.raises(SlipwayError, match=rf"port 443 is held by {process}"):
         way.free([443], [])
@@ -98,14 +98,14 @@ def test_who_may_not_be_stopped_is_not(make: Make, process: str, unit: str) -> N
     ],
 )
 def test_units_are_stopped_where_they_are(make: Make, state: str, stopped: bool) -> None:
-    """[K3] apt has removed netfilter-persistent by then."""
+    """[F3] apt has removed netfilter-persistent by then."""
     way, did = make({}, {"systemctl show --property=LoadState": (0, state)})
     way.stop_where_they_are(["nftables.service"])
     assert did == (["systemctl disable --now nftables.service"] if stopped else [])
 
 
 def test_units_of_others_are_set_aside(make: Make, tmp_path: Path) -> None:
-    """[K2] Stopped, and renamed so that systemd does not read them; ours and the distribution's stay."""
+    """[F3] Stopped, and renamed so that systemd does not read them; ours and the distribution's stay."""
     system = tmp_path / "etc/systemd/system"
     files = {
         "/etc/systemd/system/blog.service": "[Service]\n",
@@ -139,7 +139,7 @@ def test_a_unit_of_a_package_is_not_set_aside(make: Make) -> None:
 
 
 def test_rules_before_ufw_are_removed(make: Make) -> None:
-    """[K3] The one that refuses, in the words in which it was given; no other."""
+    """[F3] The one that refuses, in the words in which it was given; no other."""
     saved = (
         '*filter\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -m comment --comment "no one" -j REJECT --reject-with icmp-host-prohibited\nCOMMIT\n'
     )
@@ -152,7 +152,7 @@ def test_rules_before_ufw_are_removed(make: Make) -> None:
 
 
 def test_check_mode_says_what_would_go(make: Make, tmp_path: Path) -> None:
-    """[A9] And changes nothing."""
+    """[F3] And changes nothing."""
     files = {**listening(80, "apache2", "apache2.service"), "/etc/systemd/system/blog.service": "[Service]\n"}
     way, did = make(files, {"dpkg-query": (1, ""), "iptables-save": (0, "*filter\n-A INPUT -j DROP\n")}, check=True)
     way.free([80], [])
@@ -162,7 +162,7 @@ def test_check_mode_says_what_would_go(make: Make, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_stopped_stops_the_run_in_words(make: Make) -> None:
-    """[K9]"""
+    """[F8]"""
     way, _ = make(listening(80, "apache2", "apache2.service"), {"systemctl disable": (1, "Failed to disable unit\n")})
     with pytest.raises(SlipwayError, match=r"systemctl disable --now apache2.service exited 1: Failed to disable unit"):
         way.free([80], [])

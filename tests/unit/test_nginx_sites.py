@@ -38,7 +38,7 @@ def server(*names: str, ports: tuple[int, ...] = (80,), default: tuple[int, ...]
 
 
 def test_servers_are_found_through_includes_and_links(nginx: Path) -> None:
-    """[K3] Under the name that nginx reads, with the file that is behind it."""
+    """[F3] Under the name that nginx reads, with the file that is behind it."""
     text = (
         "# blog\nserver {\n    listen 80;\n    listen [::]:443 ssl default_server;\n    server_name Blog.example.com www.example.com;\n}\n"
     )
@@ -63,7 +63,7 @@ def test_servers_are_found_through_includes_and_links(nginx: Path) -> None:
 
 
 def test_what_cannot_be_read_hides_nothing_else(nginx: Path) -> None:
-    """[K9] It is said, by file."""
+    """[F8] It is said, by file."""
     (nginx / "sites-enabled/a").write_text("server { listen 80;")
     (nginx / "sites-enabled/b").write_text("}")
     (nginx / "sites-enabled/c").write_text("server { server_name c.example.com; listen 80; }")
@@ -142,12 +142,12 @@ def test_a_default_server_of_one_address_is_none_of_ours(nginx: Path, listen: st
     ],
 )
 def test_names_that_meet(name: str, said: str, fits: bool) -> None:
-    """[K3]"""
+    """[F3]"""
     assert answers_for(server(said), name) is fits
 
 
 def test_ours_are_not_in_the_way() -> None:
-    """[A9] But a site of ours for an app that is gone is."""
+    """[F3] But a site of ours for an app that is gone is."""
     mine, former = server("a.example.com", ours=True, file="blog.conf"), server("a.example.com", ours=True, file="old.conf")
     elsewhere, other = server("a.example.com", ports=(8080,)), server("a.example.com", ports=(443,))
     assert in_the_way([mine, former, elsewhere, other], ["a.example.com"], ["blog.conf"]) == [former, other]

@@ -34,7 +34,7 @@ def with_rules(*rules: str) -> str:
 
 
 def test_the_reject_of_a_provider_is_found() -> None:
-    """[K3] What ufw opens after it stays closed."""
+    """[F3] What ufw opens after it stays closed."""
     assert refusing(ORACLE, WEB) == [LAST]
 
 
@@ -79,7 +79,7 @@ def test_what_lets_visitors_in_is_none(rules: tuple[str, ...]) -> None:
     ],
 )
 def test_what_keeps_visitors_out_is_found(rules: tuple[str, ...]) -> None:
-    """[K3] Also behind a chain of its own; each rule once."""
+    """[F3] Also behind a chain of its own; each rule once."""
     found = refusing(with_rules(*rules), WEB)
     assert len(found) == 1 and found[0][-2:] != ["-j", "ACCEPT"]
 
@@ -89,7 +89,7 @@ def test_a_line_that_cannot_be_read_is_passed_over() -> None:
 
 
 def test_what_docker_publishes_to_everybody() -> None:
-    """[K3] Not what it publishes on 127.0.0.1."""
+    """[F3] Not what it publishes on 127.0.0.1."""
     saved = """*nat
 -A DOCKER -i docker0 -j RETURN
 -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80
@@ -135,7 +135,7 @@ def chain(body: str, name: str = "inet guard", policy: str = "accept") -> str:
     ],
 )
 def test_a_chain_of_nftables_has_a_veto(body: str, policy: str, refused: str) -> None:
-    """[K3] Whatever ufw allows."""
+    """[F3] Whatever ufw allows."""
     assert nft_refusing(chain(body, policy=policy), WEB) == ([f"table inet guard, chain in: {refused}"] if refused else [])
 
 

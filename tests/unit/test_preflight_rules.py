@@ -16,7 +16,7 @@ def refusal(folder: Path, answers: Any, **more: Any) -> str:
 
 
 def test_answers_reach_the_model(tmp_path: Path) -> None:
-    """[K3] Of all apps of a machine together, for whichever runs its part."""
+    """[F3] Of all apps of a machine together, for whichever runs its part."""
     answers = {
         "port:80": "replace",
         "site:blog.example.com": "replace",
@@ -48,7 +48,7 @@ def test_answers_reach_the_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_means_nothing_is_refused(tmp_path: Path, answers: Any, words: list[str]) -> None:
-    """[K9] [K10] With the line of the file, and what was meant."""
+    """[F8] With the line of the file, and what was meant."""
     message = refusal(tmp_path, answers)
     assert "preflight_answers" in message and "host_vars/blog.yml:" in message, message
     for part in words:
@@ -56,7 +56,7 @@ def test_what_means_nothing_is_refused(tmp_path: Path, answers: Any, words: list
 
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
-    """[A9]"""
+    """[F3]"""
     message = refusal(tmp_path, {"port:81": "replace", "user:blog": "leave"})
     assert "'port:81'" in message and "user:blog with leave" in message
 
@@ -81,21 +81,21 @@ def test_two_apps_may_not_contradict_each_other(tmp_path: Path) -> None:
 
 
 def test_the_port_of_the_database_is_the_models(tmp_path: Path) -> None:
-    """[K1]"""
+    """[F1]"""
     url = {"app_database_url": "postgresql:///blog?host=/run/postgresql&port=5433"}
     assert refusal(tmp_path, {"port:5433": "adopt"}, **url) == ""
     assert "'port:5432'" in refusal(tmp_path / "b", {"port:5432": "adopt"}, **url)
 
 
 def test_a_cluster_of_others_is_not_archived(tmp_path: Path) -> None:
-    """[K3] Its archive would hold their data, and begins with a restart of their server."""
+    """[F3] Its archive would hold their data, and begins with a restart of their server."""
     message = refusal(tmp_path, {"port:5432": "adopt"}, backup_engine="pgbackrest")
     assert "backup_engine is pgbackrest for blog" in message and "write backup_engine: dump" in message
     assert refusal(tmp_path / "b", {"port:5432": "adopt"}) == ""
 
 
 def test_an_expression_without_a_value_is_no_empty_answer(tmp_path: Path) -> None:
-    """[K9] Silently without answers, the next run would stop, and nobody would know why."""
+    """[F8] Silently without answers, the next run would stop, and nobody would know why."""
     text = yaml.safe_dump({"app_name": "blog", "app_domains": ["blog.example.com"], "preflight_answers": "{{ nowhere }}"})
     message = Inventory(tmp_path, {"blog": text}).refusal("blog")
     assert "preflight_answers cannot be resolved" in message

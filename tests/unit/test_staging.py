@@ -131,7 +131,7 @@ def shared(root: Path) -> Path:
 
 
 def test_sites_of_others_are_found_by_what_they_answer_for(shared: Path) -> None:
-    """[K3] And not by a name that we would guess; ours are left alone."""
+    """[F3] And not by a name that we would guess; ours are left alone."""
     assert of_others(shared, ["blog.example.com"], False, ["blog.conf"]) == ["sites-enabled/a-old"]
     assert of_others(shared, ["wiki.example.com"], False, ["blog.conf"]) == ["conf.d/wiki.conf"]
     assert of_others(shared, [], True, ["blog.conf"]) == ["conf.d/wiki.conf", "sites-enabled/default"]
@@ -139,7 +139,7 @@ def test_sites_of_others_are_found_by_what_they_answer_for(shared: Path) -> None
 
 
 def test_a_link_is_removed_and_a_file_moves_aside(shared: Path, nginx: str) -> None:
-    """[K3] What it says stays on the disk; a second time there is nothing to do."""
+    """[F3] What it says stays on the disk; a second time there is nothing to do."""
     aside = of_others(shared, ["blog.example.com", "wiki.example.com"], False, ["blog.conf"])
     changes = differences(shared, Wanted(aside=aside))
     assert judge(shared, Wanted(aside=aside), changes, nginx) == []
@@ -150,7 +150,7 @@ def test_a_link_is_removed_and_a_file_moves_aside(shared: Path, nginx: str) -> N
 
 
 def test_a_server_that_no_file_of_its_own_has_is_left(shared: Path) -> None:
-    """[K9] nginx.conf is everybody's."""
+    """[F8] nginx.conf is everybody's."""
     (shared / "nginx.conf").write_text("http { server { listen 80; server_name blog.example.com; } }")
     with pytest.raises(RefusedError, match=r"/etc/nginx/nginx\.conf holds a server"):
         of_others(shared, ["blog.example.com"], False, ["blog.conf"])

@@ -155,7 +155,7 @@ def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: st
 
 
 def test_a_machine_that_is_left_to_another_firewall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K3] ufw is not there, and that is no fault: whether from the model or from the app's document."""
+    """[F3] ufw is not there, and that is no fault: whether from the model or from the app's document."""
     monkeypatch.setattr(verify, "command", lambda *_: pytest.fail("ufw was asked"))
     for said in ({"machine": {"name": "web1", "firewall": False}}, {"machine": "web1", "firewall": False}):
         assert "another firewall" in RequestPath(app(tmp_path, **said), None).firewall()

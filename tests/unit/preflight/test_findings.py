@@ -37,7 +37,7 @@ def ids(facts: Facts, asked: Asked) -> list[str]:
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=IDS)
 def test_what_is_there_is_named(situation: Situation, asked: Asked) -> None:
-    """[K3] [K2] By its id, and nothing else is; with the evidence, and with the ways that are possible."""
+    """[F3] By its id, and nothing else is; with the evidence, and with the ways that are possible."""
     findings = judge(situation.there, asked)
     assert [finding.id for finding in findings] == [situation.id]
     (finding,) = findings
@@ -52,7 +52,7 @@ def test_what_is_there_is_named(situation: Situation, asked: Asked) -> None:
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=IDS)
 def test_the_line_to_write_is_an_answer_that_the_contract_takes(situation: Situation, asked: Asked) -> None:
-    """[K9] As YAML, under an id that is known, with a way that its kind has."""
+    """[F8] As YAML, under an id that is known, with a way that its kind has."""
     (finding,) = judge(situation.there, asked)
     for way in finding.ways:
         assert yaml.safe_load(finding.line(way)) == {"preflight_answers": {finding.id: way}}
@@ -71,12 +71,12 @@ def test_every_id_that_can_be_answered_is_found_in_some_situation(asked: Asked) 
 
 
 def test_a_clean_machine_has_none(asked: Asked) -> None:
-    """[A9]"""
+    """[F3]"""
     assert judge(CLEAN, asked) == []
 
 
 def test_a_machine_of_ours_has_none(asked: Asked) -> None:
-    """[A9] As the roles leave it: nginx, PostgreSQL, users, folders, units and files are there, and ours."""
+    """[F3] As the roles leave it: nginx, PostgreSQL, users, folders, units and files are there, and ours."""
     taken = [replace(file, ours=True) for file in (File("/etc/systemd/system/blog.service", stem="blog"), File("/etc/logrotate.d/blog"))]
     there = replace(
         CLEAN,
@@ -139,12 +139,12 @@ def test_a_machine_of_ours_has_none(asked: Asked) -> None:
     ids=lambda there: ",".join(there),
 )
 def test_what_takes_nothing_from_us_is_no_finding(there: dict[str, object], asked: Asked) -> None:
-    """[A9] An idle Redis, the welcome page, an empty cluster, what a run that was cut off left behind."""
+    """[F3] An idle Redis, the welcome page, an empty cluster, what a run that was cut off left behind."""
     assert ids(replace(CLEAN, **there), asked) == []  # type: ignore[arg-type]
 
 
 def test_a_machine_of_ours_is_only_warned_of_want(asked: Asked) -> None:
-    """[K9] The run may be what mends it."""
+    """[F8] The run may be what mends it."""
     there = replace(
         CLEAN, ours=True, disks=[replace(CLEAN.disks[0], free=2**20, inodes_free=5)], system=replace(DEBIAN, memory=2**28, swap=0)
     )
@@ -154,7 +154,7 @@ def test_a_machine_of_ours_is_only_warned_of_want(asked: Asked) -> None:
 
 
 def test_limits_are_the_operators(asked: Asked) -> None:
-    """[K10] preflight_…"""
+    """[F8] preflight_…"""
     mine = replace(asked, limits=Limits(memory=4096, disk=30_000, inodes=2_000_000, clock=0))
     assert ids(CLEAN, mine) == ["system:memory", "disk:/", "inodes:/", "system:clock"]
 
@@ -174,7 +174,7 @@ def test_another_system_is_all_that_is_said(asked: Asked) -> None:
 
 
 def test_everything_is_found_at_once(asked: Asked) -> None:
-    """[A9] [K3] Not the first and then, an hour later, the second."""
+    """[F3] Not the first and then, an hour later, the second."""
     there = CLEAN
     wanted = [
         "Apache serves sites, one of them ours",
@@ -201,7 +201,7 @@ def test_a_databases_own_machine_is_asked_about_its_database_alone(machine: dict
 
 
 def test_an_app_without_postgresql_and_redis_leaves_them_alone(asked: Asked) -> None:
-    """[K3] Nobody installs, stops or configures them."""
+    """[F3] Nobody installs, stops or configures them."""
     without = replace(asked, postgres=False, redis=False)
     for situation in SITUATIONS:
         if situation.id.startswith(("port:5432", "port:6379", "database:", "role:")):
@@ -209,7 +209,7 @@ def test_an_app_without_postgresql_and_redis_leaves_them_alone(asked: Asked) -> 
 
 
 def test_the_models_port_is_the_one_that_is_asked_for(asked: Asked) -> None:
-    """[K1] An operator may have put PostgreSQL at another."""
+    """[F1] An operator may have put PostgreSQL at another."""
     other = replace(asked, postgres_port=5433)
     there = replace(CLEAN, clusters=[Cluster("17", "main", 5432, databases={"crm": "crm"}), Cluster("17", "slipway", 5433)])
     assert ids(there, other) == []
@@ -217,7 +217,7 @@ def test_the_models_port_is_the_one_that_is_asked_for(asked: Asked) -> None:
 
 
 def test_a_database_of_ours_by_hand_can_be_adopted(asked: Asked) -> None:
-    """[K3] With the role that owns it; one that somebody else owns would stay somebody else's, table by table."""
+    """[F3] With the role that owns it; one that somebody else owns would stay somebody else's, table by table."""
     there = replace(CLEAN, **cluster(databases={"blog": "blog"}, roles=["postgres", "blog"]))
     assert {finding.id: set(finding.ways) for finding in judge(there, asked)} == {"role:blog": {"adopt"}, "database:blog": {"adopt"}}
 

@@ -54,7 +54,7 @@ def test_the_machine(fake: Fake) -> None:
 
 
 def test_a_machine_that_lacks_much(fake: Fake) -> None:
-    """[K3] LXC without nesting on a host of control groups of both versions, IPv6 off, a restart due, a name that nobody knows."""
+    """[F3] LXC without nesting on a host of control groups of both versions, IPv6 off, a restart due, a name that nobody knows."""
     host = fake(
         {
             "/proc/sys/kernel/hostname": "lost",
@@ -110,7 +110,7 @@ def test_disks_and_how_they_are_mounted(fake: Fake) -> None:
     ],
 )
 def test_the_first_start(fake: Fake, files: dict[str, str], busy: int) -> None:
-    """[K3] cloud-init installs packages and writes configuration while it is at work."""
+    """[F3] cloud-init installs packages and writes configuration while it is at work."""
     assert len(list(system.first_start(fake(files)))) == busy
 
 
@@ -118,14 +118,14 @@ def test_the_first_start(fake: Fake, files: dict[str, str], busy: int) -> None:
 
 
 def test_an_empty_host_answers_nothing_and_nothing_breaks(fake: Fake, asked: Asked) -> None:
-    """[K9] Whatever is missing has its default; JSON holds it all."""
+    """[F8] Whatever is missing has its default; JSON holds it all."""
     facts = look(asked, fake())
     assert json.loads(json.dumps(asdict(facts)))["system"]["debian"] is False
     assert [finding.id for finding in judge(facts, asked)] == ["system:distribution"]
 
 
 def test_a_clean_machine_from_end_to_end(fake: Fake, asked: Asked) -> None:
-    """[A9] As a provider hands it over."""
+    """[F3] As a provider hands it over."""
     files = {
         **MACHINE,
         "/etc/apt/sources.list": "deb http://deb.example.org trixie main\n",
@@ -137,7 +137,7 @@ def test_a_clean_machine_from_end_to_end(fake: Fake, asked: Asked) -> None:
 
 
 def test_a_source_that_fails_hides_no_other(fake: Fake, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K9] It is said, by name."""
+    """[F8] It is said, by name."""
     monkeypatch.setattr(sockets, "listeners", lambda *words: 1 / 0)
     files = {**MACHINE, "/run/cloud-init/enabled": ""}
     facts = look(asked, fake(files, PROGRAMS))
@@ -146,7 +146,7 @@ def test_a_source_that_fails_hides_no_other(fake: Fake, asked: Asked, monkeypatc
 
 
 def test_looking_changes_nothing(fake: Fake, asked: Asked, tmp_path: Path) -> None:
-    """[K3] No file is made, changed or removed, and no command is run that could."""
+    """[F3] No file is made, changed or removed, and no command is run that could."""
     ran: list[str] = []
     made = fake(MACHINE)
 
@@ -178,7 +178,7 @@ def test_looking_changes_nothing(fake: Fake, asked: Asked, tmp_path: Path) -> No
 
 
 def test_this_machine(asked: Asked) -> None:
-    """[A9] Whatever this one is: no source fails, and it is quick."""
+    """[F3] Whatever this one is: no source fails, and it is quick."""
     began = time.monotonic()
     facts = look(asked, Host(), time.time())
     assert isinstance(facts, Facts) and not [one for one in facts.unknown if "Error" in one]

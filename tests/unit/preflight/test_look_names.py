@@ -18,7 +18,7 @@ PASSWD = "root:x:0:0:root:/root:/bin/bash\nblog:x:1000:1000:Ada:/home/blog:/bin/
 
 
 def test_a_person_of_our_name(fake: Fake, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[K2] Keys, a password, and that this run logs in as it; from whichever directory getent asks."""
+    """[F3] Keys, a password, and that this run logs in as it; from whichever directory getent asks."""
     monkeypatch.setenv("SUDO_USER", "blog")
     host = fake(
         {
@@ -42,14 +42,14 @@ def test_a_person_of_our_name(fake: Fake, asked: Asked, monkeypatch: pytest.Monk
 
 
 def test_nothing_of_our_names(fake: Fake, asked: Asked) -> None:
-    """[A9] A clean machine, and empty folders."""
+    """[F3] A clean machine, and empty folders."""
     found = names.look(fake({"/srv/blog": None, "/etc/passwd": PASSWD}, {"getent": (2, "")}), asked)
     assert found == names.Names([], [], [], [], [], [])
     assert not names.machine_is_ours(fake())
 
 
 def test_what_the_roles_write_is_ours(fake: Fake, asked: Asked) -> None:
-    """[K2] [A9] By the user's comment, app.json, and the mark in each file."""
+    """[F3] By the user's comment, app.json, and the mark in each file."""
     app = {"name": "blog", "root": "/srv/blog", "log_dir": "/var/log/blog", "tls": {"dir": "/etc/ssl/blog"}}
     host = fake(
         {
@@ -76,7 +76,7 @@ def test_what_the_roles_write_is_ours(fake: Fake, asked: Asked) -> None:
 
 
 def test_an_operators_own_template_is_ours(fake: Fake, asked: Asked) -> None:
-    """[A9] templates/nginx of the inventory need not carry our mark; on a machine where the app was never, the same file is somebody's."""
+    """[F3] templates/nginx of the inventory need not carry our mark; on a machine where the app was never, the same file is somebody's."""
     files = {"/etc/nginx/sites-available/blog.conf": "server { server_name blog.example.com; }\n"}
     assert [file.ours for file in names.look(fake(files, {"getent": (2, "")}), asked).files] == [False]
     here = {"getent passwd": "blog:x:997:997:blog (Slipway):/srv/blog:/usr/sbin/nologin\n"}
@@ -85,7 +85,7 @@ def test_an_operators_own_template_is_ours(fake: Fake, asked: Asked) -> None:
 
 
 def test_what_an_older_slipway_left_is_ours(fake: Fake, asked: Asked) -> None:
-    """[A9] Without app.json; a user without the comment, beside files with the mark."""
+    """[F3] Without app.json; a user without the comment, beside files with the mark."""
     host = fake(
         {
             "/etc/blog/gunicorn.conf.py": "# slipway:gunicorn\n",
@@ -110,7 +110,7 @@ def test_what_a_removed_app_left_is_ours(fake: Fake, asked: Asked) -> None:
 
 
 def test_a_folder_that_an_app_of_ours_takes_anew(fake: Fake, asked: Asked) -> None:
-    """[K2] app_root was changed to one that holds something of others."""
+    """[F3] app_root was changed to one that holds something of others."""
     moved = replace(asked, apps=[replace(asked.apps[0], folders=["/opt/data", "/srv/blog"])])
     files = {"/etc/blog/app.json": json.dumps({"name": "blog", "root": "/srv/blog"}), "/opt/data/x": "", "/srv/blog/shared/x": ""}
     host = fake(files, {"getent passwd": "blog:x:997:997:blog (Slipway):/srv/blog:/usr/sbin/nologin\n"})
@@ -118,7 +118,7 @@ def test_a_folder_that_an_app_of_ours_takes_anew(fake: Fake, asked: Asked) -> No
 
 
 def test_units_and_files_of_others(fake: Fake, asked: Asked) -> None:
-    """[K2] By hand, of a package, masked, of init.d; and whether it runs."""
+    """[F3] By hand, of a package, masked, of init.d; and whether it runs."""
     host = fake(
         {
             "/etc/systemd/system/blog.service": "[Service]\n",

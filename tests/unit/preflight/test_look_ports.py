@@ -53,7 +53,7 @@ def row(address: str, port: int, inode: int, state: str = "0A") -> str:
 
 
 def test_who_listens(fake: Fake) -> None:
-    """[K3] The process, its master before its workers, and the unit that started it, in both versions of control groups."""
+    """[F3] The process, its master before its workers, and the unit that started it, in both versions of control groups."""
     host = fake(
         {
             "/proc/net/tcp": TCP
@@ -104,7 +104,7 @@ def test_units_and_containers(fake: Fake, cgroup: str, first: str, unit: str, co
 
 
 def test_a_port_that_systemd_holds_for_a_service(fake: Fake) -> None:
-    """[K3] The process is 1, and the unit is the socket's."""
+    """[F3] The process is 1, and the unit is the socket's."""
     files = {"/proc/net/tcp6": TCP + row("0" * 32, 80, 9), "/proc/1/fd/40": "-> socket:[9]", "/proc/1/comm": "systemd\n"}
     said = "/run/dbus/x dbus.socket dbus.service\n[::]:9090 other.socket other.service\n[::]:80 cockpit.socket cockpit.service\n"
     assert sockets.listeners(fake(files, {"systemctl list-sockets": said}), (80,)) == [Listener(80, "::", "systemd", 1, "cockpit.socket")]
@@ -114,7 +114,7 @@ def test_a_port_that_systemd_holds_for_a_service(fake: Fake) -> None:
 
 
 def test_who_holds_the_package_manager(fake: Fake, tmp_path: Path) -> None:
-    """[K3] Its process and its unit; asking takes no lock, and a lock that is free is none."""
+    """[F3] Its process and its unit; asking takes no lock, and a lock that is free is none."""
     host = fake({"/var/lib/dpkg/lock-frontend": "", "/var/lib/dpkg/lock": ""})
     assert list(packages.locks(host)) == []
     lock = tmp_path / "var/lib/dpkg/lock-frontend"
@@ -139,12 +139,12 @@ def test_who_holds_the_package_manager(fake: Fake, tmp_path: Path) -> None:
 
 
 def test_what_an_installation_left(fake: Fake) -> None:
-    """[K3] Removed packages with their configuration are whole."""
+    """[F3] Removed packages with their configuration are whole."""
     assert packages.state(fake({"/var/lib/dpkg/status": STATUS})).interrupted == ["b (half-configured)"]
 
 
 def test_sources_of_both_kinds(fake: Fake) -> None:
-    """[K3] Those that are switched off, of source code, or on a disc are none."""
+    """[F3] Those that are switched off, of source code, or on a disc are none."""
     host = fake(
         {
             "/etc/apt/sources.list": LIST,
@@ -158,7 +158,7 @@ def test_sources_of_both_kinds(fake: Fake) -> None:
 
 
 def test_names_of_package_servers(fake: Fake) -> None:
-    """[K3] A proxy resolves them itself; no answer in time is no answer."""
+    """[F3] A proxy resolves them itself; no answer in time is no answer."""
     files = {"/etc/apt/sources.list": "deb http://one.example a b\ndeb file:/mirror a b\n"}
     assert packages.unresolved(fake(files, resolve=lambda name: False)) == "one.example"
     assert packages.unresolved(fake(files, resolve=lambda name: None)) == ""
@@ -193,7 +193,7 @@ def test_a_configuration_as_its_package_brought_it(fake: Fake) -> None:
 
 
 def test_the_package_that_makes_a_user(fake: Fake) -> None:
-    """[K2] Asked of the packages that are installed: no list of names."""
+    """[F3] Asked of the packages that are installed: no list of names."""
     host = fake(
         {
             "/var/lib/dpkg/info/redis-server.postinst": 'USER="redis"\nadduser --system "$USER"\n',

@@ -39,7 +39,7 @@ https://c.example.com, d.example.com:8080 {
 
 
 def test_sites_of_nginx(fake: Fake) -> None:
-    """[K3] Ours, the packaged one behind its link, and others."""
+    """[F3] Ours, the packaged one behind its link, and others."""
     welcome = "server { listen 80 default_server; server_name _; }\n"
     digest = hashlib.md5(welcome.encode(), usedforsecurity=False).hexdigest()
     host = fake(
@@ -94,7 +94,7 @@ CLUSTERS = json.dumps(
 
 
 def test_what_is_in_a_cluster(fake: Fake, asked: Asked) -> None:
-    """[K3] Asked of the superuser over the socket; of the one on our port alone."""
+    """[F3] Asked of the superuser over the socket; of the one on our port alone."""
     answer = {
         "databases": {"postgres": "postgres", "crm": "ada"},
         "roles": ["postgres", "ada"],
@@ -113,7 +113,7 @@ def test_what_is_in_a_cluster(fake: Fake, asked: Asked) -> None:
 
 @pytest.mark.parametrize("answer", [(2, "FATAL:  Peer authentication failed"), (0, "garbage"), (0, "[1]"), (124, "timed out")])
 def test_a_cluster_that_does_not_answer(fake: Fake, asked: Asked, answer: tuple[int, str]) -> None:
-    """[K9] Is said, and no traceback."""
+    """[F8] Is said, and no traceback."""
     first = postgres.clusters(fake(commands={"pg_lsclusters -j": CLUSTERS, "runuser": answer}), asked)[0]
     assert first.running and not first.asked and first.databases == {}
 
@@ -125,7 +125,7 @@ def test_no_postgresql(fake: Fake, asked: Asked) -> None:
 
 
 def test_what_redis_holds(fake: Fake) -> None:
-    """[K3] Without this question's own connection; and what is on the disk."""
+    """[F3] Without this question's own connection; and what is on the disk."""
     info = "# Clients\nconnected_clients:3\n# Keyspace\ndb0:keys=4,expires=0,avg_ttl=0\ndb2:keys=1,expires=1\n"
     files = {
         "/etc/redis/redis.conf": "dir /var/lib/redis\ndbfilename dump.rdb\n",
@@ -144,7 +144,7 @@ def test_what_redis_holds(fake: Fake) -> None:
 
 
 def test_who_filters(fake: Fake, asked: Asked) -> None:
-    """[K3] Services, the kernel's rules before ufw, and ufw's own."""
+    """[F3] Services, the kernel's rules before ufw, and ufw's own."""
     saved = '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m comment --comment "no web" -j DROP\nCOMMIT\n'
     rules = "### tuple ### deny tcp 443 0.0.0.0/0 any 0.0.0.0/0 in\n"
     files = {

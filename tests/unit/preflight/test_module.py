@@ -61,7 +61,7 @@ def situation(name: str) -> Facts:
 
 
 def test_a_clean_machine(run: Run) -> None:
-    """[A9] Nothing is said, and nothing changed."""
+    """[F3] Nothing is said, and nothing changed."""
     said = run(CLEAN)
     assert (said["changed"], said["refuses"], said["message"], said["notes"], said["findings"]) == (False, False, "", [], [])
     assert said["facts"]["system"]["systemd"] == 257
@@ -85,7 +85,7 @@ def test_limits_and_kind_of_machine_are_arguments(run: Run) -> None:
 
 
 def test_a_machine_that_is_none_is_refused_in_words(run: Run) -> None:
-    """[K9]"""
+    """[F8]"""
     said = run(CLEAN, machine={"apps": []})
     assert said["failed"] and "app.machine" in said["msg"]
 
@@ -122,21 +122,21 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def test_one_round_trip_where_nothing_is_at_work(look: Callable[..., Any]) -> None:
-    """[A9] With the controller's clock, whatever the task says."""
+    """[F3] With the controller's clock, whatever the task says."""
     result, given, shown = look([{"busy": [], "refuses": False}], machine={}, wait=600, now=5)
     assert result == {"busy": [], "refuses": False} and len(given) == 1 and shown == []
     assert abs(given[0]["now"] - time.time()) < 60 and given[0]["machine"] == {}
 
 
 def test_the_package_manager_is_waited_for(look: Callable[..., Any]) -> None:
-    """[K3] Who holds it, and for how long already, is said meanwhile."""
+    """[F3] Who holds it, and for how long already, is said meanwhile."""
     result, given, shown = look([BUSY, BUSY, {"busy": [], "refuses": False}], wait=600)
     assert not result["refuses"] and len(given) == 3
     assert shown == [f"web1: waited {waited} s of 600 s: the package manager is at work: apt-get (pid 812)" for waited in (0, 5)]
 
 
 def test_patience_ends(look: Callable[..., Any]) -> None:
-    """[K3] Then it is refused, with who holds it."""
+    """[F3] Then it is refused, with who holds it."""
     result, given, shown = look([BUSY], wait=12)
     assert result["refuses"] and len(shown) == 3 and len(given) == 4
     assert look([BUSY], wait=0)[2] == [] and look([BUSY])[2] == []
@@ -178,7 +178,7 @@ def play(tool: Tool, folder: Path, *words: str, **variables: Any) -> tuple[int, 
 
 @pytest.mark.parametrize("words", [(), ("--check",)], ids=["run", "check mode"])
 def test_the_verb_changes_nothing_and_says_what_is_next(tool: Tool, tmp_path: Path, words: tuple[str, ...]) -> None:
-    """[A9] [K9] On this machine, whose memory is said to be too small."""
+    """[F3] [F8] On this machine, whose memory is said to be too small."""
     status, output = play(tool, tmp_path, *words, preflight_memory_min=99_999_999)
     assert status != 0 and "Nothing was changed" in output and "Traceback" not in output, output
     # On another system than Debian that is all there is to say.

@@ -63,7 +63,7 @@ def test_the_scan_sees_what_the_roles_write() -> None:
 
 @pytest.mark.parametrize("path", sorted(places()))
 def test_each_is_asked_for(path: str, asked: Asked) -> None:
-    """[K2] As a file, or as a unit by its stem."""
+    """[F3] As a file, or as a unit by its stem."""
     app = asked.apps[1]
     name = Path(path).name.replace("@", app.name, 1)
     known = path.replace("@", app.name) in app.files
@@ -74,7 +74,7 @@ def test_each_is_asked_for(path: str, asked: Asked) -> None:
 
 
 def test_folders_of_the_model_are_asked_for(asked: Asked, machine: dict[str, Any]) -> None:
-    """[K2] All that an app has for itself; /etc/ssl/<app> once was somebody's /etc/ssl/private."""
+    """[F3] All that an app has for itself; /etc/ssl/<app> once was somebody's /etc/ssl/private."""
     app = machine["apps"][1]
     folders = {
         app["root"],
@@ -89,6 +89,6 @@ def test_folders_of_the_model_are_asked_for(asked: Asked, machine: dict[str, Any
 
 
 def test_what_one_app_alone_can_have_is_asked_for(asked: Asked, machine: dict[str, Any]) -> None:
-    """[K2] The model says it once: a new unit of an app is asked for as soon as it is claimed."""
+    """[F3] The model says it once: a new unit of an app is asked for as soon as it is claimed."""
     units = {claim.partition(":")[2] for claim in machine["claims"]["blog"] if claim.startswith("unit:")}
     assert units == set(asked.apps[0].units) and {"blog", "blog-tls", "blog-backup", "blog-rehearsal", "blog-worker"} <= units

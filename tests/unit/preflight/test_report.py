@@ -26,7 +26,7 @@ def told(asked: Asked, *names: str, **answers: str) -> Report:
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=[situation.name for situation in SITUATIONS])
 def test_each_way_out_lets_the_run_go_on(situation: Situation, asked: Asked) -> None:
-    """[K9] The very lines that the message shows; any other answer cannot be carried out, and is refused."""
+    """[F8] The very lines that the message shows; any other answer cannot be carried out, and is refused."""
     findings = judge(situation.there, asked)
     open_ = report(findings, {})
     assert open_.refuses is situation.refuses
@@ -42,7 +42,7 @@ def test_each_way_out_lets_the_run_go_on(situation: Situation, asked: Asked) -> 
 
 
 def test_the_message_has_everything_at_once(asked: Asked) -> None:
-    """[A9] [K9] All findings, their evidence, the lines to write, and that nothing was changed."""
+    """[F3] [F8] All findings, their evidence, the lines to write, and that nothing was changed."""
     found = told(asked, "Apache serves sites, one of them ours", "Redis holds keys", "a person", "a restart is due")
     message = refusal(found, ["nft: not here"])
     assert message.startswith("Nothing was changed: 3 things on this machine need a decision.\n")
@@ -63,7 +63,7 @@ def test_one_thing_needs_one_decision(asked: Asked) -> None:
 
 
 def test_what_was_answered_is_said_with_what_will_be_done(asked: Asked) -> None:
-    """[K3] Nobody is surprised by what an answer does."""
+    """[F3] Nobody is surprised by what an answer does."""
     found = told(asked, "Redis holds keys", "no swap", port__6379="replace")
     assert not found.refuses
     assert notes(found) == [
@@ -81,7 +81,7 @@ def test_a_warning_that_was_answered_is_quiet(asked: Asked) -> None:
 
 
 def test_an_answer_to_what_is_gone_is_right(asked: Asked) -> None:
-    """[K9] It was carried out by an earlier run, and may stay in the inventory."""
+    """[F8] It was carried out by an earlier run, and may stay in the inventory."""
     assert not told(asked, port__80="replace", site__default="leave").refuses
 
 
