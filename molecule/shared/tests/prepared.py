@@ -144,8 +144,8 @@ HOSTS = (
     Prepared(
         "a port of Docker's",
         "firewall:docker",
-        INSTALL.format("iptables")
-        + "\niptables -t nat -N DOCKER\niptables -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80",
+        INSTALL.format("iptables") + "\niptables -t nat -N DOCKER\niptables -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080"
+        " -j DNAT --to-destination 172.17.0.2:80",
         "8080/tcp",
         warns=True,
     ),

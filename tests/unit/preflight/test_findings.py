@@ -222,6 +222,13 @@ def test_a_database_of_ours_by_hand_can_be_adopted(asked: Asked) -> None:
     assert {finding.id: set(finding.ways) for finding in judge(there, asked)} == {"role:blog": {"adopt"}, "database:blog": {"adopt"}}
 
 
+def test_what_the_operator_refuses_himself_is_no_finding(asked: Asked) -> None:
+    """[F3] firewall_rules_custom with deny."""
+    there = replace(CLEAN, firewall=Firewall(ufw=True, ufw_rules=2, ufw_refuses=["deny tcp 80 from 0.0.0.0/0"]), ours=True)
+    assert ids(there, asked) == ["firewall:ufw"]
+    assert ids(there, replace(asked, rules=[{"rule": "deny", "proto": "tcp", "port": 80, "comment": "x"}])) == []
+
+
 def test_answers_change_nothing_of_what_is_found(answered: Callable[..., Asked]) -> None:
     """They are for the report."""
     there = SITUATIONS[0].there

@@ -16,12 +16,12 @@ _OFF = "is stopped and disabled just before ufw is switched on; its files stay"
 
 def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
     """Where the machine is left to another firewall, only that one: nothing of ufw's comes beside it."""
-    for finding in _findings(facts):
+    for finding in _findings(facts, asked):
         if asked.firewall or asked.answers.get(finding.id) == LEAVE:
             yield finding
 
 
-def _findings(facts: Facts) -> Iterator[Finding]:
+def _findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
     filters = facts.firewall
     if filters.firewalld:
         ways = {REPLACE: f"firewalld {_OFF}", LEAVE: _STAYS}
@@ -36,7 +36,7 @@ def _findings(facts: Facts) -> Iterator[Finding]:
     if filters.beside_ufw and not filters.nftables and not filters.firewalld:
         fix = "remove that chain or let it accept our ports (nft list ruleset); in nftables every chain has a veto, so ufw cannot open them"
         yield Finding("firewall:nftables", "a chain of nftables refuses our ports", some(filters.beside_ufw), {LEAVE: _STAYS}, fix)
-    yield from _ufw(facts)
+    yield from _ufw(facts, asked)
     public = [entry for entry in filters.published if not entry.startswith(("80/", "443/"))]
     if public:
         yield Finding(
@@ -70,13 +70,16 @@ def _before_ufw(facts: Facts) -> Iterator[Finding]:
         yield Finding("firewall:input", what, some(filters.before_ufw, 2), ways)
 
 
-def _ufw(facts: Facts) -> Iterator[Finding]:
+def _ufw(facts: Facts, asked: Asked) -> Iterator[Finding]:
     filters = facts.firewall
-    if filters.ufw_refuses:
+    # What the operator himself refuses (firewall_rules_custom) is no surprise to him.
+    mine = tuple(f"{rule.get('rule')} {rule.get('proto')} {rule.get('port')} from " for rule in asked.rules)
+    refuses = [rule for rule in filters.ufw_refuses if not rule.startswith(mine)]
+    if refuses:
         yield Finding(
             "firewall:ufw",
             "ufw refuses everybody a port that visitors need, and the first rule that fits decides",
-            some(filters.ufw_refuses),
+            some(refuses),
             {LEAVE: "it stays closed"},
             "remove that rule: ufw status numbered, then ufw delete <number>",
         )

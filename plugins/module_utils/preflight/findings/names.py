@@ -53,6 +53,9 @@ def _user(account: Account, app: AskedApp) -> Finding:
         return Finding(id_, what, evidence, fix=fix)
     if account.package or account.uid < _PACKAGES:
         return Finding(id_, f"{account.name} is a user of the system, and the app would take its shell and its home", evidence, fix=fix)
+    if account.processes:
+        what = f"there is a user {account.name} already, and it is at work: its home and shell cannot be changed meanwhile"
+        return Finding(id_, what, evidence, fix=f"stop its processes first (ps -u {account.name}), and run this again; or {fix}")
     does = f"the app runs as {account.name}: its home becomes {app.root}, its shell nologin, its own group {app.group}"
     return Finding(id_, f"there is a user {account.name} already", evidence, {ADOPT: does}, fix)
 
