@@ -27,7 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             found = self._look(task_vars)
             busy = found.get("busy") or []
             waited = time.monotonic() - began
-            if not busy or waited >= patience or self._settled(found, busy):
+            if not busy or waited >= patience or self._settled(found, busy) or self._in_vain(found, busy):
                 break
             why = "; ".join(f"{one['what']}: {one['evidence']}" for one in busy)
             Display().display(f"{(task_vars or {}).get('inventory_hostname')}: waited {waited:.0f} s of {patience} s: {why}")
@@ -39,6 +39,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         words = {**self._task.args, "now": time.time()}
         found: dict[str, Any] = self._execute_module(module_name="slipway.vps.preflight", module_args=words, task_vars=task_vars)
         return found
+
+    @staticmethod
+    def _in_vain(found: dict[str, Any], busy: list[dict[str, Any]]) -> bool:
+        """The run is refused for another reason anyway. What cloud-init has not made yet may be that reason: it is waited for."""
+        waited_for = {one["id"] for one in busy}
+        others = (one for one in found.get("findings", []) if one["refuses"] and one["answer"] not in one["ways"])
+        return waited_for == {"apt:lock"} and any(one["id"] not in waited_for for one in others)
 
     @staticmethod
     def _settled(found: dict[str, Any], busy: list[dict[str, Any]]) -> bool:

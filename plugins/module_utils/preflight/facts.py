@@ -181,6 +181,8 @@ class System:
     cgroup: int = 2
     #: systemd can give a unit a view of the file system of its own; else why not.
     mount_namespaces: str = ""
+    #: The same for users of its own.
+    user_namespaces: str = ""
     ipv6: bool = True
     #: net.core.somaxconn, and whether it can be changed.
     somaxconn: int = 4096

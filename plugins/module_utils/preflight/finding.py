@@ -26,7 +26,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(FIREWALLS, (REPLACE, LEAVE)),
     **dict.fromkeys(("firewall:ufw", "firewall:docker"), (LEAVE,)),
     **dict.fromkeys(("kernel:version", "kernel:namespaces"), ()),
-    **dict.fromkeys(("kernel:cgroup", "kernel:ipv6", "kernel:somaxconn"), (LEAVE,)),
+    **dict.fromkeys(("kernel:cgroup", "kernel:ipv6", "kernel:somaxconn", "kernel:users"), (LEAVE,)),
     **dict.fromkeys(("system:distribution", "system:systemd"), ()),
     **dict.fromkeys(("system:architecture", "system:memory", "system:swap", "system:clock", "system:selinux"), (LEAVE,)),
     **dict.fromkeys(("system:reboot", "system:failed", "system:dns", "system:hostname", "system:cloud-init"), (LEAVE,)),

@@ -295,6 +295,7 @@ SITUATIONS = (
         fix="app_user: blog-app",
     ),
     Situation("the operator himself", "user:blog", account(connected=True), seen=("this run logged in as it",), fix="app_user: blog-app"),
+    Situation("a person without a shell", "user:blog", account(uid=1001), seen=("uid 1001",), fix="another app_name"),
     Situation("a service user with a key", "user:blog", account(keys=2), seen=("2 keys",), fix="another app_name"),
     Situation("a service user with a shell", "user:blog", account(shell="/bin/sh"), seen=("/bin/sh",), fix="another app_name"),
     Situation("a user of a package", "user:blog", account(package="blogd"), seen=("made by blogd",), fix="another app_name"),
@@ -351,6 +352,9 @@ SITUATIONS = (
         system(container="openvz", kernel="3.10.0-1160.el7"),
         seen=("3.10.0-1160.el7, in a container (openvz)",),
         fix="KVM",
+    ),
+    Situation(
+        "no users of their own", "kernel:users", system(user_namespaces="unshare: No space left"), seen=("No space",), fix="sysctl", **NOTE
     ),
     Situation(
         "a read-only /proc/sys", "kernel:somaxconn", system(somaxconn=128, sysctl_writable=False), fix="nginx_somaxconn: 128", **ANSWER

@@ -150,6 +150,17 @@ def test_what_was_answered_is_not_waited_for(look: Callable[..., Any]) -> None:
     assert len(look([answered], wait=600)[1]) == 1
 
 
+def test_nobody_waits_for_a_run_that_is_refused_anyway(look: Callable[..., Any]) -> None:
+    """[F3] All at once, and now; but what cloud-init has not made yet may be there in a minute."""
+    other = {"id": "port:80", "refuses": True, "answer": "", "ways": {"replace": "x"}}
+    lock = {"id": "apt:lock", "refuses": True, "answer": "", "ways": {}}
+    assert len(look([{**BUSY, "findings": [lock, other]}], wait=600)[1]) == 1
+    assert len(look([{**BUSY, "findings": [lock, {**other, "answer": "replace"}]}, {"busy": []}], wait=600)[1]) == 2
+    assert len(look([{**BUSY, "findings": [lock, {**other, "refuses": False}]}, {"busy": []}], wait=600)[1]) == 2
+    first_start = {"busy": [{**BUSY["busy"][0], "id": "system:cloud-init"}], "findings": [other]}  # type: ignore[index]
+    assert len(look([first_start, {"busy": []}], wait=600)[1]) == 2
+
+
 def test_a_host_that_cannot_be_asked_fails_at_once(look: Callable[..., Any]) -> None:
     result, given, _ = look([{"failed": True, "msg": "no python"}], wait=600)
     assert result["failed"] and len(given) == 1

@@ -71,6 +71,10 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
         what = "systemd cannot give a service a view of the file system of its own (ProtectSystem): none of ours would start"
         fix = "allow nesting for this container (LXC, Proxmox: features: nesting=1), or use a machine with a kernel of its own (KVM)"
         yield Finding("kernel:namespaces", what, f"unshare --mount: {here.mount_namespaces}{where}", fix=fix)
+    if here.user_namespaces:
+        what = "systemd cannot give a service users of its own (PrivateUsers): one that asks for that does not start"
+        fix = "sysctl user.max_user_namespaces=15000, where the kernel is yours"
+        yield Finding("kernel:users", what, f"unshare --user: {here.user_namespaces}{where}", _SILENT, fix, refuses=False)
     if here.cgroup != 2:
         kind = "both versions of control groups at once (hybrid)" if here.cgroup == 0 else "control groups of version 1"
         what = f"the kernel has {kind}: limits of memory hold less exactly, and systemd 258 does not start with them"

@@ -38,7 +38,8 @@ def look(host: Host, now: float | None) -> System:
         systemd=int(systemd[1]) if systemd else 0,
         container=_container(host),
         cgroup=_cgroup(host),
-        mount_namespaces=_mount_namespaces(host),
+        mount_namespaces=_namespaces(host, "--mount"),
+        user_namespaces=_namespaces(host, "--user"),
         ipv6=host.exists("/proc/net/if_inet6"),
         somaxconn=int(somaxconn) if somaxconn.isdigit() else 4096,
         sysctl_writable=os.access(host.path(_SOMAXCONN), os.W_OK),
@@ -68,9 +69,9 @@ def _cgroup(host: Host) -> int:
     return 0 if host.exists("/sys/fs/cgroup/unified/cgroup.controllers") else 1
 
 
-def _mount_namespaces(host: Host) -> str:
-    """Why systemd could not give a unit a view of the file system of its own; empty: it can. Tried in a process that ends at once."""
-    status, said = host.run("unshare", "--mount", "true")
+def _namespaces(host: Host, kind: str) -> str:
+    """Why systemd could not give a unit a namespace of its own; empty: it can. Tried in a process that ends at once."""
+    status, said = host.run("unshare", kind, "true")
     return "" if status in (0, 127) else said.strip().splitlines()[-1] if said.strip() else f"unshare exited {status}"
 
 
