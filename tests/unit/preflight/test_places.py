@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.slipway.vps.plugins.module_utils.nginx_sites import MARK
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
 
 from ..conftest import ROOT
@@ -92,3 +93,13 @@ def test_what_one_app_alone_can_have_is_asked_for(asked: Asked, machine: dict[st
     """[F3] The model says it once: a new unit of an app is asked for as soon as it is claimed."""
     units = {claim.partition(":")[2] for claim in machine["claims"]["blog"] if claim.startswith("unit:")}
     assert units == set(asked.apps[0].units) and {"blog", "blog-tls", "blog-backup", "blog-rehearsal", "blog-worker"} <= units
+
+
+def test_what_the_roles_write_carries_our_mark() -> None:
+    """[F3] By it the next run knows that a unit, a schedule or a site is ours: a template without it would refuse every host it was on."""
+    folders = ("systemd", "cron.d", "logrotate.d", "nginx", "redis", "letsencrypt", "postgresql")
+    templates = [path for folder in folders for path in ROOT.glob(f"roles/*/templates/etc/{folder}/**/*.j2")]
+    # Part of others.
+    whole = [path for path in templates if not path.name.startswith("_")]
+    assert len(whole) > 20
+    assert not [str(path.relative_to(ROOT)) for path in whole if not MARK.search(path.read_text())]
