@@ -155,12 +155,14 @@ def test_what_the_firewall_replaces() -> None:
 
 
 def test_other_firewalls_go_before_ufw_comes() -> None:
-    """[F3] SSH is in ufw's rules before; and when the other one took all rules with it, they are loaded again."""
-    names = [one["name"] for one in yaml.safe_load((ROOT / "roles/firewall/tasks/run.yml").read_text())]
-    stop = names.index("run | Stop other firewalls, where the operator said so")
-    assert names[stop + 1 : stop + 3] == ["run | Switch the firewall on", "run | Load the rules again after another firewall has gone"]
+    """[F3] When one took all rules with it, ufw's are loaded again; apt has removed what it excludes by then."""
+    names = [one["name"] for one in yaml.safe_load((ROOT / "roles/firewall/tasks/replace.yml").read_text())]
+    assert names == ["replace | Stop other firewalls, where the operator said so", "replace | Load ufw's rules again"]
     order = [one["name"] for one in yaml.safe_load((ROOT / "roles/firewall/tasks/machine.yml").read_text())]
-    assert order.index("machine | Configure") < order.index("machine | Run")
+    give_way = order.index("machine | Let other firewalls give way")
+    assert order.index("machine | Install") < give_way < order.index("machine | Configure")
+    condition = task("firewall", "machine", "machine | Let other firewalls give way")["when"]
+    assert value("firewall", condition, **MANY) is True and value("firewall", condition) is False
 
 
 @pytest.mark.parametrize("one", ["firewalld", "nftables", "netfilter-persistent", "input"])

@@ -11,7 +11,7 @@ from ..facts import Facts
 from ..finding import LEAVE, REPLACE, Finding, some
 
 _STAYS = "Slipway installs no ufw and changes no rule: ports 80 and 443 are for you to open, and to keep open"
-_OFF = "is stopped and disabled just before ufw is switched on; its files stay"
+_OFF = "is stopped and disabled just before ufw takes its place; its files stay"
 
 
 def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
@@ -65,7 +65,7 @@ def _before_ufw(facts: Facts) -> Iterator[Finding]:
         what = "netfilter-persistent loads rules at boot, and ufw cannot be installed beside it"
         yield Finding("firewall:netfilter-persistent", what, some(filters.persistent) + front, ways)
     elif filters.before_ufw:
-        ways = {REPLACE: "these rules are removed just before ufw is switched on; whatever made them may bring them back", LEAVE: _STAYS}
+        ways = {REPLACE: "these rules are removed just before ufw's come; whatever made them may bring them back", LEAVE: _STAYS}
         what = "rules of the provider or by hand refuse our ports, and stand before ufw's: what ufw opens stays closed"
         yield Finding("firewall:input", what, some(filters.before_ufw, 2), ways)
 
