@@ -2,7 +2,8 @@
 # MIT License (see LICENSE)
 """The command line `slipway`.
 
-`slipway <app> <subject> …`, and `slipway status` for all apps of the machine. `--json` everywhere.
+`slipway <app> <subject> …`; of the machine `slipway status` for all its apps and `slipway guard` for changes that wait for their
+confirmation. `--json` everywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import overview, releases, shell, verify
+from . import guard, overview, releases, shell, verify
 from .backup import cli as backup
 from .core.errors import SlipwayError
 from .tls import cli as tls
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     # Suppressed: the default of a verb would overrule what was said before it.
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the result as JSON")
     top = argparse.ArgumentParser(prog="slipway", description="The apps on this machine.", parents=[common])
-    top.add_argument("app", help="name of the app; or `status` alone, for all apps of the machine")
+    top.add_argument("app", help="name of the app; or `status` alone, for all apps of the machine; or `guard`, see `slipway guard --help`")
     subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
     for subject in (overview, releases, tls, backup, verify, shell):
         subject.add(subjects, common)
@@ -37,8 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         # An app may be called so: then a subject follows.
-        if [word for word in words if word != "--json"] == ["status"]:
+        said = [word for word in words if word != "--json"]
+        if said == ["status"]:
             return overview.machine("--json" in words)
+        if said[:1] == ["guard"] and said[1:2] in ([], ["--help"], ["list"], ["end"], ["revert"]):
+            words.remove("guard")
+            return guard.main(words)
         options = parser().parse_args(words, argparse.Namespace(json=False))
         return int(options.handler(options))
     except (SlipwayError, OSError) as error:

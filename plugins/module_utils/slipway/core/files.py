@@ -36,7 +36,9 @@ def sync_tree(path: Path) -> None:
     """Put a folder and all that is in it on the disk."""
     for folder, _, files in os.walk(path, topdown=False):
         for name in files:
-            sync(Path(folder, name))
+            # A link is an entry of its folder; what it leads to is elsewhere, or nowhere.
+            if not Path(folder, name).is_symlink():
+                sync(Path(folder, name))
         sync(Path(folder))
 
 
