@@ -63,39 +63,23 @@ attributes:
 """
 
 EXAMPLES = r"""
-# Without a condition on the change: armed also where nothing changes, which costs two round trips.
-- name: See what would change
-  ansible.builtin.template: &settings
-    src: sshd.conf.j2
-    dest: /etc/ssh/sshd_config.d/10-blog.conf
-    mode: "0600"
-  check_mode: true
-  register: blog_settings
-
-- name: Take the change back unless it is proven
+# First a look at what would change: the task that changes it, with `check_mode: true` and `register: blog_sshd`.
+- name: Take the change of sshd back unless it is proven
   slipway.vps.guard:
     name: ssh
     state: armed
     keep: [/etc/ssh]
     after: [systemctl try-reload-or-restart ssh.service]
-  when: blog_settings is changed
+  when: blog_sshd is changed
 
-- name: Change it
-  ansible.builtin.template: *settings
-
-- name: Let sshd read it
-  ansible.builtin.systemd_service:
-    name: ssh.service
-    state: reloaded
-  when: blog_settings is changed
-
+# Then the change itself, and sshd is reloaded.
 - name: Keep it only if somebody comes in
   slipway.vps.guard:
     name: ssh
     state: proven
-  when: blog_settings is changed
+  when: blog_sshd is changed
 
-# ufw: its files say whether it was on; the command reads them after they are back.
+# Whether ufw was on stands in its files: the command reads it after they are back.
 - name: Take the change of the firewall back unless it is proven
   slipway.vps.guard:
     name: ufw
