@@ -103,6 +103,8 @@ class Fresh:
         other._options, other._play_context = dict(kept._options), copy.copy(kept._play_context)
         changes: dict[str, Any] = {"ssh_args": f"{_APART} {_BY_KEY if by_key else ''} {kept.get_option('ssh_args') or ''}"}
         changes |= {"reconnection_retries": 0, **({"remote_user": user} if user else {}), **({"port": port} if port else {})}
+        # A terminal only where the run's own tasks need one.
+        changes["use_tty"] = kept.get_option("use_tty") and not kept.get_option("pipelining")
         if by_key:
             changes["password"] = other._play_context.password = None
         for name, value in changes.items():

@@ -21,7 +21,8 @@ class Connection:
     """As much of Ansible's ssh connection as is used."""
 
     def __init__(self, **options: Any) -> None:
-        self._options = {"ssh_args": "-o ControlMaster=auto -o ControlPersist=10m", "remote_user": "root", "password": "pw", **options}
+        self._options = {"ssh_args": "-o ControlMaster=auto -o ControlPersist=10m", "remote_user": "root", "password": "pw"}
+        self._options |= {"use_tty": True, "pipelining": True, **options}
         self._play_context = type("Context", (), {"password": "pw"})()
         self.resets = 0
 
@@ -72,6 +73,7 @@ def test_nothing_is_shared_with_the_connection_that_is_open() -> None:
         "ControlPersist=10m"
     )
     assert kept.get_option("ssh_args") == "-o ControlMaster=auto -o ControlPersist=10m" and kept._play_context.password == "pw"
+    assert used.get_option("use_tty") is False
     # ssh's own retries would come at once.
     assert used.get_option("reconnection_retries") == 0
 

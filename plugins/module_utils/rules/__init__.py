@@ -20,6 +20,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     runs,
     services,
     source,
+    ssh,
     tls,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
@@ -39,6 +40,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *nginx.RULES,
     *backup.RULES,
     *preflight.RULES,
+    *ssh.RULES,
 )
 
 

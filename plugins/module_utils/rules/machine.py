@@ -30,6 +30,7 @@ def conflicts(apps: Mapping[str, App], said: Said) -> Iterator[Conflict]:
     yield from _disagreements(said)
     yield from _shared_claims(apps)
     yield from _two_clusters(apps)
+    yield from _admins_as_apps(apps, said)
 
 
 def _disagreements(said: Said) -> Iterator[Conflict]:
@@ -64,3 +65,12 @@ def _two_clusters(apps: Mapping[str, App]) -> Iterator[Conflict]:
         if app.database.port != first.database.port:
             what = f"leads to port {app.database.port}, and {owner} to {first.database.port}: one PostgreSQL serves a machine"
             yield Conflict("app_database_url", (owner, entry), what, "leave the port out")
+
+
+def _admins_as_apps(apps: Mapping[str, App], said: Said) -> Iterator[Conflict]:
+    for entry, values in said.items():
+        names = {admin.get("name") for admin in values.get("ssh_admins") or [] if isinstance(admin, Mapping)}
+        for other, app in apps.items():
+            if other != entry and app.user in names:
+                what = f"names {app.user}, who is the user of {other}, and nobody logs in as an app"
+                yield Conflict("ssh_admins", (entry, other), what, "use another name for the admin")
