@@ -91,7 +91,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run impor
 from ansible_collections.slipway.vps.plugins.module_utils.sshd import NAME, lines, overruled, safe_moduli, settings, with_include
 
 SSHD = "/usr/sbin/sshd"
-MAIN, MODULI, DROP_IN = "sshd_config", "moduli.slipway", f"sshd_config.d/{NAME}"
+MAIN = "sshd_config"
+MODULI = "moduli.slipway"
+DROP_IN = f"sshd_config.d/{NAME}"
 MODES = {MAIN: 0o644, MODULI: 0o644, DROP_IN: 0o600}
 
 
