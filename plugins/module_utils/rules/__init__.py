@@ -22,6 +22,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     source,
     ssh,
     tls,
+    updates,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
 
@@ -41,6 +42,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *backup.RULES,
     *preflight.RULES,
     *ssh.RULES,
+    *updates.RULES,
 )
 
 
