@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     app,
     backup,
+    base,
     build,
     environment,
     inputs,
@@ -41,6 +42,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *nginx.RULES,
     *backup.RULES,
     *preflight.RULES,
+    *base.RULES,
     *ssh.RULES,
     *updates.RULES,
 )
