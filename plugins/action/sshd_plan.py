@@ -26,7 +26,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         # One try each: nothing has changed yet that could need a moment.
         fresh = Fresh(self, tries=1)
         comes = self._comes(fresh, needs_key_proof(wanted, host["settings"]))
-        decision = decide(wanted, host["settings"], comes, lambda: self._admin(fresh, wanted))
+        decision = decide(wanted, host["settings"], comes, lambda: self._admin(fresh, wanted), host.get("own_ports") or ())
         return {**result, **host, **asdict(decision), "user": comes.user}
 
     def _wanted(self) -> Wanted:

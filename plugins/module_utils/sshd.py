@@ -141,14 +141,21 @@ def needs_key_proof(wanted: Wanted, now: Settings) -> bool:
     return passwords or (root and (bool(wanted.admins) or _first(now, "permitrootlogin") == "yes"))
 
 
-def decide(wanted: Wanted, now: Settings, comes: Comes, admin: Callable[[], tuple[str, str]] = lambda: ("", "")) -> Decision:
+def decide(
+    wanted: Wanted,
+    now: Settings,
+    comes: Comes,
+    admin: Callable[[], tuple[str, str]] = lambda: ("", ""),
+    own_ports: Sequence[int] = (),
+) -> Decision:
     """What may be switched off.
 
     :arg now: what sshd's settings mean today; what is off already stays off.
+    :arg own_ports: those that our drop-in opens today.
     :arg admin: tries the admins' own logins: the one that came in and became root, and why not if none did.
     """
     found = Decision()
-    _ports(found, wanted, now, comes)
+    _ports(found, wanted, now, comes, own_ports)
     _exempt(found, wanted, now, comes)
     _passwords(found, wanted, now, comes)
     _root(found, wanted, now, comes, admin)
@@ -159,9 +166,11 @@ def _first(now: Settings, keyword: str) -> str:
     return (now.get(keyword) or [""])[0].lower()
 
 
-def _ports(found: Decision, wanted: Wanted, now: Settings, comes: Comes) -> None:
+def _ports(found: Decision, wanted: Wanted, now: Settings, comes: Comes, own: Sequence[int]) -> None:
     """The port that is asked for and, until the inventory uses it, the one that the run came in at."""
     if not wanted.port:
+        # Left alone: a line that an earlier run wrote may be the only one that opens the port in use.
+        found.ports = sorted(own)
         return
     listening = sorted({int(port) for port in now.get("port", ["22"])})
     # Where the run does not come in over SSH nobody knows which one is in use.

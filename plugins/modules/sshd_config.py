@@ -94,7 +94,7 @@ SSHD = "/usr/sbin/sshd"
 MAIN = "sshd_config"
 MODULI = "moduli.slipway"
 DROP_IN = f"sshd_config.d/{NAME}"
-MODES = {MAIN: 0o644, MODULI: 0o644, DROP_IN: 0o600}
+MODES = {MAIN: 0o600, MODULI: 0o644, DROP_IN: 0o600}
 
 
 class Configuration:

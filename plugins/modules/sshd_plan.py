@@ -79,6 +79,11 @@ armed:
   description: Whether the guard of a run that died is still armed.
   type: bool
   returned: when there is an sshd
+own_ports:
+  description: Ports that the drop-in of an earlier run opens.
+  type: list
+  elements: int
+  returned: when there is an sshd
 user:
   description: Who this run comes in as.
   type: str
@@ -115,7 +120,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import attempt
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.guard import Guard
-from ansible_collections.slipway.vps.plugins.module_utils.sshd import OPTIONAL, settings, unknown
+from ansible_collections.slipway.vps.plugins.module_utils.sshd import FOLDER, NAME, OPTIONAL, lines, settings, unknown
 
 SSHD = "/usr/sbin/sshd"
 #: What `ssh -Q` calls them.
@@ -138,6 +143,12 @@ def unknown_keywords() -> list[str]:
         trial.write("\n".join(OPTIONAL) + "\n")
         trial.flush()
         return sorted(unknown(attempt([SSHD, "-t", "-f", trial.name])[1]))
+
+
+def own_ports(drop_in: Path) -> list[int]:
+    """The ports that our drop-in opens."""
+    text = drop_in.read_text(errors="replace") if drop_in.is_file() else ""
+    return [int(value) for keyword, value in lines(text) if keyword == "port" and value.isdigit()]
 
 
 def main() -> None:
@@ -170,6 +181,7 @@ def main() -> None:
         unknown=unknown_keywords(),
         socket=is_active("ssh.socket"),
         armed=Guard("ssh").armed(),
+        own_ports=own_ports(Path(FOLDER, NAME)),
     )
 
 

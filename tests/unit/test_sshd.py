@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.action import sshd_plan as action
 from ansible_collections.slipway.vps.plugins.module_utils import sshd
 from ansible_collections.slipway.vps.plugins.module_utils.sshd import Comes, Decision, Wanted, decide, needs_key_proof
-from ansible_collections.slipway.vps.plugins.modules import sshd_config
+from ansible_collections.slipway.vps.plugins.modules import sshd_config, sshd_plan
 from ansible_collections.slipway.vps.plugins.plugin_utils.fresh import Fresh, Login, Session
 
 #: As Debian's package leaves it.
@@ -115,6 +115,14 @@ def test_the_port_that_is_in_use_stays_open(comes: Comes, now: list[str], ports:
     found = decide(Wanted(port=2222, root_login="keep", password_login="keep"), {**PACKAGE, "port": now}, comes)
     assert found.ports == ports and (said in " ".join(found.notes) if said else not found.notes)
     assert decide(Wanted(), PACKAGE, comes, nobody).ports == []
+
+
+def test_a_port_that_is_no_longer_said_stays_open(tmp_path: Path) -> None:
+    """[K5] ssh_port leaves the inventory, and ansible_port has not: our own line is the only one that opens it."""
+    drop_in = tmp_path / "10-slipway.conf"
+    assert sshd_plan.own_ports(drop_in) == []
+    drop_in.write_text("# Port 1\nPort 2222\nHostKey /x\nPort 22\n")
+    assert decide(Wanted(), CLOSED, ADA, own_ports=sshd_plan.own_ports(drop_in)).ports == [22, 2222]
 
 
 def test_the_controller_is_never_punished() -> None:
