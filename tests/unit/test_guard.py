@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.action import guard as action
@@ -170,6 +171,30 @@ def test_what_fails_keeps_the_guard_armed(ssh: Host) -> None:
     document = json.loads(ssh.guard._document.read_text())
     ssh.guard._document.write_text(json.dumps({**document, "after": []}))
     assert ssh.guard.revert() and gone.read_text() == "1"
+
+
+@pytest.mark.parametrize(("was_on", "then"), [("yes", "reload"), ("no", "disable")])
+def test_a_firewall_is_as_it_was(was_on: str, then: str, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K5] As the module's own example guards ufw: whether it was on stands in its files, and is read once they are back."""
+    example = yaml.safe_load(module.EXAMPLES)[-1]["slipway.vps.guard"]
+    assert example["keep"] == ["/etc/ufw", "/etc/default/ufw"]
+    program = host.etc.parent / "bin/ufw"
+    program.write_text(f'#!/bin/sh\necho "ufw $*: $(cat {host.etc}/ufw/user.rules)" >> {host.log}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (host.etc / "ufw").mkdir()
+    (host.etc / "default").mkdir()
+    (host.etc / "ufw/ufw.conf").write_text(f"# comment\nENABLED={was_on}\nLOGLEVEL=low\n")
+    (host.etc / "ufw/user.rules").write_text("rules as they were")
+    (host.etc / "default/ufw").write_text("IPV6=yes\n")
+    keep = [path.replace("/etc", str(host.etc)) for path in example["keep"]]
+    host.guard.arm(keep, [words.replace("/etc", str(host.etc)) for words in example["after"]], 120)
+    (host.etc / "ufw/ufw.conf").write_text("ENABLED=yes\n")
+    (host.etc / "ufw/user.rules").write_text("deny 22")
+    (host.etc / "ufw/after6.rules").write_text("new")
+    host.told()
+    assert host.guard.revert()
+    assert host.told()[0] == f"ufw {then}: rules as they were" and not (host.etc / "ufw/after6.rules").exists()
 
 
 @pytest.mark.parametrize("path", ["/", "/var", "/var/lib/slipway/guard", "etc/ssh", "/etc/../etc/ssh"])
