@@ -37,6 +37,7 @@ MODEL_INPUTS = (
         for name in ("worker_class", "workers", "threads", "timeout", "graceful_timeout", "worker_memory", "memory_share")
     ),
     *("backup_engine", "backup_hour", "backup_minute"),
+    "base_sandbox",
 )
 #: Lists of the machine that every app may add to; they are joined instead of compared.
 JOINED = ("base_packages", "firewall_rules_custom", "postgres_packages_custom", "postgres_hba_custom")

@@ -16,21 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised
+from ansible_collections.slipway.vps.plugins.module_utils.confinement import BUILD
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
 from ansible_collections.slipway.vps.plugins.module_utils.git_ssh import DEPLOY_KEY, build_properties, has_key
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import PATH, CommandError
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
-#: Name of the build's commands as a step, and what puts them behind the app, which serves meanwhile.
-BUILD = "build"
+#: What puts the build behind the app, which serves meanwhile.
 BEHIND = ("Nice=10", "CPUWeight=20", "IOWeight=20")
 #: Of `app_build_secrets` the one that is a file: logins for hosts, netrc(5).
 NETRC = "netrc"
 #: `app_source.requirement`, as the installer reads it.
 REQUIREMENT = "requirement"
-#: Files that a build makes are read by the app, which is not the user they belong to in the end, and by nginx.
-READABLE = "UMask=0022"
 
 
 class Sandbox:
@@ -95,7 +93,7 @@ class Sandbox:
         own = (f"EnvironmentFile={self.private / 'environment'}",) if self.settings.build_env or self.settings.build_secrets else ()
         try:
             given += build_properties(self.settings.config_dir, self.private / DEPLOY_KEY)
-            return self.app.run_as_app(self.unit, folder, words, (*given, READABLE, *properties, *own))
+            return self.app.run_as_app(self.unit, folder, words, (*given, *properties, *own), kind=BUILD)
         except CommandError as error:
             raise CommandError(advised(self.masked(str(error))), error.status) from None
 

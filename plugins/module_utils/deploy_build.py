@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.archive import unpack
 from ansible_collections.slipway.vps.plugins.module_utils.build_sandbox import Sandbox
+from ansible_collections.slipway.vps.plugins.module_utils.confinement import makes_code
 from ansible_collections.slipway.vps.plugins.module_utils.dependencies import Installer
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_units import Units
@@ -173,6 +174,11 @@ class Builder:
         with self.app.step("dependencies"):
             self.warnings += [*notes, *installer.install(chosen)]
             said = installer.project.text(chosen.file) if chosen else ""
+            if (jit := makes_code(folder / ".venv")) and not self.settings.confinement.sandbox.get("jit"):
+                self.warnings.append(
+                    f"{', '.join(jit)} may make machine code at run time, which the app's sandbox refuses."
+                    " If pages fail that use it, say app_sandbox_allow: [jit]."
+                )
             release.lock = fingerprint([self.settings.requirement, said], [])[:16]
         if self.settings.build_commands:
             with self.app.step("build commands"):

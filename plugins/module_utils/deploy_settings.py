@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.confinement import Confinement
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,6 +29,7 @@ class Settings:
     user: str
     group: str
     writable: tuple[str, ...]
+    confinement: Confinement
     wsgi: str
     host: str
     ready: str
@@ -100,6 +103,7 @@ class Settings:
             given[name] = given[name] or ""
         for name in ("requirements", "writable", "shared_paths", "extras", "groups", "build_commands", "build_packages"):
             given[name] = tuple(given[name])
+        given["confinement"] = Confinement.of(given["confinement"])
         given["runtime_files"] = tuple(map(Path, given["runtime_files"]))
         return cls(**given, check_mode=check_mode)
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.slipway.vps.plugins.module_utils.build_advice import advised, import_advice
+from ansible_collections.slipway.vps.plugins.module_utils.confinement import APP, barred, starved
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.rehearsal import HINT, READ_ONLY, TOLD, explanation
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
@@ -121,6 +122,8 @@ class HostedApp:
         try:
             yield
         except StepError as failure:
+            if note := barred(failure.evidence):
+                raise StepError(failure.step, f"{failure.evidence}\n{note}", failure.outcome) from failure
             why = explanation(failure.evidence) or (HINT if failure.step == "readiness" else "")
             if why in failure.evidence or "PGOPTIONS" not in self.rehearsed_with(release):
                 raise
@@ -140,13 +143,18 @@ class HostedApp:
         """A unit for a step's command: it is found again, and only one can run, when the run that began it is gone."""
         return f"{self.settings.name}-{what}-step.service"
 
-    def run_as_app(self, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str]) -> str:
+    def run_as_app(self, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str], kind: str = APP) -> str:
         """Run a command as the app's user in a unit of its own, which may write only where ``settings`` say."""
-        confined = ("ProtectSystem=strict", "PrivateTmp=yes", "NoNewPrivileges=yes", "UMask=0027")
-        return command(
-            *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
-            *(f"--uid={self.settings.user}", f"--gid={self.settings.group}", f"--working-directory={folder}"),
-            *(f"--property={value}" for value in (*confined, *settings)),
-            # systemd would put variables of its own in for $X.
-            *(word.replace("$", "$$") for word in (f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:])),
-        )
+        limit = self.settings.confinement.memory_max()
+        try:
+            return command(
+                *("systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={unit}"),
+                *(f"--uid={self.settings.user}", f"--gid={self.settings.group}", f"--working-directory={folder}"),
+                *(f"--property={value}" for value in (*self.settings.confinement.properties(kind, limit), *settings)),
+                # systemd would put variables of its own in for $X.
+                *(word.replace("$", "$$") for word in (f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0], *words[1:])),
+            )
+        except CommandError as error:
+            if why := starved(unit, str(error), limit):
+                raise CommandError(f"{error}\n{why}", error.status) from None
+            raise

@@ -257,7 +257,7 @@ class Switcher:
     def crowded(self, previous: Release | None) -> str:
         """Why two instances do not fit into memory, measured by what the live one uses; empty when they do."""
         used = sum(memory_used(unit) for unit in (self.app.units(previous) if previous else []) if is_active(unit))
-        available = memory_available()
+        available = memory_available(self.settings.confinement.slice)
         if used * self.settings.memory_margin <= available:
             return ""
         return (

@@ -157,6 +157,23 @@ class Sandbox:
     devices: list[str]
     #: Folders it may write to, besides its own.
     folders: list[str]
+    #: Machine code that is made at run time: numba, LuaJIT, node.
+    jit: bool
+    #: How much of any sandbox this machine can do (``base_sandbox``): full, or basic.
+    level: str
+    #: Whom it may talk to (``app_network``): any, or local.
+    network: str
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What all units of the app may use together: the limits of its slice, in systemd's words."""
+
+    slice: str
+    memory_max: str
+    tasks_max: str
+    #: Beside the other apps and the system, 100 each; of processor and disk.
+    weight: int
 
 
 @dataclass(frozen=True)
@@ -225,6 +242,7 @@ class App:
     #: Files and folders of the release that live in ``shared`` and are linked into each release; a folder ends in a slash.
     shared_paths: list[str]
     sandbox: Sandbox
+    resources: Resources
     #: A rehearsal may write to the database.
     rehearsal_writes: bool
     #: URL prefix to folder.

@@ -36,3 +36,11 @@ def spelled(url: str, scheme: str) -> str:
     number = query.pop("db", "") or query.pop("virtual_host", "") or "0"
     login, at, _ = parts.netloc.rpartition("@")
     return f"{scheme}://{login}{at}{parts.path}?{urlencode({_DATABASE[scheme]: number, **query})}"
+
+
+def stays_here(url: str) -> bool:
+    """Whether nothing leaves the host on the way to it."""
+    try:
+        return urlsplit(url).hostname in (None, "localhost", "127.0.0.1", "::1") or urlsplit(url).scheme not in ("redis", "rediss")
+    except ValueError:
+        return True

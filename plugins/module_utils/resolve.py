@@ -35,6 +35,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     Machine,
     Redis,
     RedisInstance,
+    Resources,
     Sandbox,
     Secrets,
     Server,
@@ -60,7 +61,7 @@ SERVER_NAMES = {
 #: How client libraries spell the URL of a Redis.
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+socket", "rediss+socket")
 #: Openings of the sandbox that are a word, and those that name a path.
-OPENINGS = ("sendmail", "netlink")
+OPENINGS = ("sendmail", "netlink", "jit")
 PREFIXED = ("device", "folder")
 #: A path that a unit reads as one.
 FOLDER = re.compile(r"/[^\s\x00-\x1f\"'`\\;{}$%:]*")
@@ -68,6 +69,8 @@ FOLDER = re.compile(r"/[^\s\x00-\x1f\"'`\\;{}$%:]*")
 SPOOLS = ("/var/spool/postfix/maildrop", "/var/spool/exim4", "/var/log/exim4", "/var/spool/nullmailer", "/var/spool/dma")
 #: Seconds after which a timer's command is stopped, unless it says otherwise.
 TIMER_TIMEOUT = 3600
+#: Percent of the machine's memory, and of the processes it can have: for an app alone, and for each of several.
+ALONE, BESIDE = 80, 40
 #: Minutes between the nightly backups of two apps on one machine.
 BACKUP_SPACING = 30
 
@@ -372,7 +375,8 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         processes={str(name): dict(entry) for name, entry in said["app_processes"].items()},
         timers={str(name): resolve_timer(entry) for name, entry in said["app_timers"].items()},
         shared_paths=[str(path) for path in said["app_shared_paths"]],
-        sandbox=resolve_sandbox(said["app_sandbox_allow"]),
+        sandbox=resolve_sandbox(said["app_sandbox_allow"], str(said["base_sandbox"]), str(said["app_network"])),
+        resources=resolve_resources(said, known["app_name"], apps),
         rehearsal_writes=truthy(said["app_rehearsal_writes"]),
         static={below(said, prefix): str(folder) for prefix, folder in said["app_static"].items()},
         uploads={below(said, prefix): str(folder) for prefix, folder in said["app_uploads"].items()},
@@ -392,7 +396,7 @@ def resolve_timer(entry: Values) -> dict[str, Any]:
     }
 
 
-def resolve_sandbox(allowed: Iterable[str]) -> Sandbox:
+def resolve_sandbox(allowed: Iterable[str], level: str, network: str) -> Sandbox:
     """What each opening comes to."""
     openings = [str(opening) for opening in allowed]
     mail = "sendmail" in openings
@@ -404,6 +408,21 @@ def resolve_sandbox(allowed: Iterable[str]) -> Sandbox:
         devices=named["device"],
         # The dash: one of them may be absent.
         folders=named["folder"] + [f"-{spool}" for spool in SPOOLS if mail],
+        jit="jit" in openings,
+        level=level,
+        network=network,
+    )
+
+
+def resolve_resources(said: Values, name: str, apps: int) -> Resources:
+    """The app's slice. A dash in its name would make it a child of another app's."""
+    share = f"{ALONE if apps == 1 else BESIDE}%"
+    memory, tasks = (str(said[f"app_{limit}_max"]) for limit in ("memory", "tasks"))
+    return Resources(
+        slice=f"slipway-{name.replace('-', '_')}.slice",
+        memory_max=share if memory == "auto" else memory,
+        tasks_max=share if tasks == "auto" else tasks,
+        weight=int(said["app_cpu_weight"]),
     )
 
 

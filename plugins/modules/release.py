@@ -71,6 +71,10 @@ options:
     type: list
     elements: str
     default: []
+  confinement:
+    description: C(sandbox), C(slice) and C(build_memory) of the app, as the model has them.
+    type: dict
+    default: {}
   wsgi:
     description: Entry point, C(module:callable) or C(module:factory()).
     type: str
@@ -390,17 +394,20 @@ PARAMETERS: dict[str, Any] = {
     "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
     **{name: {"type": "str", "required": True} for name in ("name", "user", "group", "wsgi", "host")},
     **{name: {"type": "path", "required": True} for name in ("root", "config_dir", "socket", "rehearsal_socket", "runtime_dir", "shared")},
-    "ready": {"type": "str", "default": ""},
+    **{
+        name: {"type": "str", "default": ""}
+        for name in (
+            *("ready", "prefix", "identity", "commit", "subdirectory", "python_mirror", "app_python", "lock_file"),
+            *("owner", "schema"),
+        )
+    },
     "writable": {"type": "list", "elements": "str", "default": []},
-    "prefix": {"type": "str", "default": ""},
+    "confinement": {"type": "dict", "default": {}},
     "ready_timeout": {"type": "float", "default": 30},
     "rehearsal_writes": {"type": "bool", "default": False},
-    "identity": {"type": "str", "default": ""},
-    "commit": {"type": "str", "default": ""},
     "asked": {"type": "dict", "default": {}},
     "tree": {"type": "path"},
     "archive": {"type": "path"},
-    "subdirectory": {"type": "str", "default": ""},
     "requirement": {"type": "str"},
     "requirement_encoded": {"type": "str", "default": "", "no_log": True},
     "requirements": {"type": "list", "elements": "str", "default": []},
@@ -412,14 +419,10 @@ PARAMETERS: dict[str, Any] = {
     "precompress": {"type": "bool", "default": True},
     "python": {"type": "str", "default": "python3"},
     "python_dir": {"type": "path", "default": "/opt/slipway/python"},
-    "python_mirror": {"type": "str", "default": ""},
     "uv": {"type": "path", "default": "uv"},
-    "app_python": {"type": "str", "default": ""},
-    "lock_file": {"type": "str", "default": ""},
     **{name: {"type": "list", "elements": "str", "default": []} for name in ("extras", "groups", "build_commands", "build_packages")},
     "build_env": {"type": "dict", "default": {}},
     "build_secrets": {"type": "dict", "default": {}, "no_log": True},
-    "owner": {"type": "str", "default": ""},
     "retry": {"type": "str", "default": "run the same command again"},
     "force": {"type": "bool", "default": False},
     "token": {"type": "str", "default": "", "no_log": True},
@@ -428,7 +431,6 @@ PARAMETERS: dict[str, Any] = {
     "lock_timeout": {"type": "int", "default": 5},
     "restore_point_command": {"type": "str", "default": ""},
     "restore_point_max": {"type": "int", "default": 2**30},
-    "schema": {"type": "str", "default": ""},
     "downgrade": {"type": "bool", "default": False},
     "leave_as": {"type": "str", "default": RETIRED, "choices": list(LEAVE_AS)},
     "memory_margin": {"type": "float", "default": 1.2},

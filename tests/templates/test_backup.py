@@ -20,7 +20,7 @@ def test_the_program_reads_its_configuration() -> None:
     text = render("backup", f"{FOLDER}/backup.json.j2", backup_proof="no", backup_jobs="4", backup_keep_count="2", backup_compression=9)
     config = Config.parse(text)
     assert (config.proof, config.jobs, config.keep_count, config.compression) == (False, 4, 2, "9")
-    assert config.proof_dir == Path("/var/lib/demo-proof") and config.user == config.database == "demo"
+    assert config.proof_dir == Path("/var/lib/demo-proof/work") and config.user == config.database == "demo"
 
 
 @pytest.mark.parametrize("name", ["keep_days", "keep_count", "jobs"])

@@ -31,7 +31,7 @@ def settings(text: str, separator: str = " ") -> list[tuple[str, str]]:
     [("redis", REDIS_UNIT), ("backup", CRON), ("logs", ROTATE), ("logs", TIMER)],
 )
 def test_each_file_says_whose_it_is(role: str, template: str) -> None:
-    text = render(role, template)
+    text = render(role, template, item={"name": "demo"})
     assert "Ansible managed" in text and f"\n# slipway:{role}\n" in text
     assert "True" not in text and "False" not in text
 
@@ -50,7 +50,7 @@ def test_redis_is_named_after_the_app_throughout() -> None:
     assert found["dir"] == "/var/lib/redis/my-app" and found["logfile"] == "/var/log/redis/redis-server-my-app.log"
     assert found["maxmemory"] == "64mb"
     # The runtime folder is the unit's, redis-%i: the socket has to be in it.
-    assert ("Group", "my-app") in settings(render("redis", REDIS_UNIT, app_name="my-app"), "=")
+    assert ("Group", "my-app") in settings(render("redis", REDIS_UNIT, app_name="my-app", item={"name": "my-app"}), "=")
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_cache_is_a_redis_of_its_own() -> None:
 
 def test_cron_gets_one_line_at_the_time_that_was_asked_for() -> None:
     lines = [line for line in render("backup", CRON, app_name="my-app", backup_hour=0, backup_minute=5).splitlines() if " root " in line]
-    assert len(lines) == 1 and lines[0].startswith("5 0 * * * root nice ")
-    # Cron reads an unescaped % as the end of the command.
-    assert lines[0].endswith(" /usr/local/bin/slipway my-app backup nightly") and "%" not in lines[0]
+    assert len(lines) == 1 and lines[0] == "5 0 * * * root systemctl start my-app-backup.service"
+    unit = render("backup", "etc/systemd/system/app-backup.service.j2", app_name="my-app").splitlines()
+    assert "ExecStart=/usr/local/bin/slipway my-app backup nightly" in unit and "Type=oneshot" in unit
 
 
 def test_the_backup_program_understands_its_configuration() -> None:

@@ -53,7 +53,9 @@ def configuration(environment: dict[str, str] | None = None, **scenario: Any) ->
 
 def read(text: str, environment: dict[str, str] | None) -> dict[str, Any]:
     program = (
-        "import json,sys,types;g=types.ModuleType('gunicorn');g.glogging=types.SimpleNamespace(Logger=object);sys.modules['gunicorn']=g\n"
+        "import json,sys,types;g=types.ModuleType('gunicorn')\n"
+        "g.glogging,g.util=types.SimpleNamespace(Logger=object),types.SimpleNamespace()\n"
+        "sys.modules['gunicorn']=g\n"
         f"scope={{}};exec({text!r},scope)\n"
         "print(json.dumps({k:v for k,v in scope.items() if isinstance(v,(str,int,list,type(None))) and not k.startswith('__')}))"
     )
@@ -198,7 +200,8 @@ def test_a_timer_runs_a_command_of_the_live_release() -> None:
 OPEN = {
     "sendmail": ("NoNewPrivileges=no", "ReadWritePaths=/srv/demo/shared -/var/log/demo -/var/spool/postfix/maildrop"),
     "netlink": ("RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",),
-    "device:/dev/video0": ("DevicePolicy=closed", "DeviceAllow=/dev/video0 rw"),
+    "device:/dev/video0": ("DeviceAllow=/dev/video0 rw",),
+    "jit": ("# MemoryDenyWriteExecute= is left out: app_sandbox_allow: jit",),
     "folder:/mnt/photos": ("ReadWritePaths=/srv/demo/shared -/var/log/demo /mnt/photos",),
 }
 
@@ -214,9 +217,11 @@ def test_an_opening_of_the_sandbox_changes_what_it_must(template: str, opening: 
     gone = {line.partition("=")[0] for line in plain - opened if not line.startswith("#")} - {line.partition("=")[0] for line in opened}
     filters = {"SystemCallFilter", "SystemCallArchitectures", "SystemCallErrorNumber", "RestrictAddressFamilies", "RestrictNamespaces"}
     filters |= {"RestrictRealtime", "RestrictSUIDSGID", "LockPersonality", "PrivateDevices", "ProtectKernelTunables"}
-    filters |= {"ProtectKernelModules", "ProtectKernelLogs", "ProtectClock", "ProtectHostname"}
+    filters |= {"ProtectKernelModules", "ProtectKernelLogs", "ProtectClock", "ProtectHostname", "MemoryDenyWriteExecute"}
     # systemd 252 turns NoNewPrivileges on with any of these, in a service with User=.
-    assert gone == {"sendmail": filters, "device:/dev/video0": {"PrivateDevices"}}.get(opening, set())
+    # A group that a mail program takes has to be there.
+    expected_gone = {"sendmail": filters | {"PrivateUsers"}, "device:/dev/video0": {"PrivateDevices"}, "jit": {"MemoryDenyWriteExecute"}}
+    assert gone == expected_gone.get(opening, set())
 
 
 def test_configuration_defaults() -> None:
@@ -274,7 +279,7 @@ def test_runtime_files_cover_every_unit() -> None:
 BOOT = """
 import json, os, pathlib, sys, threading, time, types
 glogging = types.SimpleNamespace(Logger=object)
-sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging)
+sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging, util=types.SimpleNamespace())
 scope, asked, said, cold = {}, [], [], []
 exec(sys.argv[1], scope)
 folder = pathlib.Path(os.environ["RUNTIME_DIRECTORY"])
@@ -353,7 +358,7 @@ class Base:
     def __init__(self, accesslog):
         self.cfg = types.SimpleNamespace(accesslog=accesslog)
         self.access_log = types.SimpleNamespace(info=lambda text, *words: print(text % words))
-sys.modules["gunicorn"] = types.SimpleNamespace(glogging=types.SimpleNamespace(Logger=Base))
+sys.modules["gunicorn"] = types.SimpleNamespace(glogging=types.SimpleNamespace(Logger=Base), util=types.SimpleNamespace())
 scope = {}
 exec(sys.argv[1], scope)
 environ = {"PATH_INFO": json.loads(sys.argv[2]), "REQUEST_METHOD": "GET", "HTTP_X_REQUEST_ID": "4f2a", "HTTP_X_FORWARDED_FOR": "192.0.2.7"}

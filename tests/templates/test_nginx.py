@@ -403,7 +403,7 @@ def test_log_lines_are_json() -> None:
 def test_checked_before_reloaded() -> None:
     """[E10] Handlers run in the order they are written in."""
     handlers = yaml.safe_load((ROOT / "roles/nginx/handlers/main.yml").read_text())
-    assert [handler["listen"] for handler in handlers] == ["nginx config changed"] * 3
-    assert handlers[0]["ansible.builtin.command"] == "nginx -t"
-    assert handlers[1]["ansible.builtin.systemd_service"]["state"] == "reloaded"
-    assert handlers[2]["ansible.builtin.file"]["state"] == "absent", "what is not loaded yet stays marked"
+    assert [handler["listen"] for handler in handlers] == ["nginx unit changed"] + ["nginx config changed"] * 3
+    assert handlers[1]["ansible.builtin.command"] == "nginx -t"
+    assert handlers[2]["ansible.builtin.systemd_service"]["state"] == "reloaded"
+    assert handlers[3]["ansible.builtin.file"]["state"] == "absent", "what is not loaded yet stays marked"

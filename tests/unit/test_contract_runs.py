@@ -157,7 +157,6 @@ def test_shared_paths_that_do() -> None:
     ("opening", "what"),
     [
         ("smtp", "'smtp' is no opening"),
-        ("jit", "'jit' is no opening"),
         ("sendmail:/x", "is no opening"),
         ("device:video0", "names no device"),
         ("device:/etc/shadow", "names no device"),
@@ -177,7 +176,9 @@ def test_openings_that_will_not_do(opening: str, what: str) -> None:
 def test_openings_that_do() -> None:
     """[F6] Each comes to what it must, and to no more."""
     allowed = ["netlink", "device:/dev/video0", "folder:/mnt/photos"]
-    assert check(app_sandbox_allow=[*allowed, "sendmail"]) == []
-    found = resolve_sandbox(allowed)
+    assert check(app_sandbox_allow=[*allowed, "sendmail", "jit"]) == []
+    found = resolve_sandbox(allowed, "full", "any")
     assert (found.privileges, found.netlink, found.devices, found.folders) == (False, True, ["/dev/video0"], ["/mnt/photos"])
-    assert resolve_sandbox([]).folders == [] and resolve_sandbox(["sendmail"]).privileges
+    assert (found.jit, found.level, found.network) == (False, "full", "any")
+    assert resolve_sandbox([], "full", "any").folders == [] and resolve_sandbox(["sendmail"], "full", "any").privileges
+    assert resolve_sandbox(["jit"], "basic", "local").jit

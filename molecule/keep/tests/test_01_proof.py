@@ -58,7 +58,7 @@ def a_night(keep: Keep, before: str) -> str:
     assert name in status["last_offsite"]["copied"] and status["last_pitr"]["at"] >= status["last_verified"]["at"]
     manifest = next(backup for backup in keep.listed()["backups"] if backup["name"] == name)
     assert manifest["rows"]["public.ledger"] > 100 and manifest["compression"].startswith("zstd")
-    assert keep.partial() == "" and not keep.host.file("/var/lib/demo-proof").exists
+    assert keep.partial() == "" and not keep.host.file("/var/lib/demo-proof/work").exists
     return name
 
 

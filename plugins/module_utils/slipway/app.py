@@ -54,12 +54,14 @@ class App:
     #: Pages that are read as a browser would.
     verify_paths: tuple[str, ...]
     timers: tuple[str, ...]
-    #: Openings of the sandbox: as the operator names them, what it may write to, and whether programs may take other rights.
+    #: The sandbox with its openings, as the model has it; as the operator names them; and what it may write to.
+    sandbox: Mapping[str, Any]
     openings: tuple[str, ...]
     writable: tuple[str, ...]
-    privileges: bool
     #: ufw is on this machine; otherwise it is left to another firewall.
     firewall: bool
+    #: All of its units together have their limits here; empty: none are known.
+    slice: str
 
     @property
     def domain(self) -> str:
@@ -105,10 +107,11 @@ class App:
                 static=dict(data.get("static") or {}),
                 verify_paths=tuple(data.get("verify_paths") or ("/",)),
                 timers=tuple(data.get("timers", {})),
+                sandbox=sandbox,
                 openings=tuple(sandbox.get("allowed", ())),
                 writable=(str(data["shared"]), f"-{data['log_dir']}", *sandbox.get("folders", ())),
-                privileges=bool(sandbox.get("privileges")),
                 firewall=bool((machine if isinstance(machine, Mapping) else data).get("firewall", True)),
+                slice=str(dict(data.get("resources") or {}).get("slice", "")),
             )
         except (KeyError, TypeError) as error:
             raise SlipwayError(f"what is known of the app is not usable: {type(error).__name__}: {error}") from error

@@ -16,6 +16,7 @@ from typing import Any
 
 from .app import App
 from .core.errors import SlipwayError
+from .core.sandbox import ANY, FULL, properties, sandbox
 from .releases import Releases
 
 #: nginx's own log of the app's requests; the newest first.
@@ -39,7 +40,7 @@ def add(subjects: Any, common: argparse.ArgumentParser) -> None:
 
 
 def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
-    """The words for systemd-run: user, folder, environment and limits of writing as the app's service has them.
+    """The words for systemd-run: user, folder, environment and sandbox as the app's service has them.
 
     systemd reads the secrets: they are in no argument, and in no shell's history.
     """
@@ -51,8 +52,7 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
         f"EnvironmentFile={folder}/environment",
         f"EnvironmentFile=-{app.secrets_file}",
         f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
-        *("ProtectSystem=strict", "PrivateTmp=yes", f"NoNewPrivileges={'no' if app.privileges else 'yes'}", "UMask=0027"),
-        f"ReadWritePaths={' '.join(app.writable)}",
+        *confined(app),
     )
     return [
         *("systemd-run", "--quiet", "--wait", "--collect", "--pty" if terminal else "--pipe"),
@@ -62,6 +62,13 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
         # systemd would put variables of its own in for $X.
         *("/usr/bin/env", "--", *(word.replace("$", "$$") for word in words)),
     ]
+
+
+def confined(app: App) -> list[str]:
+    """The service's sandbox and its share of the machine."""
+    level, network = str(app.sandbox.get("level") or FULL), str(app.sandbox.get("network") or ANY)
+    lines = sandbox("app", level=level, openings=app.sandbox, network=network, writable=app.writable)
+    return [*properties(lines), *([f"Slice={app.slice}"] if app.slice else [])]
 
 
 def run_main(options: argparse.Namespace) -> int:

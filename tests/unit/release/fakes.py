@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.slipway.vps.plugins.module_utils import (
+    confinement,
     deploy_build,
     deploy_migrate,
     deploy_plan,
@@ -40,7 +41,7 @@ EFFECTS = (
     *("command", "start_unit", "queue_unit", "stop_units", "end_units", "get", "visit", "instances", "is_active", "is_ending"),
     *("journal", "journal_since", "journal_between", "memory_available", "memory_used", "now", "reload_units"),
 )
-MODULES = (deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch, deploy_units, interpreter)
+MODULES = (confinement, deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch, deploy_units, interpreter)
 
 
 class KilledError(BaseException):
@@ -234,7 +235,7 @@ class Host:
     def reload_units(self) -> None:
         self.effect("reload units")
 
-    def memory_available(self) -> int:
+    def memory_available(self, slice_unit: str = "") -> int:
         return self.available
 
     def memory_used(self, unit: str) -> int:
@@ -282,6 +283,7 @@ def parameters(root: Path) -> dict[str, Any]:
         **{"requirements": ["gunicorn==27.0.1"], "runtime_files": [str(root / "etc/environment")], "processes": {}, "timers": {}},
         **{"python_dir": str(root / "python"), "python_mirror": "", "app_python": "", "lock_file": "", "extras": [], "groups": []},
         **{"shared": str(root / "srv/shared"), "shared_paths": [], "writable": [f"{root}/srv/shared"]},
+        **{"confinement": {"slice": "slipway-blog.slice", "sandbox": {"level": "full", "network": "any"}, "build_memory": "auto"}},
         **{"build_commands": [], "build_env": {}, "build_secrets": {}, "build_packages": []},
         **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
         **{"retry": "run it again", "force": False, "token": ""},

@@ -80,12 +80,38 @@ def reload_units() -> None:
     command("systemctl", "daemon-reload")
 
 
-def memory_available() -> int:
-    """Bytes that can be used without swapping: the kernel's own estimate."""
+#: Where a slice has its files: with cgroup v2, and with v1; each with what it calls the limit and what is in use.
+CGROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
+def memory_available(slice_unit: str = "") -> int:
+    """Bytes that can be used without swapping, the kernel's own estimate; and within a slice, where one is named."""
+    free = 0
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
+            free = int(line.split()[1]) * 1024
+    left = headroom(slice_unit) if slice_unit else None
+    return free if left is None else min(free, left)
+
+
+def headroom(slice_unit: str) -> int | None:
+    """Bytes until a slice's limit, what its files have in memory not counted: the kernel gives that back. None: it has no limit."""
+    status, said = attempt(["systemctl", "show", "--property=ControlGroup", "--value", slice_unit])
+    group = said.strip().strip("/")
+    for root, limit, usage in CGROUPS if status == 0 and group else ():
+        folder = Path(root, group)
+        try:
+            most, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
+            files = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines() if len(line.split()) == 2)
+        except (OSError, ValueError):
+            continue
+        # The children's, too: v1 says those by another name.
+        cached = sum(int(files.get(f"total_{name}", files.get(name, 0))) for name in ("active_file", "inactive_file"))
+        return max(0, int(most) - used + cached) if most.isdigit() and int(most) < 2**60 else None
+    return None
 
 
 def memory_used(unit: str) -> int:
