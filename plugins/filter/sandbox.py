@@ -1,12 +1,13 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""The sandbox of a unit, for the template of the unit or of a drop-in."""
+"""The sandbox of a unit, for the template of the unit or of a drop-in; and how it comes by its secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.delivery import unit_text
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox import ANY, FULL, sandbox, text
 
 
@@ -23,8 +24,13 @@ def sandbox_text(
     return text(sandbox(kind, level=level, openings=openings, writable=writable, network=network, jit=jit), drop_in)
 
 
+def delivered(unit: str, path: str, delivery: str, encrypted: bool) -> str:
+    """The text of a unit that reads its secrets in a file, as ``delivery`` has it."""
+    return unit_text(unit, str(path), str(delivery), encrypted)
+
+
 class FilterModule:
-    """The collection's filter of sandboxes."""
+    """The collection's filters of units."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"sandbox": sandbox_text}
+        return {"sandbox": sandbox_text, "delivered": delivered}

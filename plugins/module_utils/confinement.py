@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.delivery import FILE, Delivery
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox import ANY, FULL, sandbox
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox import properties as said
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import journal, memory_available
@@ -25,13 +26,13 @@ _KILLED = re.compile(r"\bKilled\b|\bSIGKILL\b|signal 9\b|status=9/KILL|exited 13
 
 #: Packages that make machine code at run time, or bring a browser or node, which do; as the folders of their metadata begin.
 JIT = (
-    *("jax", "jaxlib", "llvmlite", "lupa", "mini_racer", "numba", "playwright", "py_mini_racer", "pyppeteer", "taichi", "tensorflow"),
-    *("torch", "triton"),
+    *("cairocffi", "jax", "jaxlib", "llvmlite", "lupa", "mini_racer", "numba", "playwright", "py_mini_racer", "pyppeteer", "pyvips"),
+    *("soundfile", "taichi", "tensorflow", "torch", "triton"),
 )
-#: How they end where they may not.
+#: How they end where they may not: numba, LLVM, cffi's callbacks, LuaJIT, oneDNN, node. Tried with MemoryDenyWriteExecute.
 _BARRED = re.compile(
-    r"Unable to allocate section memory|runtime code generation failed|could not (?:create|execute) a primitive"
-    r"|Failed to (?:make|set).{0,40}executable|Fatal process (?:OOM|out of memory): .*(?:[Cc]ode|SetPermissions)"
+    r"cannot allocate executable memory|Unable to allocate section memory|Cannot allocate write\+execute memory"
+    r"|runtime code generation failed|could not create a primitive|Check failed: 12 == \(\*__errno_location"
 )
 
 
@@ -45,11 +46,18 @@ class Confinement:
     sandbox: Mapping[str, Any]
     #: ``release_build_memory``.
     build_memory: str
+    #: How the app comes by its secrets.
+    secrets: Delivery
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Confinement:
         """From the module's parameter; what is not said is at its strictest."""
-        return cls(str(given.get("slice") or ""), given.get("sandbox") or {}, str(given.get("build_memory") or "auto"))
+        return cls(
+            slice=str(given.get("slice") or ""),
+            sandbox=given.get("sandbox") or {},
+            build_memory=str(given.get("build_memory") or "auto"),
+            secrets=Delivery(Path(given["secrets_file"]), str(given.get("secrets_delivery") or FILE)).kept(),
+        )
 
     def properties(self, kind: str, limit: str) -> Iterable[str]:
         """For systemd-run: of a command that builds, or that runs the app's code. ``limit``: as `memory_max` says."""

@@ -73,6 +73,8 @@ class Deploy:
             for release_id in ids:
                 self.store.remove(release_id)
             self.switcher.units.tidy({live.id, *busy} if live else set(busy))
+            if self.switcher.units.secrets_left():
+                self.app.delivery.tidy()
             for archive in (self.store.root / "incoming").glob("*"):
                 archive.unlink()
         return {"changed": bool(ids), "removed": ids, "release": self.store.live_id() or ""}

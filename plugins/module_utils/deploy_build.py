@@ -70,7 +70,8 @@ class Builder:
         ]
         # Only what is said: a release that was built before these could be said stays the one that is wanted.
         parts += [f"{name}={value}" for name, value in self.settings.build.items() if value]
-        return fingerprint(parts, self.settings.runtime_files)
+        secrets = self.app.delivery
+        return fingerprint(parts, (secrets.today if path == secrets.path else path for path in self.settings.runtime_files))
 
     def build(self, wanted: str) -> Release:
         """A new release with the fingerprint ``wanted``, in state ready."""

@@ -113,10 +113,9 @@ class Migrator:
 
     def environment(self, release: Release) -> dict[str, str]:
         """What the app finds there, as the release has it."""
-        texts = []
-        for path in (self.store.folder(release.id) / "environment", self.settings.config_dir / "secrets"):
-            texts.append(path.read_bytes().decode() if path.exists() else "")
-        return parse_environment("".join(texts))
+        path = self.store.folder(release.id) / "environment"
+        public = path.read_bytes().decode() if path.exists() else ""
+        return parse_environment(public + self.app.delivery.read())
 
     def sqlite(self, release: Release) -> Path | None:
         """The file, where the app's database is one of SQLite."""

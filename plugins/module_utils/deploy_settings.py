@@ -103,7 +103,7 @@ class Settings:
             given[name] = given[name] or ""
         for name in ("requirements", "writable", "shared_paths", "extras", "groups", "build_commands", "build_packages"):
             given[name] = tuple(given[name])
-        given["confinement"] = Confinement.of(given["confinement"])
+        given["confinement"] = Confinement.of({"secrets_file": given["config_dir"] / "secrets", **given["confinement"]})
         given["runtime_files"] = tuple(map(Path, given["runtime_files"]))
         return cls(**given, check_mode=check_mode)
 

@@ -15,6 +15,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.confinement import APP
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.rehearsal import HINT, READ_ONLY, TOLD, explanation
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, FAILED, READY, Release, Store, now
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.delivery import Delivery
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
@@ -46,6 +47,11 @@ class HostedApp:
     @property
     def account(self) -> Account:
         return Account.of(self.settings.user, self.settings.group)
+
+    @property
+    def delivery(self) -> Delivery:
+        """How the app comes by its secrets."""
+        return self.settings.confinement.secrets
 
     def unit(self, release_id: str, process: str = "") -> str:
         return f"{self.settings.name}{'-' if process else ''}{process}@{release_id}.service"
@@ -104,11 +110,12 @@ class HostedApp:
         folder = self.store.folder(release.id)
         environment = (
             f"EnvironmentFile={folder}/environment",
-            f"EnvironmentFile=-{self.settings.config_dir}/secrets",
+            self.delivery.property(),
             f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
             f"ReadWritePaths={' '.join(self.settings.writable)}",
         )
-        return self.run_as_app(unit, folder, words, (*environment, *settings))
+        own = f"{folder}/{words[0]}" if words[0].startswith(".venv/") else words[0]
+        return self.run_as_app(unit, folder, self.delivery.words([own, *words[1:]]), (*environment, *settings))
 
     def rehearsed_with(self, release: Release) -> dict[str, str]:
         """Variables of a release that is tried. It may write where the app is said to need that, where no release serves yet whose data it

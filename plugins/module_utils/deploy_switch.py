@@ -200,7 +200,8 @@ class Switcher:
     def left_over(self, live: Release) -> bool:
         """Whether a run that was cut off left something to do besides starting the live release."""
         announced = (self.store.root / "next").is_symlink()
-        return announced or bool(self.strays(live) or self.rehearsals() or self.unsettled(live) or self.units.timers_differ(live))
+        left = self.strays(live) or self.rehearsals() or self.unsettled(live) or self.units.timers_differ(live)
+        return announced or bool(left) or self.units.secrets_left()
 
     def unsettled(self, live: Release) -> list[Release]:
         """Releases that are marked as if they were live, or were when they were rolled away from."""

@@ -75,7 +75,8 @@ class Units:
     def of(self, release: Release) -> dict[str, str]:
         """The units of a release by the names that systemd is to know them by."""
         copy = self.read(self.store.folder(release.id) / COPY)
-        return {name.replace("@.", f"@{release.id}."): text for name, text in copy.items()}
+        # How secrets are delivered is today's, whenever the release was built.
+        return {name.replace("@.", f"@{release.id}."): self.app.delivery.unit(text) for name, text in copy.items()}
 
     def placed(self) -> dict[str, str]:
         """The units of any release that systemd has."""
@@ -128,6 +129,15 @@ class Units:
                     stop_units(name)
                 if not is_active(name):
                     start_unit(name)
+
+    # --- secrets ----------------------------------------------------------------------------------------------------------
+
+    def secrets_left(self) -> bool:
+        """Whether secrets are kept in the way that is not today's, and no unit would miss them: one that ends late may start once more."""
+        other = self.app.delivery.other
+        named = re.compile(rf"[-:]{re.escape(str(other))}$", re.MULTILINE)
+        units = (path for path in SYSTEM.glob(f"{self.settings.name}[-@]*.service") if path.is_file())
+        return other.exists() and not any(named.search(path.read_text()) for path in units)
 
     # --- what nobody needs any more -------------------------------------------------------------------------------------
 

@@ -216,6 +216,8 @@ class App:
     config_dir: str
     environment_file: str
     secrets_file: str
+    #: How the app comes by them: file, or credentials (``app_secrets_delivery``).
+    secrets_delivery: str
     files_dir: str
     log_dir: str
     backup_dir: str

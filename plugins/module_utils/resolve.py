@@ -362,6 +362,7 @@ def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple
         prefix=str(said["app_url_prefix"]),
         wsgi=str(said["app_wsgi"]),
         **{part: known[f"app_{part}"] for part in (*paths, "files_dir", "log_dir", "backup_dir", "socket")},
+        secrets_delivery=str(said["app_secrets_delivery"]),
         runtime_dir=f"/run/{known['app_name']}",
         rehearsal_socket=f"/run/{known['app_name']}-rehearsal/gunicorn.sock",
         health=resolve_health(said),

@@ -72,7 +72,7 @@ options:
     elements: str
     default: []
   confinement:
-    description: C(sandbox), C(slice) and C(build_memory) of the app, as the model has them.
+    description: C(sandbox), C(slice), C(build_memory), C(secrets_file) and C(secrets_delivery) of the app, as the model has them.
     type: dict
     default: {}
   wsgi:
@@ -401,37 +401,29 @@ PARAMETERS: dict[str, Any] = {
             *("owner", "schema"),
         )
     },
-    "writable": {"type": "list", "elements": "str", "default": []},
-    "confinement": {"type": "dict", "default": {}},
     "ready_timeout": {"type": "float", "default": 30},
-    "rehearsal_writes": {"type": "bool", "default": False},
-    "asked": {"type": "dict", "default": {}},
-    "tree": {"type": "path"},
-    "archive": {"type": "path"},
+    **{name: {"type": "path"} for name in ("tree", "archive")},
+    **{name: {"type": "bool", "default": False} for name in ("rehearsal_writes", "force", "downgrade")},
     "requirement": {"type": "str"},
     "requirement_encoded": {"type": "str", "default": "", "no_log": True},
-    "requirements": {"type": "list", "elements": "str", "default": []},
     "runtime_files": {"type": "list", "elements": "path", "default": []},
-    "processes": {"type": "dict", "default": {}},
-    "timers": {"type": "dict", "default": {}},
-    "static": {"type": "dict", "default": {}},
-    "shared_paths": {"type": "list", "elements": "str", "default": []},
+    **{name: {"type": "dict", "default": {}} for name in ("confinement", "asked", "processes", "timers", "static", "build_env")},
     "precompress": {"type": "bool", "default": True},
     "python": {"type": "str", "default": "python3"},
     "python_dir": {"type": "path", "default": "/opt/slipway/python"},
     "uv": {"type": "path", "default": "uv"},
-    **{name: {"type": "list", "elements": "str", "default": []} for name in ("extras", "groups", "build_commands", "build_packages")},
-    "build_env": {"type": "dict", "default": {}},
+    **{
+        name: {"type": "list", "elements": "str", "default": []}
+        for name in ("writable", "requirements", "shared_paths", "extras", "groups", "build_commands", "build_packages")
+    },
     "build_secrets": {"type": "dict", "default": {}, "no_log": True},
     "retry": {"type": "str", "default": "run the same command again"},
-    "force": {"type": "bool", "default": False},
     "token": {"type": "str", "default": "", "no_log": True},
     "lock_ttl": {"type": "int", "default": 120},
     "migrate_command": {"type": "str", "default": "auto"},
     "lock_timeout": {"type": "int", "default": 5},
     "restore_point_command": {"type": "str", "default": ""},
     "restore_point_max": {"type": "int", "default": 2**30},
-    "downgrade": {"type": "bool", "default": False},
     "leave_as": {"type": "str", "default": RETIRED, "choices": list(LEAVE_AS)},
     "memory_margin": {"type": "float", "default": 1.2},
     "burn_in": {"type": "float", "default": 0},

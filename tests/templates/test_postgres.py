@@ -142,7 +142,8 @@ def test_the_password_is_in_the_secret_environment_only() -> None:
     shown = model_of(app_database_url=REMOTE)["environment"]
     assert "Yk3" not in str(shown) and shown["DATABASE_URL"].startswith("postgresql://demo_1@db.slipway.test/demo?")
     assert secrets_of(app_database_url=REMOTE, app_secrets={"K": "v"}).environment == {"DATABASE_URL": REMOTE, "K": "v"}
-    assert "Yk3-c0-Bq8rT_vL5nW2s" in str(value("release", "__release_secrets", app_database_url=REMOTE))
+    written = value("release", "app_secret.environment | slipway.vps.environment_file", app_database_url=REMOTE)
+    assert "Yk3-c0-Bq8rT_vL5nW2s" in str(written)
     # Said in app_secrets it is the same database; another one beside it is refused (tests/unit/test_contract_environment.py).
     assert secrets_of(app_secrets={"DATABASE_URL": REMOTE}).environment == {"DATABASE_URL": REMOTE}
     assert secrets_of(app_secrets={"K": "v"}).environment == {"K": "v"}

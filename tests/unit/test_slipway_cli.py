@@ -137,7 +137,7 @@ def test_a_command_runs_as_the_service_would(host: App) -> None:
     words = shell.command_line(host, ["flask", "shell", "--x"], terminal=True)
     assert words[-5:] == ["/usr/bin/env", "--", "flask", "shell", "--x"] and "--pty" in words
     assert "--uid=blog" in words and f"--working-directory={host.releases / LIVE}" in words
-    assert f"--property=EnvironmentFile=-{host.secrets_file}" in words
+    assert f"--property=EnvironmentFile=-{host.secrets.path}" in words
     assert any(word.startswith(f"--property=Environment=PATH={host.releases / LIVE}/.venv/bin:") for word in words)
     assert "--pipe" in shell.command_line(host, ["true"], terminal=False)
     host.current.unlink()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .core.delivery import FILE, Delivery
 from .core.errors import SlipwayError
 
 ETC = Path("/etc")
@@ -34,7 +35,7 @@ class App:
     shared: Path
     config_dir: Path
     environment_file: Path
-    secrets_file: Path
+    secrets: Delivery
     log_dir: Path
     backup_dir: Path
     socket: Path
@@ -89,7 +90,7 @@ class App:
                 shared=Path(data["shared"]),
                 config_dir=Path(data["config_dir"]),
                 environment_file=Path(data["environment_file"]),
-                secrets_file=Path(data["secrets_file"]),
+                secrets=Delivery(Path(data["secrets_file"]), str(data.get("secrets_delivery") or FILE)).kept(),
                 log_dir=Path(data["log_dir"]),
                 backup_dir=Path(data["backup_dir"]),
                 socket=Path(data["socket"]),

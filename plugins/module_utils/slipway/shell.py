@@ -50,7 +50,7 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
     folder = app.releases / live
     settings = (
         f"EnvironmentFile={folder}/environment",
-        f"EnvironmentFile=-{app.secrets_file}",
+        app.secrets.property(),
         f"Environment=PATH={folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
         *confined(app),
     )
@@ -60,7 +60,7 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
         *(f"--property={value}" for value in settings),
         # Found in the app's PATH: systemd-run itself looks in root's.
         # systemd would put variables of its own in for $X.
-        *("/usr/bin/env", "--", *(word.replace("$", "$$") for word in words)),
+        *(word.replace("$", "$$") for word in app.secrets.words(["/usr/bin/env", "--", *words])),
     ]
 
 

@@ -234,7 +234,7 @@ def text(lines: Iterable[Line], drop_in: bool = False) -> str:
         if line.why:
             left = "" if line.values else f"{line.name}= is left out: "
             if left or line.why != reason:
-                said.append(f"# {left}{line.why}.")
+                said.append(f"# {left}{line.why}." if left else f"# {line.why[0].upper()}{line.why[1:]}.")
             reason = "" if left else line.why
         if drop_in and line.name in LISTS and line.values and line.values[0]:
             said.append(f"{line.name}=")
