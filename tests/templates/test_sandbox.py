@@ -137,7 +137,7 @@ def test_every_exception_has_its_reason(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_host_without_namespaces_keeps_what_needs_none(kind: str) -> None:
-    """[A9] [K3] base_sandbox: basic. A unit of the distribution may ask for namespaces, too: each is switched off by name."""
+    """[A9] [F3] base_sandbox: basic. A unit of the distribution may ask for namespaces, too: each is switched off by name."""
     said = [line.partition("=") for line in properties(sandbox(kind, level="basic", writable=["/srv"], network="none"))]
     found = {name: value for name, _, value in said}
     assert {name: found[name] for name in NAMESPACES} == NAMESPACES
@@ -166,7 +166,7 @@ def test_mail_by_sendmail_keeps_no_filter() -> None:
 
 
 def test_the_nightly_backup_reaches_what_it_is_told_to() -> None:
-    """[D5] A repository in a folder is one that it writes to; one elsewhere is one that it talks to."""
+    """[D3] A repository in a folder is one that it writes to; one elsewhere is one that it talks to."""
     night = OWNED["backup"].render
     assert "PrivateNetwork=yes" in night() and "slipway-restic" not in night()
     folder = night(backup_offsite_repository="/mnt/nas/backups")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.redis_url import stays_here
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import resolve_resources
+from ansible_collections.slipway.vps.plugins.module_utils.rules import limits
 
 from .test_contract import check, only
 
@@ -75,3 +76,11 @@ def test_an_app_that_talks_to_this_host_alone() -> None:
 def test_a_word_that_is_no_network() -> None:
     """[F8]"""
     only(check(app_network="intranet"), "app_network", "'intranet'", "any, local")
+
+
+def test_a_command_that_the_sandbox_would_end_is_noted() -> None:
+    """[F6] [F8] node dies before it says anything of its own."""
+    processes = {"ssr": {"command": "/usr/bin/node server.js"}, "worker": {"command": "celery -A blog worker"}}
+    (note,) = limits.notes({"app_processes": processes, "app_sandbox_allow": []})
+    assert note.startswith("app_processes: ssr runs node") and "[jit]" in note
+    assert not [*limits.notes({"app_processes": processes, "app_sandbox_allow": ["jit"]})] and not [*limits.notes({})]

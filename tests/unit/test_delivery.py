@@ -54,7 +54,7 @@ def secrets(tmp_path: Path) -> Path:
 
 
 def test_a_shell_reads_what_systemd_would(tmp_path: Path) -> None:
-    """[E2] Every value arrives as it is: no name is looked up, no command run."""
+    """[A11] Every value arrives as it is: no name is looked up, no command run."""
     (tmp_path / "secrets").write_bytes(environment_file(VALUES).encode())
     words = ["/bin/sh", "-c", SCRIPT, "sh", "env", "--null"]
     result = subprocess.run(
@@ -66,7 +66,7 @@ def test_a_shell_reads_what_systemd_would(tmp_path: Path) -> None:
 
 
 def test_a_shell_without_secrets_does_not_go_on(tmp_path: Path) -> None:
-    """[E2] An app that starts without its keys would answer, and sign with nothing."""
+    """[A11] An app that starts without its keys would answer, and sign with nothing."""
     words = ["/bin/sh", "-c", SCRIPT, "sh", "echo", "started"]
     result = subprocess.run(words, env={"CREDENTIALS_DIRECTORY": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert result.returncode != 0 and "started" not in result.stdout and "secrets" in result.stderr
@@ -84,7 +84,7 @@ ExecStart=/usr/bin/env -- "a" "$$X"
     [(True, "LoadCredentialEncrypted=secrets:/etc/blog/secrets.cred"), (False, "LoadCredential=secrets:/etc/blog/secrets")],
 )
 def test_a_unit_with_credentials(encrypted: bool, directive: str) -> None:
-    """[E2] Nothing in Environment=; the command is what it was, behind a shell that becomes it."""
+    """[A11] Nothing in Environment=; the command is what it was, behind a shell that becomes it."""
     lines = unit_text(UNIT, "/etc/blog/secrets", CREDENTIALS, encrypted).splitlines()
     assert directive in lines and "EnvironmentFile=-/etc/blog/secrets" not in lines and lines[1].startswith("EnvironmentFile=/srv")
     (start,) = (line for line in lines if line.startswith("ExecStart="))
@@ -93,7 +93,7 @@ def test_a_unit_with_credentials(encrypted: bool, directive: str) -> None:
 
 
 def test_a_unit_that_needs_none_stays_as_it_is() -> None:
-    """[E2] And every one where systemd reads the file."""
+    """[A11] And every one where systemd reads the file."""
     timer = "[Timer]\nOnCalendar=daily\n"
     other = UNIT.replace("/etc/blog/secrets", "/etc/blog-shop/secrets")
     for text in (timer, other):
@@ -104,7 +104,7 @@ def test_a_unit_that_needs_none_stays_as_it_is() -> None:
 
 
 def test_there_and_back(program: Path, secrets: Path) -> None:
-    """[E2] Nothing is lost on the way, and no copy stays behind."""
+    """[A11] Nothing is lost on the way, and no copy stays behind."""
     text = environment_file(VALUES)
     plain, sealed = Delivery(secrets, FILE), Delivery(secrets, CREDENTIALS)
     assert plain.write(text) and not plain.write(text) and plain.read() == text
@@ -132,7 +132,7 @@ def test_what_has_not_changed_is_not_encrypted_anew(program: Path, secrets: Path
 
 
 def test_an_older_systemd_hands_the_file_over(secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[E2] [K3] Before systemd 250 there is no systemd-creds: the unit alone gets it, and it is not encrypted."""
+    """[A11] [F3] Before systemd 250 there is no systemd-creds: the unit alone gets it, and it is not encrypted."""
     monkeypatch.setattr(delivery, "PROGRAM", tmp_path / "absent")
     given = Delivery(secrets, CREDENTIALS)
     assert given.write('A="1"\n') and given.today == secrets and given.property() == f"LoadCredential=secrets:{secrets}"
@@ -141,7 +141,7 @@ def test_an_older_systemd_hands_the_file_over(secrets: Path, tmp_path: Path, mon
 
 
 def test_a_systemd_that_cannot_says_why(program: Path, secrets: Path) -> None:
-    """[E2] [K8] With the way out, and without a secret."""
+    """[A11] [K8] With the way out, and without a secret."""
     program.write_text("#!/bin/sh\necho 'no key' >&2\nexit 1\n")
     with pytest.raises(SlipwayError, match=r"systemd-creds encrypt: no key\. Say app_secrets_delivery: file"):
         Delivery(secrets, CREDENTIALS).write('A="s3cret"\n')
@@ -149,7 +149,7 @@ def test_a_systemd_that_cannot_says_why(program: Path, secrets: Path) -> None:
 
 
 def test_a_command_by_hand(program: Path, secrets: Path) -> None:
-    """[A7] [E2] `slipway <app> run`, and what a deploy runs."""
+    """[A7] [A11] `slipway <app> run`, and what a deploy runs."""
     assert Delivery(secrets, FILE).words(["a", "b"]) == ["a", "b"]
     assert Delivery(secrets, FILE).property() == f"EnvironmentFile=-{secrets}"
     given = Delivery(secrets, CREDENTIALS)
@@ -158,7 +158,7 @@ def test_a_command_by_hand(program: Path, secrets: Path) -> None:
 
 
 def test_an_inventory_that_is_ahead_of_the_host(program: Path, secrets: Path) -> None:
-    """[E2] A rollback before the next deploy: what is started is given what there is, and the only copy is none to tidy."""
+    """[A11] A rollback before the next deploy: what is started is given what there is, and the only copy is none to tidy."""
     assert Delivery(secrets, CREDENTIALS).kept().how == CREDENTIALS, "none yet"
     Delivery(secrets, FILE).write('A="1"\n')
     kept = Delivery(secrets, CREDENTIALS).kept()
@@ -170,7 +170,7 @@ def test_an_inventory_that_is_ahead_of_the_host(program: Path, secrets: Path) ->
 
 
 def test_the_last_secret_goes_with_all_of_its_copies(program: Path, secrets: Path) -> None:
-    """[E2] An old copy does not come back for one that is wanted no more."""
+    """[A11] An old copy does not come back for one that is wanted no more."""
     Delivery(secrets, CREDENTIALS).write('A="1"\n')
     plain = Delivery(secrets, FILE)
     assert plain.write("") and plain.read() == "" and plain.kept().how == FILE and plain.tidy()
@@ -188,7 +188,7 @@ def hidden(node: Any) -> list[Any]:
 
 
 def test_there_is_one_switch_that_shows_secrets() -> None:
-    """[E2] [F8] app_log_secrets, by way of the model: every task that hides something shows it then, and none without it."""
+    """[A11] [F8] app_log_secrets, by way of the model: every task that hides something shows it then, and none without it."""
     paths = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml"), *ROOT.glob("playbooks/*.yml")]
     found = {str(path.relative_to(ROOT)): hidden(yaml.safe_load(path.read_text())) for path in paths}
     assert {one for said in found.values() for one in said} == {"{{ not app.log_secrets }}"}, found
@@ -196,7 +196,7 @@ def test_there_is_one_switch_that_shows_secrets() -> None:
 
 
 def test_no_unit_has_a_secret_in_its_environment() -> None:
-    """[E2] `systemctl show` prints Environment= to everybody."""
+    """[A11] `systemctl show` prints Environment= to everybody."""
     templates = [*ROOT.glob("roles/*/templates/etc/systemd/system/**/*.j2"), *ROOT.glob("roles/gunicorn/templates/etc/app/units/*.j2")]
     assert len(templates) > 10
     for template in templates:

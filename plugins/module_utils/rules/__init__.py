@@ -55,7 +55,7 @@ def notes(values: Values) -> list[str]:
 
     :arg values: resolved values, the defaults among them.
     """
-    return [*app.notes(values), *services.notes(values)]
+    return [*app.notes(values), *services.notes(values), *limits.notes(values)]
 
 
 def problems(values: Values, broken: frozenset[str] = frozenset()) -> list[Problem]:

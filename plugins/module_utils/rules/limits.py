@@ -48,6 +48,21 @@ def bad_network(values: Values) -> Iterator[Problem]:
         yield Problem("app_network", "is local, and the app's Redis is elsewhere", "remove it, or use a Redis of this host")
 
 
+#: Programs that make machine code at run time.
+_MAKERS = ("bun", "chromium", "deno", "java", "luajit", "node", "npm", "npx", "pypy", "pypy3")
+
+
+def notes(values: Values) -> Iterator[str]:
+    """Commands that the sandbox would let die at their first line."""
+    if "jit" in (values.get("app_sandbox_allow") or []):
+        return
+    for variable in ("app_processes", "app_timers"):
+        for name, entry in (values.get(variable) or {}).items():
+            program = str(entry.get("command") or "").split(" ")[0].rpartition("/")[2]
+            if program in _MAKERS:
+                yield f"{variable}: {name} runs {program}, which makes machine code at run time: say app_sandbox_allow: [jit]."
+
+
 RULES = (
     (bad_limits, ("app_memory_max", "app_tasks_max", "release_build_memory", "gunicorn_memory_max", "app_cpu_weight")),
     (bad_network, ("app_network", "app_name", "app_domains", "app_env", "app_secrets", "app_database_url", "app_services")),

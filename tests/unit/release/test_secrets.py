@@ -31,7 +31,7 @@ def how(way: str) -> dict[str, Any]:
 
 
 def test_a_release_of_before_gets_its_secrets_as_today(deploy: Make, existing: Existing, root: Path, host: Host, secrets: Path) -> None:
-    """[A15] [E2] A rollback across the switch: its units are kept as they were built, and systemd gets them as today."""
+    """[A15] [A11] A rollback across the switch: its units are kept as they were built, and systemd gets them as today."""
     existing(OLD, RETIRED)
     units = root / "srv/releases" / OLD / ".units"
     units.mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def test_a_release_of_before_gets_its_secrets_as_today(deploy: Make, existing: E
 
 
 def test_a_command_of_a_deploy_finds_them(deploy: Make, waiting: None, host: Host, secrets: Path) -> None:
-    """[A13] [E2] By a shell that becomes the command; nothing of them in an argument."""
+    """[A13] [A11] By a shell that becomes the command; nothing of them in an argument."""
     host.revision, host.upgrades_to = "0001", "0002"
     deploy(release=NEW, migrate_command="flask db upgrade", **how(CREDENTIALS)).do("migrate")
     words = next(words for words in host.transients if "--unit=blog-migrate-step.service" in words)
@@ -65,7 +65,7 @@ def test_the_database_is_found_either_way(deploy: Make, existing: Existing, secr
 
 
 def test_no_copy_stays_behind(deploy: Make, existing: Existing, root: Path, host: Host, secrets: Path) -> None:
-    """[E2] [S1] Gone when the release that was built for it serves; not while a unit may still be started with it."""
+    """[A11] [S1] Gone when the release that was built for it serves; not while a unit may still be started with it."""
     existing(NEW, LIVE, current=True, running=True)
     existing(OLD, RETIRED, processes={"worker": {"command": "celery"}})
     late = root / "system" / f"blog-worker@{OLD}.service"
@@ -83,7 +83,7 @@ def test_no_copy_stays_behind(deploy: Make, existing: Existing, root: Path, host
 
 
 def test_a_unit_with_credentials_keeps_those(deploy: Make, existing: Existing, root: Path, host: Host, secrets: Path) -> None:
-    """[E2] The way back: /etc/blog/secrets is the beginning of the other's name."""
+    """[A11] The way back: /etc/blog/secrets is the beginning of the other's name."""
     existing(NEW, LIVE, current=True, running=True)
     unit = root / "system/blog@.service"
     unit.write_text(f"LoadCredentialEncrypted=secrets:{secrets}.cred\n")
