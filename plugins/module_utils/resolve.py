@@ -43,6 +43,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     union,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.redis_url import KOMBU, LIMITS, PLAIN, spelled
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox import BASIC, FULL
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
 
@@ -433,9 +434,11 @@ def resolve_machine(name: str, entries: Mapping[str, Values], joined: Iterable[s
     :arg joined: variables whose lists are added up over the apps.
     """
     apps: list[App] = []
+    # The machine's, whoever says it: what differs is refused (rules/machine.py).
+    level = BASIC if any(said.get("base_sandbox") == BASIC for said in entries.values()) else FULL
     for entry, said in entries.items():
         taken = {(app.backup.hour, app.backup.minute) for app in apps}
-        apps.append(resolve_app(said, entry, len(entries), taken))
+        apps.append(resolve_app({**said, "base_sandbox": level}, entry, len(entries), taken))
     lists = {variable: union(list(said.get(variable) or []) for said in entries.values()) for variable in joined}
     answers = {str(one): str(way) for said in entries.values() for one, way in (said.get("preflight_answers") or {}).items()}
     return Machine(name, apps, lists, answers)

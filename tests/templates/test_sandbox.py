@@ -22,7 +22,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox i
     sandbox,
     text,
 )
-from render import render
+from render import machine_of, render
 
 ITEM = {"key": "worker", "value": {"command": "x", "schedule": "daily", "catch_up": False, "timeout": 5, "stop_timeout": 30}}
 UNITS = Path(__file__).parent / "units"
@@ -179,6 +179,21 @@ def test_the_nightly_backup_reaches_what_it_is_told_to() -> None:
         assert "PrivateNetwork" not in night(**elsewhere), elsewhere
     archive = night(backup_engine="pgbackrest", backup_pgbackrest_options={"repo1-path": "/mnt/archive"})
     assert "-/var/lib/pgbackrest" in archive and "-/mnt/archive" in archive
+
+
+def test_an_older_postgresql_talks_to_itself() -> None:
+    """[A9 D1] Before 15 its statistics go over the loopback: without them nothing is vacuumed."""
+    for version, closed in (("14", False), ("15", True), ("17", True)):
+        cluster = {"version": version, "cluster": "main"}
+        text_of = render("postgres", "etc/systemd/system/postgresql@cluster.service.d/slipway.conf.j2", __postgres_cluster=cluster)
+        assert ("PrivateNetwork=yes" in text_of) is closed, version
+
+
+def test_what_one_app_says_of_the_machines_sandbox_holds_for_all() -> None:
+    """[F2] [F3] An entry that is silent has what its neighbour says."""
+    machine = machine_of({"one": {"base_sandbox": "basic"}, "two": {"app_name": "shop", "app_domains": ["shop.slipway.test"]}})
+    assert [app.sandbox.level for app in machine.apps] == ["basic", "basic"]
+    assert machine_of({"one": {}}).apps[0].sandbox.level == "full"
 
 
 def test_the_filter_has_its_name() -> None:
