@@ -14,7 +14,7 @@ CONF, HBA, IDENT = f"{CLUSTER}/conf.d/slipway.conf.j2", f"{CLUSTER}/slipway_hba.
 UNIT = "etc/systemd/system/postgresql@cluster.service.d/slipway.conf.j2"
 #: What the tasks find out on the host.
 HOST: dict[str, Any] = {
-    "__postgres_cluster": {"configdir": "/etc/postgresql/17/main"},
+    "__postgres_cluster": {"version": "17", "configdir": "/etc/postgresql/17/main"},
     "__postgres_plan": {"settings": {"max_connections": "40", "work_mem": "2MB"}},
 }
 REMOTE = "postgresql://demo_1:Yk3-c0-Bq8rT_vL5nW2s@db.slipway.test/demo?sslmode=verify-full&sslrootcert=/etc/demo/database-ca.pem"
