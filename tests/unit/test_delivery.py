@@ -46,6 +46,19 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A systemd that hands credentials over, and what it was asked."""
+    asked: list[list[str]] = []
+
+    def attempt(words: list[str]) -> tuple[int, str]:
+        asked.append(words)
+        return 0, ""
+
+    monkeypatch.setattr(delivery, "attempt", attempt)
+    return asked
+
+
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     """Where they are."""
@@ -146,6 +159,19 @@ def test_a_systemd_that_cannot_says_why(program: Path, secrets: Path) -> None:
     with pytest.raises(SlipwayError, match=r"systemd-creds encrypt: no key\. Say app_secrets_delivery: file"):
         Delivery(secrets, CREDENTIALS).write('A="s3cret"\n')
     assert not secrets.exists() and not Delivery(secrets, CREDENTIALS).today.exists()
+
+
+def test_a_host_that_hands_no_credentials_over(program: Path, secrets: Path, handed: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """[A11] [F3] In a container whose mounts are private a unit starts without the file. Nothing is written then, and no unit changed."""
+    Delivery(secrets, FILE).write('A="1"\n')
+    assert not handed
+    Delivery(secrets, CREDENTIALS).write('A="1"\n')
+    assert handed[-1][0] == "systemd-run" and handed[-1][-1] == 'test -s "$$CREDENTIALS_DIRECTORY/probe"'
+    monkeypatch.setattr(delivery, "attempt", lambda words: (1, ""))
+    Delivery(secrets, CREDENTIALS).today.unlink()
+    with pytest.raises(SlipwayError, match=r"hands no credentials to units here .*app_secrets_delivery: file"):
+        Delivery(secrets, CREDENTIALS).write('A="1"\n')
+    assert [path.name for path in secrets.parent.iterdir()] == ["secrets"]
 
 
 def test_a_command_by_hand(program: Path, secrets: Path) -> None:

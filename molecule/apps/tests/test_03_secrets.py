@@ -5,8 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers import must
-from machine import Play, Visit, must_be_served
+from machine import Play, Visit, must_be_served, owned
+
+SAYS: dict[str, dict[str, Any]] = {"blog": {"app_secrets_delivery": "credentials"}}
+#: Whether systemd hands credentials to units here. In a container whose mounts are private it does not, and says nothing.
+PROBE = (
+    "systemd-run --quiet --wait --pipe --uid=nobody -p ProtectSystem=strict -p PrivateTmp=yes -p LoadCredential=probe:/etc/passwd"
+    """ /bin/sh -c 'test -s "$$CREDENTIALS_DIRECTORY/probe"'"""
+)
+
+
+def test_a_host_that_cannot_is_left_as_it_is(host: Any, play: Play, tmp_path: Path) -> None:
+    """[A11 F3] The variable is named, and no unit changed."""
+    if host.run(PROBE).rc == 0:
+        pytest.skip("this host can")
+    before = owned(host, "blog")
+    outcome = play("playbooks/serve.yml", "--limit", "blog", says=SAYS, folder=tmp_path)
+    assert outcome.status != 0 and "Say app_secrets_delivery: file" in outcome.output, str(outcome)
+    assert owned(host, "blog") == before
+
+
+@pytest.fixture
+def able(host: Any) -> None:
+    """As a machine that the kernel has started is: systemd leaves a container's mounts as they are."""
+    must(host, "mount --make-rshared /")
+    must(host, PROBE)
 
 
 def key(host: Any) -> str:
@@ -16,13 +41,13 @@ def key(host: Any) -> str:
     return str(environment["SECRET_KEY"])
 
 
-def test_there_and_back(host: Any, play: Play, visit: Visit, tmp_path: Path) -> None:
+def test_there_and_back(host: Any, play: Play, visit: Visit, able: None, tmp_path: Path) -> None:
     """[A11 S1] Nobody notices, the key is the same, nobody else can read it, and no copy stays behind."""
     secret = key(host)
     with visit("blog") as visitors:
-        outcome = play("playbooks/serve.yml", "--limit", "blog", says={"blog": {"app_secrets_delivery": "credentials"}}, folder=tmp_path)
+        outcome = play("playbooks/serve.yml", "--limit", "blog", says=SAYS, folder=tmp_path)
         assert outcome.status == 0, str(outcome)
-        again = play("playbooks/serve.yml", "--limit", "blog", says={"blog": {"app_secrets_delivery": "credentials"}}, folder=tmp_path)
+        again = play("playbooks/serve.yml", "--limit", "blog", says=SAYS, folder=tmp_path)
         assert "changed=0" in again.output, str(again)
     must_be_served(visitors)
     assert key(host) == secret and must(host, "slipway blog run -- printenv SECRET_KEY").strip() == secret
@@ -39,13 +64,12 @@ def test_there_and_back(host: Any, play: Play, visit: Visit, tmp_path: Path) -> 
     assert (host.file("/etc/blog/secrets").user, oct(host.file("/etc/blog/secrets").mode)) == ("root", "0o600")
 
 
-def test_a_rollback_across_the_switch(host: Any, play: Play, visit: Visit, tmp_path: Path) -> None:
+def test_a_rollback_across_the_switch(host: Any, play: Play, visit: Visit, able: None, tmp_path: Path) -> None:
     """[A11 S1] The release before was built for the file; it comes back with the credentials of today."""
     secret = key(host)
-    says = {"blog": {"app_secrets_delivery": "credentials"}}
-    assert play("playbooks/serve.yml", "--limit", "blog", says=says, folder=tmp_path).status == 0
+    assert play("playbooks/serve.yml", "--limit", "blog", says=SAYS, folder=tmp_path).status == 0
     with visit("blog") as visitors:
-        outcome = play("playbooks/rollback.yml", "--limit", "blog", says=says, folder=tmp_path)
+        outcome = play("playbooks/rollback.yml", "--limit", "blog", says=SAYS, folder=tmp_path)
     assert outcome.status == 0, str(outcome)
     must_be_served(visitors)
     assert key(host) == secret

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .errors import SlipwayError
 from .files import write_atomically
-from .run import execute
+from .run import attempt, execute, tail
 
 FILE, CREDENTIALS = "file", "credentials"
 #: The credential's name, which is sealed in with it.
@@ -108,8 +108,22 @@ class Delivery:
             if (self._decrypted(self.today) if self.encrypted else self.today.read_bytes().decode()) == text:
                 return False
         if not dry:
+            self.require()
             write_atomically(self.today, self._encrypted(text) if self.encrypted else text, 0o600)
         return True
+
+    def require(self) -> None:
+        """An error unless systemd hands credentials to units here. In a container whose mounts are private they get lost, unsaid."""
+        if self.how == FILE:
+            return
+        words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--uid=nobody", "--property=ProtectSystem=strict"]
+        words += ["--property=PrivateTmp=yes", "--property=LoadCredential=probe:/etc/passwd"]
+        status, said = attempt([*words, "/bin/sh", "-c", 'test -s "$CREDENTIALS_DIRECTORY/probe"'.replace("$", "$$")])
+        if status != 0:
+            why = f": {tail(said, 2)}" if said.strip() else ""
+            raise SlipwayError(
+                f"systemd hands no credentials to units here{why} (a container with private mounts, mostly). Say app_secrets_delivery: file"
+            )
 
     def tidy(self) -> bool:
         """Remove what the other way has kept, once nothing is started with it any more; whether there was some."""
