@@ -40,14 +40,15 @@ class Wanted:
     #: Link to target, which is relative to the folder as well.
     links: Mapping[str, str] = field(default_factory=dict)
     absent: Sequence[str] = ()
-    #: File, the file it is made of, pattern of the one line that is to be replaced, and the line.
-    lines: Sequence[tuple[str, str, str, str]] = ()
+    #: File, the file it is made of, pattern of the one line that is to be replaced, the line, and pattern of lines that are left out.
+    lines: Sequence[tuple[str, str, str, str, str]] = ()
     #: Files of others that nginx is to read no more: a link is removed, a file moves into the folder `ASIDE`.
     aside: Sequence[str] = ()
 
 
-def edited(text: str, pattern: str, line: str, where: str) -> str:
-    """``text`` with ``line`` in place of the line that fits ``pattern``."""
+def edited(text: str, pattern: str, line: str, where: str, without: str = "") -> str:
+    """``text`` with ``line`` in place of the line that fits ``pattern``, and without those that fit ``without``; there need be none."""
+    text = re.sub(rf"{without}.*\n", "", text, flags=re.MULTILINE) if without else text
     changed, count = re.subn(pattern, lambda _: line, text, count=1, flags=re.MULTILINE)
     if not count:
         raise RefusedError(f"{where} has no line like {pattern}: is it still the package's? (dpkg --verify nginx-common nginx)")
@@ -61,9 +62,9 @@ def differences(root: Path, wanted: Wanted) -> dict[str, str | None]:
         path = root / name
         if path.is_symlink() or not path.is_file() or path.read_bytes() != text.encode() or path.stat().st_mode & 0o777 != 0o644:
             found[name] = text
-    for name, source, pattern, line in wanted.lines:
+    for name, source, pattern, line, without in wanted.lines:
         origin = root / (source if (root / source).exists() else name)
-        if (new := edited(origin.read_text(), pattern, line, str(origin))) != (root / name).read_text():
+        if (new := edited(origin.read_text(), pattern, line, str(origin), without)) != (root / name).read_text():
             found[name] = new
     for name, target in wanted.links.items():
         path = root / name

@@ -88,6 +88,10 @@ options:
         description: What stands there instead.
         type: str
         required: true
+      without:
+        description: Regular expression of the beginning of lines that are left out, if there are any.
+        type: str
+        default: ''
   pending:
     description: File that marks a change which nginx has not loaded yet; whoever reloads nginx removes it.
     type: path
@@ -164,6 +168,7 @@ def main() -> None:
                     "source": {"type": "str", "required": True},
                     "pattern": {"type": "str", "required": True},
                     "line": {"type": "str", "required": True},
+                    "without": {"type": "str", "default": ""},
                 },
             },
             "pending": {"type": "path", "default": "/run/slipway-nginx.pending"},
@@ -182,7 +187,7 @@ def main() -> None:
             files={entry["dest"]: entry["content"] for entry in p["files"]},
             links={entry["path"]: entry["target"] for entry in p["links"]},
             absent=p["absent"],
-            lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"]) for entry in p["lines"]],
+            lines=[(entry["path"], entry["source"], entry["pattern"], entry["line"], entry["without"]) for entry in p["lines"]],
             aside=of_others(root, names, "default" in p["replaced"], p["own"]) if p["replaced"] else (),
         )
         changes = differences(root, wanted)
