@@ -21,7 +21,7 @@ class Connection:
     """As much of Ansible's ssh connection as is used."""
 
     def __init__(self, **options: Any) -> None:
-        self._options = {"ssh_args": "-o ControlMaster=auto -o ControlPersist=10m", "remote_user": "root", "password": "pw"}
+        self._options: dict[str, Any] = {"ssh_args": "-o ControlMaster=auto -o ControlPersist=10m", "remote_user": "root", "password": "pw"}
         self._options |= {"use_tty": True, "pipelining": True, **options}
         self._play_context = type("Context", (), {"password": "pw"})()
         self.resets = 0
