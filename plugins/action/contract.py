@@ -40,7 +40,7 @@ MODEL_INPUTS = (
     "base_sandbox",
 )
 #: Lists of the machine that every app may add to; they are joined instead of compared.
-JOINED = ("base_packages", "firewall_rules_custom", "postgres_packages_custom", "postgres_hba_custom")
+JOINED = ("base_packages", "firewall_rules_custom", "firewall_trusted", "postgres_packages_custom", "postgres_hba_custom")
 #: The same for dictionaries: what one app says of a key holds for the machine.
 MERGED = ("preflight_answers",)
 

@@ -12,6 +12,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     base,
     build,
     environment,
+    firewall,
     inputs,
     limits,
     nginx,
@@ -42,6 +43,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *services.RULES,
     *tls.RULES,
     *nginx.RULES,
+    *firewall.RULES,
     *backup.RULES,
     *preflight.RULES,
     *base.RULES,
@@ -55,7 +57,7 @@ def notes(values: Values) -> list[str]:
 
     :arg values: resolved values, the defaults among them.
     """
-    return [*app.notes(values), *services.notes(values), *limits.notes(values)]
+    return [*app.notes(values), *services.notes(values), *limits.notes(values), *firewall.notes(values)]
 
 
 def problems(values: Values, broken: frozenset[str] = frozenset()) -> list[Problem]:
@@ -94,7 +96,11 @@ def judge(
     found += inputs.wrong_types({name: value for name, value in values.items() if name in set_by_operator}, options)
     found += inputs.unknown_keys(values, options)
     found += placeholder.unanswered(written or {}, set_by_operator | {"ansible_host"})
-    found += problems(values, unresolved.union(problem.variable for problem in found))
+    # Where Ansible connects to is none of the options, and a firewall must not close it.
+    port = str((written or {}).get("ansible_port", ""))
+    found += problems(
+        {**values, **({"ansible_port": port} if port.isdigit() else {})}, unresolved.union(problem.variable for problem in found)
+    )
     # A variable that was replaced has a rule, which says by what.
     unknown = set(given) - set(options) - {problem.variable for problem in found}
     strays = [
