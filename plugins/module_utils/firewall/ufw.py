@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 #: What a comment of ours ends in. The words before it are the operator's, or a role's.
@@ -168,3 +168,20 @@ def taken_down(dump: str) -> str:
     chains = re.findall(r"^-N (ufw6?-\S+)$", dump, re.MULTILINE)
     lines = [*(f"-D{jump}" for jump in jumps), *(f"-F {chain}" for chain in chains), *(f"-X {chain}" for chain in chains)]
     return "\n".join(["*filter", *lines, "COMMIT"]) + "\n"
+
+
+def never_banned(networks: Iterable[str], client: str) -> list[str]:
+    """Loopback, ``networks``, and the address that this session comes from, where none of them has it: another one changes nothing then.
+
+    :arg client: as SSH_CONNECTION has it; empty where there is none.
+    """
+    found = ["127.0.0.0/8", "::1", *map(str, networks)]
+    # Without the interface of a link-local address, and without what makes an IPv4 address one of IPv6.
+    one = re.sub(r"^::ffff:(?=[\d.]+$)|%.*$", "", client)
+    inside = one and any(_within(one, network) for network in found)
+    return [*found, one] if one and not inside else found
+
+
+def _within(client: str, network: str) -> bool:
+    here, there = ipaddress.ip_address(client), ipaddress.ip_network(network, strict=False)
+    return here.version == there.version and here in there
