@@ -104,6 +104,19 @@ def test_pgbackrest_knows_the_cluster_and_what_to_keep() -> None:
     assert ours[-3:] == ["process-max=1", "repo1-storage-verify-tls=n", "repo1-type=s3"]
 
 
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ('[{"name": "demo", "db": [{"id": 1, "version": "15"}, {"id": 2, "version": "17"}], "status": {"code": 0}}]', "17"),
+        # Nothing yet, a stanza without a database, a dry run.
+        *(("[]", ""), ('[{"name": "demo", "db": [], "status": {"code": 1}}]', ""), ("", "")),
+    ],
+)
+def test_the_archive_knows_which_version_it_is_of(said: str, version: str) -> None:
+    """[D3] It is told when the data were moved to another one: pgbackrest would refuse every segment."""
+    assert value("backup", "__backup_archived_version", __backup_copies={"stdout": said}) == version
+
+
 def test_postgres_archives_within_the_minute() -> None:
     """[D3] What is lost at most when the disk is."""
     text = render("backup", "etc/postgresql/version/cluster/conf.d/slipway-backup.conf.j2", app_name="my-app")

@@ -86,6 +86,17 @@ def test_a_night_copies_and_proves_the_cluster(play: Play) -> None:
     assert play.status()["last_pitr"]["label"] == "copy-2" and not (play.root / "proof").exists()
 
 
+def test_copies_of_another_version_of_postgresql_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[D3] After a move to 17 those of 15 stay in the archive: today's server cannot recover them, and the next copy is whole."""
+    stanza = {
+        "db": [{"id": 1, "version": "15"}, {"id": 2, "version": "17"}],
+        "backup": [{"label": "old", "database": {"id": 1}}, {"label": "new", "database": {"id": 2}}],
+    }
+    known = object.__new__(pitr.Pitr)
+    monkeypatch.setattr(known, "_pgbackrest", lambda *_: json.dumps([stanza]))
+    assert [one["label"] for one in known.copies()] == ["new"]
+
+
 def test_what_is_recovered_does_not_write_into_the_live_archive(play: Play) -> None:
     """[D3] Two servers in one archive ruin it."""
     assert play.run("pitr") == 0

@@ -156,14 +156,17 @@ PLAYS = sorted((ROOT / "playbooks").glob("*.yml"))
 #: What an operator says with -e for one run of a playbook.
 SAID = {
     *(
+        "back",
         "backup",
         "drop",
         "entry",
         "fetch",
         "files",
         "from",
+        "go",
         "label",
         "message",
+        "method",
         "on",
         "reason",
         "release",

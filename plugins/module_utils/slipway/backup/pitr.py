@@ -63,11 +63,14 @@ class Pitr:
         return host.run(command, user=self.config.admin)
 
     def copies(self) -> list[dict[str, Any]]:
-        """The copies of the cluster, oldest first."""
+        """The copies of the cluster, oldest first; not those of the one before it (another version of PostgreSQL), which no longer answers."""
         said = self._pgbackrest("info", "--output=json")
         try:
             (stanza,) = json.loads(said)
-            copies: list[dict[str, Any]] = stanza["backup"]
+            newest = max((one["id"] for one in stanza.get("db", ())), default=None)
+            copies: list[dict[str, Any]] = [
+                one for one in stanza["backup"] if newest is None or one.get("database", {}).get("id", newest) == newest
+            ]
         except (ValueError, KeyError, TypeError) as error:
             raise BackupError(f"pgbackrest's list of copies is not as expected: {said[:200]!r}") from error
         return copies
