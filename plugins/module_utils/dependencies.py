@@ -127,6 +127,8 @@ class Installer:
         self.settings = settings
         self.folder = folder
         self.project = Project(folder)
+        #: What filled the environment, for `slipway <app> rebuild`.
+        self.commands: list[tuple[str, ...]] = []
 
     def check(self) -> Chosen | None:
         """All that can be refused before anything is built. None: a package is asked for, there is no source."""
@@ -187,6 +189,7 @@ class Installer:
 
     def uv(self, *words: str) -> None:
         self.sandbox.uv(self.folder, *words)
+        self.commands.append(words)
 
     def installed(self) -> set[str]:
         found = self.folder.glob(".venv/lib/python*/site-packages/*.dist-info")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import shutil
@@ -35,6 +36,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.shared_paths import sh
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import remove, write_atomically
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command, tail
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import stop_units
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.rebuild import COMMANDS
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.static_files import open_packages
 
@@ -181,6 +183,7 @@ class Builder:
                     " If pages fail that use it, say app_sandbox_allow: [jit]."
                 )
             release.lock = fingerprint([self.settings.requirement, said], [])[:16]
+            write_atomically(folder / COMMANDS, json.dumps(installer.commands) + "\n", 0o644)
         if self.settings.build_commands:
             with self.app.step("build commands"):
                 for line in self.settings.build_commands:

@@ -25,7 +25,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     last_good,
     reusable,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, command
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.rebuild import PROBE
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.releases import code_of
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
@@ -78,6 +80,7 @@ class Planner:
         if failed := self.failed_since(live):
             return {**self.nothing_to_leave(live, failed), "changed": False, "needed": False, "release": live.id, "newer": live.id}
         target = self.target(live)
+        self.refuse_without_python(live, target)
         newer = live if target.id != live.id else self.store.load(live.rolled_back_from or "") or live
         lines = [
             f"from     {newer.id}",
@@ -93,6 +96,22 @@ class Planner:
         ]
         result = {"changed": False, "release": target.id, "newer": newer.id, "plan": lines, "schema": target.schema_after or ""}
         return {**result, "needed": target.id != newer.id or self.needs_repair(live)}
+
+    def refuse_without_python(self, live: Release, target: Release) -> None:
+        """A release whose Python went with an upgrade of the system cannot start, whatever its manifest says."""
+        if target.id == live.id:
+            return
+        folder = self.store.folder(target.id)
+        try:
+            command(str(folder / ".venv/bin/python"), "-c", PROBE, account=self.app.account, cwd=folder)
+        except (CommandError, OSError):
+            built = f"{target.id} was built for Python {target.python or 'of another version'}"
+            mend = f"`slipway {self.settings.name} rebuild --release {target.id}`"
+            raise StepError(
+                "rollback",
+                f"{built}, and this host's Python does not find its packages: it could not start.\nOn the host, {mend} gives it a Python"
+                " again, and this command can be repeated; or deploy its version anew (app_source).",
+            ) from None
 
     def failed_since(self, live: Release) -> Release | None:
         """The last deploy since the live release took over, where it came to nothing: then nobody asks to leave the live one.

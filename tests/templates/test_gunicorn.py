@@ -264,7 +264,7 @@ def test_runtime_files_cover_every_unit() -> None:
     written = {file["path"] for file in value("gunicorn", "__gunicorn_files", app_processes=PROCESSES)} | {"/etc/demo/units"}
     units = value("gunicorn", "__gunicorn_release_units", app_processes=PROCESSES, app_timers=TIMERS)
     assert {str(Path(file["path"]).parent) for file in units} == {"/etc/demo/units"}
-    starters = {f"/etc/systemd/system/demo{kind}" for kind in (".socket", ".service", "-rehearsal@.service")}
+    starters = {f"/etc/systemd/system/demo{kind}" for kind in (".socket", ".service", "-rehearsal@.service", "-rebuild.service")}
     assert set(value("gunicorn", "gunicorn_runtime_files", app_processes=PROCESSES)) == written - starters
     assert value("gunicorn", "gunicorn_runtime_files", app_processes=PROCESSES) == [
         "/etc/demo/gunicorn.conf.py",

@@ -446,7 +446,7 @@ def test_files_that_will_not_do(files: dict[str, Any], what: str) -> None:
         ({"worker": {"command": ""}}, "worker needs a command"),
         ({"worker": {"command": "x", "restart": "no", 1: 2}}, "worker has unknown keys: 1, restart"),
         # <app>-rehearsal@.service tries each new release.
-        ({"rehearsal": {"command": "x"}}, "'rehearsal' is the unit that tries a new release"),
+        ({"rehearsal": {"command": "x"}}, "'rehearsal' is a unit of Slipway's own"),
     ],
 )
 def test_processes_that_will_not_do(processes: dict[str, Any], what: str) -> None:

@@ -263,8 +263,8 @@ def bad_processes(values: Values) -> Iterator[Problem]:
     for name, entry in values.get("app_processes", {}).items():
         if not _PROCESS.fullmatch(str(name)):
             yield Problem("app_processes", f"{name!r} will not do in a unit name", "use a-z and 0-9, a letter first")
-        elif name == "rehearsal":
-            yield Problem("app_processes", "'rehearsal' is the unit that tries a new release", "use another name")
+        elif name in ("rehearsal", "rebuild"):
+            yield Problem("app_processes", f"{name!r} is a unit of Slipway's own", "use another name")
         if not isinstance(entry, Mapping) or not entry.get("command"):
             yield Problem("app_processes", f"{name} needs a command", f"write {name}: {{command: celery -A blog worker}}")
         elif set(entry) - {"command", "stop_timeout", "connections"}:

@@ -15,7 +15,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 #: In a unit's name, as those of processes.
 _NAME = re.compile(r"[a-z][a-z0-9]{0,30}")
 #: Units that an app has besides its processes and timers.
-OWN_UNITS = ("rehearsal", "tls", "backup")
+OWN_UNITS = ("rehearsal", "tls", "backup", "rebuild")
 _TIMER_KEYS = ("command", "schedule", "catch_up", "timeout")
 _SECONDS = re.compile(r"[1-9]\d{0,6}")
 

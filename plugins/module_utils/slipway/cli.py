@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import guard, overview, releases, shell, verify
+from . import guard, overview, rebuild, releases, shell, verify
 from .backup import cli as backup
 from .core.errors import SlipwayError
 from .tls import cli as tls
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="slipway", description="The apps on this machine.", parents=[common])
     top.add_argument("app", help="name of the app; or `status` alone, for all apps of the machine; or `guard`, see `slipway guard --help`")
     subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
-    for subject in (overview, releases, tls, backup, verify, shell):
+    for subject in (overview, releases, tls, backup, verify, shell, rebuild):
         subject.add(subjects, common)
     return top
 

@@ -63,7 +63,7 @@ class Pitr:
         return host.run(command, user=self.config.admin)
 
     def copies(self) -> list[dict[str, Any]]:
-        """The copies of the cluster, oldest first; not those of the one before it (another version of PostgreSQL), which no longer answers."""
+        """The copies of the cluster, oldest first; not those of the one before it (another version of PostgreSQL)."""
         said = self._pgbackrest("info", "--output=json")
         try:
             (stanza,) = json.loads(said)
