@@ -271,6 +271,16 @@ def test_jails_of_an_app() -> None:
     }
 
 
+def test_what_is_not_asked_for_any_more_goes() -> None:
+    """[F2] By its own name; nothing where everything is asked for."""
+    asked = {"fail2ban_login_paths": {"/login": [401]}, "fail2ban_login_pattern": "^x <HOST>$"}
+    assert value("fail2ban", "__fail2ban_absent", **HOST, **asked) == []
+    filters = [f"/etc/fail2ban/filter.d/slipway-demo-{name}.conf" for name in ("login", "auth")]
+    assert value("fail2ban", "__fail2ban_absent", **HOST) == filters
+    everything = ["/etc/fail2ban/jail.d/slipway-demo.local", filters[0].replace("login", "scan"), *filters]
+    assert value("fail2ban", "__fail2ban_absent", **HOST, fail2ban_web=False) == everything
+
+
 @pytest.mark.parametrize("name", ["demo", "a" * 18, "a" * 31, "a" * 30 + "b"])
 def test_a_chain_has_room_for_the_name(name: str) -> None:
     """[K2] iptables takes 28 characters."""

@@ -177,7 +177,7 @@ def test_nothing_helps(host: Host, mend: Callable[[], str]) -> None:
 def test_the_network_of_a_host_that_boots(host: Host, mend: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """[S1] It comes later than this unit: it is waited for, and anything else is not."""
     monkeypatch.setattr(module, "NETWORK_WAIT", 300)
-    host.fails = {"pip install": "error sending request for url (https://pypi.org/simple/flask/)\ndns error"}
+    host.fails = {"pip install": "error sending request for url (https://index.example.com/flask/)\ndns error"}
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
