@@ -263,6 +263,9 @@ def test_jails_of_an_app() -> None:
     asked = {"fail2ban_login_paths": {"/login": [401]}, "fail2ban_login_pattern": "^x <HOST>$"}
     app = settings("jail.d/slipway-app.local", **asked)
     assert app.sections() == ["demo-scan", "demo-limit", "demo-login", "demo-auth"]
+    # A run that was cut off before the reload is finished by the next, which asks for these.
+    assert sorted(value("fail2ban", "__fail2ban_jails", **HOST, **asked)) == sorted(app.sections())
+    assert value("fail2ban", "__fail2ban_jails", **HOST, fail2ban_web=False) == []
     assert app["demo-auth"]["journalmatch"] == "_UID=997" and "logpath" not in app["demo-auth"]
     assert {app[name].get("logpath") for name in app.sections()} == {
         "/var/log/nginx/demo.access.log",
