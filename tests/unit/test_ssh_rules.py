@@ -61,7 +61,7 @@ def test_good_admins_are_taken() -> None:
     """[K10] One line each; a hash of a password where sudo asks for one."""
     hashed = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7"
     assert check(ssh_admins=[ADA, {"name": "bob-2", "keys": [RSA_2048, ED25519], "sudo": "password", "password_hash": hashed}]) == []
-    assert check(ssh_admins=[], ssh_port=2222, ssh_trusted_networks=["192.0.2.0/24", "2001:db8::1"]) == []
+    assert check(ssh_admins=[], ssh_port=2222) == []
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,6 @@ def test_two_entries_of_one_person_are_refused() -> None:
             "ssh_port",
             "opens 9100 for 'node exporter'",
         ),
-        ({"ssh_trusted_networks": ["office"]}, "ssh_trusted_networks", "neither"),
         ({"ssh_host_keys": ["dsa"]}, "ssh_host_keys", "not a list"),
         ({"ssh_host_keys": []}, "ssh_host_keys", "not a list"),
         ({"ssh_host_key_rsa_bits": 1024}, "ssh_host_key_rsa_bits", "no size"),
