@@ -17,7 +17,7 @@ FOLDER = "/etc/nginx"
 #: Our own site for unknown names, by whichever template it was written.
 OUR_DEFAULT = "slipway-default.conf"
 #: What Slipway writes into each of its files.
-MARK = re.compile(r"\bslipway:[a-z]+\b")
+MARK = re.compile(r"\bslipway:[a-z0-9]+\b")
 #: A comment, a quoted text, a sign, or a word; `${x}` is part of a word.
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\$\{[^}]*\}|\\.|[^\s;{}\\])+""", re.DOTALL)
 #: Files within files, at most.

@@ -15,6 +15,7 @@ REDIS_UNIT = "redis-server.service"
 #: Files of an app outside of its folders, as the roles write them (tests/unit/preflight/test_places.py compares).
 FILES = (
     "/etc/cron.d/{}-backup",
+    "/etc/fail2ban/jail.d/slipway-{}.local",
     "/etc/letsencrypt/renewal-hooks/deploy/slipway-{}",
     "/etc/logrotate.d/{}",
     "/etc/nginx/conf.d/{}-headers.conf",

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "/var/lib/redis/@": "the data of that instance",
     "/etc/systemd/system/sockets.target.wants/@.socket": "a link to a unit that is asked for",
     "/etc/systemd/system/multi-user.target.wants/@.service": "the same",
+    "/etc/sudoers.d/slipway-@": "an admin's",
     "/etc/letsencrypt/renewal/@.conf": "certbot's, made for a certificate of ours",
 }
 

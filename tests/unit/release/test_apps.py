@@ -94,7 +94,7 @@ def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / "bin" / program).symlink_to(f"/usr/bin/{program}")
     made = Builds(tmp_path, index)
 
-    def run(self: HostedApp, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str]) -> str:
+    def run(self: HostedApp, unit: str, folder: Path, words: Sequence[str], settings: Iterable[str], kind: str = "") -> str:
         made.ran.append((*words, *settings))
         given: dict[str, str] = {"PATH": f"{tmp_path}/bin", **MANAGER}
         for property_ in settings:
