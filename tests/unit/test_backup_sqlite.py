@@ -293,3 +293,15 @@ def test_a_lock_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.M
         sqlite.put_back(copied, live, None)
     connection.execute("ROLLBACK")
     connection.close()
+
+
+def test_a_run_that_still_works_keeps_its_folder(isso: Play, comments: sqlite3.Connection, capsys: Printed) -> None:
+    """[D3 A9] Somebody's by hand, beside the night's: in its sandbox /proc hides the other. What a killed run left is removed."""
+    place = Path(isso.settings["proof_dir"])
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    names = {number: place.with_name(f"{place.name}-sqlite-{number}") for number in (str(os.getppid()), str(ended.pid), "x")}
+    for folder in names.values():
+        folder.mkdir(parents=True)
+    created(isso, capsys)
+    assert [folder.exists() for folder in names.values()] == [True, False, False]

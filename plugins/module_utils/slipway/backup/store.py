@@ -15,6 +15,7 @@ from typing import Any
 from ..core import clock, files
 from ..core.lock import LockedError, locked
 from ..core.log import Log
+from ..core.run import is_running
 from . import host, sqlite
 from .config import Config
 from .database import Server
@@ -276,7 +277,8 @@ class Backups:
         place = self.config.proof_dir.with_name(f"{self.config.proof_dir.name}-sqlite-{os.getpid()}")
         # Of runs that were killed; this number may be one of them.
         for left in place.parent.glob(f"{self.config.proof_dir.name}-sqlite-*"):
-            if left == place or not Path("/proc", left.name.rpartition("-")[2]).exists():
+            number = left.name.rpartition("-")[2]
+            if left == place or not (number.isdigit() and is_running(int(number))):
                 files.remove(left)
         files.make_folder(place, self.config.user)
         try:

@@ -121,6 +121,17 @@ def attempt(argv: Sequence[str], timeout: float = 60, stdin: bytes = b"", enviro
     return result.status, result.output
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number; asked of the kernel, since a sandbox hides others in /proc."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def as_account(account: Account | None, work: Callable[[], Any]) -> Any:
     """What ``work`` returns (as JSON can hold it), done by another user, in a process of its own that does not outlive this one.
 

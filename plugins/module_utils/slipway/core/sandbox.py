@@ -107,14 +107,25 @@ APP = (
     ),
     _only("UMask", "0027", why="nginx reads uploads by way of their group"),
 )
+_COMPILERS = "compilers and node count processors and memory in /proc"
+_BUILT = "what a build makes is read by the app and by nginx"
+_AS_USER = "it is root, for the release's folder and uv's Pythons, and becomes the app's user for the rest"
 KINDS: dict[str, tuple[Line, ...]] = {
     "app": APP,
     "build": (
-        _only("ProcSubset", why="compilers and node count processors and memory in /proc"),
+        _only("ProcSubset", why=_COMPILERS),
         _only("MemoryDenyWriteExecute", why="node, as other compilers: " + _JIT_WHY),
         _only("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK", why="node asks the kernel for its network interfaces"),
         _only("SystemCallFilter", "@system-service", "~@privileged", "@chown", why="installers give what they copy to whom it belonged"),
-        _only("UMask", "0022", why="what a build makes is read by the app and by nginx"),
+        _only("UMask", "0022", why=_BUILT),
+    ),
+    # `slipway <app> rebuild`: packages alone, without the app's own build.
+    "rebuild": (
+        _only("CapabilityBoundingSet", "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID", why=_AS_USER),
+        _only("SystemCallFilter", "@system-service", "~@privileged @resources", "@chown @setuid", why=_AS_USER),
+        _only("PrivateUsers", why=_AS_USER),
+        _only("ProcSubset", why=_COMPILERS),
+        _only("UMask", "0022", why=_BUILT),
     ),
     # Root's unit that tells systemd to start the live release, and nothing else.
     "starter": (),
@@ -156,13 +167,13 @@ KINDS: dict[str, tuple[Line, ...]] = {
         _only("SystemCallFilter", "@system-service", why="the same, and what it runs is the last to get processor and disk (ionice)"),
         _only("PrivateUsers", why="it acts for several users of the host"),
         _only("ProtectHome", "read-only", why="backup_paths may name what is there"),
-        _only("ProtectProc", "default", why="whether a run that somebody began by hand still works, its process says"),
         _only("ProcSubset", why="the proof's server reads the size of huge pages in /proc/meminfo"),
     ),
     "fail2ban": (
         _only(
             "CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_READ_SEARCH", why="it changes the firewall and reads logs of others"
         ),
+        _only("IPAddressDeny", "any", why="addresses are not looked up (usedns), and the firewall is in the kernel: it speaks to nobody"),
         _only("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK", why="the firewall is told by netlink"),
         _only("PrivateUsers", why="it is root, and needs the rights above on the host itself"),
         _only("ProcSubset", why="the firewall's programs read /proc/net and /proc/sys"),
