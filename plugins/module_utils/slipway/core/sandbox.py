@@ -170,9 +170,8 @@ KINDS: dict[str, tuple[Line, ...]] = {
         _only("ProcSubset", why="the proof's server reads the size of huge pages in /proc/meminfo"),
     ),
     "fail2ban": (
-        _only(
-            "CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_DAC_READ_SEARCH", why="it changes the firewall and reads logs of others"
-        ),
+        _only("CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW", why="it changes the firewall"),
+        _only("SupplementaryGroups", "adm", why="logs are this group's; root without its rights reads its own files alone"),
         _only("IPAddressDeny", "any", why="addresses are not looked up (usedns), and the firewall is in the kernel: it speaks to nobody"),
         _only("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK", why="the firewall is told by netlink"),
         _only("PrivateUsers", why="it is root, and needs the rights above on the host itself"),
