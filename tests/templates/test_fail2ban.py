@@ -256,6 +256,18 @@ def test_a_kernel_without_nftables() -> None:
     assert "ReadWritePaths=/var/lib/fail2ban -/run/xtables.lock" in render("fail2ban", unit, **{**HOST, "__fail2ban_tables": {"rc": 1}})
 
 
+@pytest.mark.parametrize("answer", ["firewall:firewalld", "firewall:nftables", "firewall:netfilter-persistent"])
+def test_another_firewall_stays_as_it_is(answer: str) -> None:
+    """[K2 K5] Where ufw is not ours (preflight_answers) bans go on, in a table of their own or in no firewall at all."""
+    left = {"preflight_answers": {answer: "leave"}}
+    for tables, found in ((0, "nftables"), (1, "route")):
+        said = settings("jail.d/slipway.local", **left, __fail2ban_tables={"rc": tables})["DEFAULT"]
+        assert (said["banaction"], said["banaction_allports"].partition("[")[0]) == (found, found)
+    assert settings("jail.d/slipway.local", preflight_answers={answer: "replace"}, __fail2ban_tables={"rc": 1})["DEFAULT"]["banaction"] == (
+        "iptables-multiport"
+    )
+
+
 def test_jails_of_an_app() -> None:
     """[K5] [F2] One for each thing, named after the app; what is not asked for is not there."""
     assert settings("jail.d/slipway-app.local").sections() == ["demo-scan", "demo-limit"]
