@@ -18,7 +18,7 @@ from render import render, value
 ATTACKER = "198.51.100.7"
 #: What the role learns of a host.
 HOST: dict[str, Any] = {
-    "__fail2ban_sshd_settings": {"stdout": "port 22\nport 2222\npermitrootlogin no\n"},
+    "__fail2ban_sshd": {"stdout": "port 22\nport 2222\npermitrootlogin no\n"},
     "__fail2ban_session": {"stdout": "203.0.113.5 50000 192.0.2.1 2200"},
     "__fail2ban_tables": {"rc": 0},
     "__fail2ban_user": {"stdout": "997"},
@@ -237,7 +237,7 @@ def test_bans_grow_and_end() -> None:
 def test_the_ports_of_ssh_are_sshds_own() -> None:
     """[K5] What sshd says and what this session came in at; where neither is known, the one that everybody knows."""
     assert settings("jail.d/slipway.local")["sshd"]["port"] == "22,2200,2222"
-    unknown = {"__fail2ban_sshd_settings": {"skipped": True}, "__fail2ban_session": {"stdout": "", "rc": 1}}
+    unknown = {"__fail2ban_sshd": {"skipped": True}, "__fail2ban_session": {"stdout": "", "rc": 1}}
     assert settings("jail.d/slipway.local", **unknown)["sshd-flood"]["port"] == "ssh"
 
 
