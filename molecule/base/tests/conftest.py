@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_host import pytest_xdist_make_scheduler
 from fixtures import address
 from operators import Operator
 
-__all__ = ["address"]
+__all__ = ["address", "pytest_xdist_make_scheduler"]
 
 
 @pytest.fixture(scope="module")

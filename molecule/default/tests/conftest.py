@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 import testinfra
+from by_host import pytest_xdist_make_scheduler
 from fixtures import acme_root, address, app, names, visitor
 from helpers import App, run_in_app
 from hops import broken_before
-from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it ships no types
 
-__all__ = ["acme_root", "address", "app", "names", "visitor"]
+__all__ = ["acme_root", "address", "app", "names", "pytest_xdist_make_scheduler", "visitor"]
 
 PASSWORD = "a long password for tests"
 
@@ -35,19 +34,6 @@ def hop(host: Any, behind: list[str], request: pytest.FixtureRequest) -> None:
     test = f"{request.module.__name__}::{request.function.__name__}"
     if causes := behind or broken_before(host, test):
         pytest.skip(f"behind {' and '.join(causes)}")
-
-
-class ByHost(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of one host run one after the other, those of two hosts side by side."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        found = re.search(r"\[ansible://slipway-(bookworm|trixie)", nodeid)
-        return found[1] if found else "no host"
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost:
-    """Share the tests out by host. pytest-xdist has groups of its own (loadgroup); version 3.8 does not see them under pytest 9.2."""
-    return ByHost(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
