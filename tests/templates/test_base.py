@@ -62,6 +62,25 @@ def test_the_umask_is_for_people(shell: str, mask: str) -> None:
     assert said.strip() == mask
 
 
+@pytest.mark.parametrize(
+    ("shell", "environment", "minutes", "seconds"),
+    [("bash -i", {}, 30, "1800"), ("bash -i", {}, 0, ""), ("bash -i", {"TMUX": "x"}, 30, ""), ("bash", {}, 30, "")],
+)
+def test_a_forgotten_prompt_ends(shell: str, environment: dict[str, str], minutes: int, seconds: str) -> None:
+    """[K5] Nobody's who stays on purpose: tmux, and scripts."""
+    script = render("base", "etc/profile.d/60-slipway.sh.j2", base_shell_timeout=minutes) + 'echo "<$TMOUT>"\n'
+    words = ["bash", "--norc", "--noprofile", *shell.split()[1:], "-c", script]
+    said = subprocess.run(words, env={"PATH": "/usr/bin:/bin", **environment}, text=True, capture_output=True, check=True)
+    assert said.stdout.strip() == f"<{seconds}>", said
+
+
+def test_no_dump_of_a_shells_children() -> None:
+    """[A11] Also of those that PAM does not start; by choice they may."""
+    script = "ulimit -S -c 1000; ulimit -H -c unlimited 2>/dev/null\n" + render("base", "etc/profile.d/60-slipway.sh.j2") + "ulimit -c\n"
+    assert subprocess.run(["bash", "-c", script], text=True, capture_output=True, check=True).stdout.strip() == "0"
+    assert "ulimit" not in render("base", "etc/profile.d/60-slipway.sh.j2", base_core_dumps=True)
+
+
 # --- The run book -------------------------------------------------------------------------------------------------
 
 

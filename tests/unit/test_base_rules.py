@@ -35,6 +35,7 @@ def test_what_is_right_is_taken(said: dict[str, Any]) -> None:
         ({"base_umask": 23}, "23 is no umask", '"027"'),
         ({"base_umask": "999"}, "'999' is no umask", '"027"'),
         ({"base_password_length": 4}, "is 4", "8 to 64"),
+        ({"base_shell_timeout": -1}, "is -1", "0 lets"),
     ],
 )
 def test_what_would_be_read_otherwise_is_refused(said: dict[str, Any], what: str, fix: str) -> None:

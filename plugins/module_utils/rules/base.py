@@ -42,10 +42,12 @@ def bad_logins(values: Values) -> Iterator[Problem]:
         yield Problem("base_umask", f"{values['base_umask']!r} is no umask", 'write it in quotes: base_umask: "027"')
     if not 8 <= int(values.get("base_password_length", 14)) <= 64:
         yield Problem("base_password_length", f"is {values['base_password_length']}", "write a number of 8 to 64")
+    if int(values.get("base_shell_timeout", 60)) < 0:
+        yield Problem("base_shell_timeout", f"is {values['base_shell_timeout']}", "write minutes; 0 lets a prompt wait")
 
 
 RULES = (
     (bad_swap, ("base_swap",)),
     (bad_kernel, ("base_kernel_settings_custom", "base_kernel_modules_off")),
-    (bad_logins, ("base_umask", "base_password_length")),
+    (bad_logins, ("base_umask", "base_password_length", "base_shell_timeout")),
 )
