@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,10 @@ class Kernel:
             return " ".join(self.path(name).read_text().split())
         except OSError:
             return ""
+
+    def network(self, name: str) -> bool:
+        """Whether a container may change it. Its network is its own; all else, writable or not, is the kernel of others."""
+        return name.startswith("net") and os.access(self.path(name), os.W_OK)
 
     def look(self, wanted: Mapping[str, str], own: Path) -> Outcome:
         """What is to be done; ``own`` is the file that is ours."""

@@ -11,8 +11,8 @@ short_description: Settings of the kernel, as far as this host lets them be chan
 version_added: 0.1.0
 description:
   - Writes a file for sysctl.d with the settings that this kernel has, and sets those that differ.
-  - What a file of the operator says (C(/etc/sysctl.conf), C(/etc/sysctl.d)) is left to that file. What the kernel refuses to change, as
-    in a container, is returned and is no failure.
+  - What a file of the operator says (C(/etc/sysctl.conf), C(/etc/sysctl.d)) is left to that file. What the kernel refuses to change is
+    returned and is no failure; of a container only the network is its own.
 author:
   - The Slipway authors
 options:
@@ -98,14 +98,15 @@ def main() -> None:
         found = kernel.look({one["name"]: one["value"] for one in settings}, path)
         text = rendered(found, {one["name"]: one["why"] for one in settings}, module.params["head"])
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if container:
+            for name in [name for name in found.differ if not kernel.network(name)]:
+                found.refused[name] = f"this is a container ({container})"
+                del found.differ[name]
         done = list(found.differ)
         if not module.check_mode:
             if before != text:
                 write_atomically(path, text, 0o644)
-            done = kernel.apply(found) if not container else []
-        if container:
-            # Its kernel is another machine's, also where it could be written to.
-            done, found.refused = [], dict.fromkeys(found.differ, f"this is a container ({container})")
+            done = kernel.apply(found)
     except OSError as error:
         module.fail_json(msg=f"{error.filename or path}: {error.strerror}")
     module.exit_json(

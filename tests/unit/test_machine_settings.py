@@ -210,12 +210,17 @@ def test_a_kernel_that_is_not_ours_to_change(kernel: Path, call: Call, monkeypat
 
 
 def test_a_container_leaves_the_kernel_alone(kernel: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[F3] Also one that may write to it: it is the kernel of others."""
+    """[F3] Also one that may write to it: it is the kernel of others. Its network is its own, where it may (LXC; Docker lets it not)."""
     monkeypatch.setattr(sysctl_module, "attempt", lambda words: (0, "lxc\n"))
-    words = {"path": str(kernel / "etc/sysctl.d/60-slipway-base.conf"), "settings": wanted(vm__swappiness="10")}
+    settings = wanted(vm__swappiness="10", net__ipv4__tcp_rfc1337="1")
+    words = {"path": str(kernel / "etc/sysctl.d/60-slipway-base.conf"), "settings": settings}
     said = call(sysctl_module, **words)
     assert said["refused"] == {"vm.swappiness": "this is a container (lxc)"} and (kernel / "proc/sys/vm/swappiness").read_text() == "60\n"
+    assert said["set"] == ["net.ipv4.tcp_rfc1337"] and (kernel / "proc/sys/net/ipv4/tcp_rfc1337").read_text() == "1\n"
     assert not call(sysctl_module, **words)["changed"] and not call(sysctl_module, check=True, **words)["changed"]
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    (kernel / "proc/sys/net/ipv4/tcp_rfc1337").write_text("0\n")
+    assert len(call(sysctl_module, **words)["refused"]) == 2
 
 
 def test_files_of_this_project_are_not_the_operators(kernel: Path) -> None:

@@ -23,8 +23,11 @@ APP = {
     "acme_email": "ops@slipway.test",
 }
 DROP_IN = "/etc/ssh/sshd_config.d/10-slipway.conf"
-#: A guard's two minutes, and what a busy machine needs besides.
-TWO_MINUTES = 150
+#: So long a machine may be cut off: a guard's 100 seconds, and the way back.
+TWO_MINUTES = 120
+BASE = ROOT / "playbooks/base.yml"
+#: Of base.yml who logs in and how, alone.
+LOGINS = ("--tags", "ssh")
 
 
 class Operator:
@@ -39,10 +42,10 @@ class Operator:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.folder / name], check=True)
         return (self.folder / f"{name}.pub").read_text().strip()
 
-    def give_root_the_key(self) -> None:
-        """As a provider does when the machine is ordered."""
+    def rent(self) -> None:
+        """As a provider hands it over, as far as sshd goes: root comes in with the operator's key, at the usual port."""
         must(self.host, f"mkdir -p -m 700 /root/.ssh && echo '{self.keys['mine']}' > /root/.ssh/authorized_keys")
-        must(self.host, "systemctl reset-failed ssh; systemctl start ssh")
+        must(self.host, f"rm -f {DROP_IN}; systemctl reset-failed ssh; systemctl restart ssh")
 
     @property
     def ssh_options(self) -> list[str]:
@@ -74,15 +77,19 @@ class Operator:
         }
         return ["ansible-playbook", str(playbook), *words], environment
 
-    def run(self, *words: str, playbook: Path = ROOT / "playbooks/base.yml", options: str = "", **variables: Any) -> Outcome:
+    def run(self, *words: str, playbook: Path = BASE, options: str = "", **variables: Any) -> Outcome:
         """Run a playbook to its end."""
         command, environment = self.command(playbook, *words, options=options, **variables)
-        return outcome_of(command, environment, self.folder, 900)
+        return outcome_of(command, environment, self.folder, 1800)
+
+    def logins(self, *words: str, options: str = "", **variables: Any) -> Outcome:
+        """Run of base.yml what concerns logins."""
+        return self.run(*LOGINS, *words, options=options, **variables)
 
     def run_and_die(self, log: Path, **variables: Any) -> None:
-        """Run base.yml and kill all of it as soon as sshd's configuration has changed on the host, before anything is proven."""
+        """Change the logins, and kill all of the run as soon as sshd's configuration has changed on the host, before anything is proven."""
         before = self.drop_in()
-        command, environment = self.command(ROOT / "playbooks/base.yml", **variables)
+        command, environment = self.command(BASE, *LOGINS, **variables)
         with log.open("w") as output:
             process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=output, stderr=output, start_new_session=True)
         deadline = time.monotonic() + 300
@@ -115,4 +122,6 @@ def wait_for(what: str, ready: Any, seconds: float = TWO_MINUTES) -> float:
     while not ready():
         assert time.monotonic() - started < seconds, f"{what} did not happen within {seconds:.0f} s"
         time.sleep(1)
-    return time.monotonic() - started
+    took = time.monotonic() - started
+    print(f"{what}: after {took:.0f} s")
+    return took
