@@ -18,7 +18,7 @@ def admins(operator: Operator) -> dict[str, Any]:
 
 
 def test_root_goes_once_the_admin_carries_the_run(operator: Operator, admins: dict[str, Any], host: Any) -> None:
-    """[K5] [F3] The inventory names the admin from the beginning; the first run comes in as root. The second changes logins and nothing else."""
+    """[K5] [F3] The inventory names the admin from the beginning, the first run comes in as root; the second changes logins alone."""
     operator.user = "ada"
     said = " ".join(operator.logins("-e", "ansible_user=root", **admins).output.split())
     assert "set ansible_user: ada" in said and operator.comes_in("root") and operator.comes_in("ada"), said

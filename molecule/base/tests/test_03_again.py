@@ -16,7 +16,7 @@ from operators import TWO_MINUTES, Operator, changed, wait_for
 @pytest.fixture(scope="module")
 def admins(operator: Operator) -> dict[str, Any]:
     """The operator is one of them, and carries every run."""
-    found = {"ssh_admins": [{"name": "ada", "keys": [operator.keys["mine"]]}]}
+    found: dict[str, Any] = {"ssh_admins": [{"name": "ada", "keys": [operator.keys["mine"]]}]}
     changed(operator.logins(**found))
     operator.user = "ada"
     changed(operator.logins(**found))
