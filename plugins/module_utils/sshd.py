@@ -223,7 +223,7 @@ def _root(found: Decision, wanted: Wanted, now: Settings, comes: Comes, admin: C
     name, why = admin()
     if name:
         found.notes.append(
-            f"root's own login stays possible, since the inventory uses it. {name} came in with a key and became root: "
+            f"root's own login stays possible, since this run uses it. {name} came in with a key and became root: "
             f"set ansible_user: {name} for this host, and the next run switches root's login off."
         )
     else:
