@@ -260,7 +260,8 @@ class App:
 
     def unit_stems(self) -> Iterator[str]:
         """Every name that a unit of this app carries before ``@`` or its suffix."""
-        yield from (self.name, f"{self.name}-rehearsal", f"{self.name}-tls", f"{self.name}-backup", f"{self.name}-rebuild")
+        own = ("rehearsal", "tls", "backup", "backup-offsite", "rebuild")
+        yield from (self.name, *(f"{self.name}-{one}" for one in own))
         yield from (f"{self.name}-{process}" for process in (*self.processes, *self.timers))
 
     def claims(self) -> dict[str, str]:

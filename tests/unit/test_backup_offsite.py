@@ -82,6 +82,20 @@ def test_a_night_copies_what_it_has_proven(play: Play) -> None:
     assert play.status()["last_offsite"]["copied"] == [name]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_night_without_the_network(play: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answers: bool) -> None:
+    """[D3 A9] In its sandbox it has the unit that may reach the network make the copies, and waits; a failure there is one of the night."""
+    unit = tmp_path / "bin/systemctl"
+    answer = f"cp {tmp_path}/copied {play.backups}/status.json" if answers else "echo 'Job for the unit failed.' >&2; exit 1"
+    unit.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/systemctl.log\n{answer}\n')
+    unit.chmod(0o755)
+    (tmp_path / "copied").write_text(json.dumps({"last_offsite": {"copied": ["x"]}}))
+    monkeypatch.setenv("SLIPWAY_OFFSITE_UNIT", "demo-backup-offsite.service")
+    assert play.run("nightly") == (0 if answers else 1)
+    assert play.said("systemctl.log") == "start demo-backup-offsite.service\n" and elsewhere(play) == {}
+    assert answers or "offsite: systemctl exited 1: Job for the unit failed." in play.said("log/backup.log")
+
+
 def test_what_was_missed_is_made_up_for(play: Play) -> None:
     """[D3] Nights in which the place did not answer; neither bad backups nor restore points nor ones too old for there are copied."""
     fine = [play.fake(days_ago(days)).name for days in (3, 2)]

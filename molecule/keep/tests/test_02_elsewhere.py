@@ -125,6 +125,16 @@ def test_a_bucket_that_cannot_be_reached(bucket: Keep) -> None:
     assert copies(bucket)[name] is True
 
 
+def test_the_night_as_cron_starts_it(keep: Keep) -> None:
+    """[D3 A9] In its unit, which reaches no network; the copies are made by one of their own, which can do little else."""
+    result = keep.host.run("systemctl start demo-backup.service")
+    assert result.rc == 0, keep.host.run("journalctl --no-pager -n 40 -t demo-backup -u 'demo-backup*'").stdout
+    status = keep.status()
+    assert status["last_success"]["name"] in status["last_offsite"]["copied"] and not status.get("failures")
+    assert must(keep.host, "systemctl show -P Result -P PrivateNetwork demo-backup.service").split() == ["success", "yes"]
+    assert must(keep.host, "systemctl show -P Result demo-backup-offsite.service").strip() == "success"
+
+
 def test_no_secret_can_be_read_by_others(keep: Keep) -> None:
     """[D3 A11] Not in a process list with environments, the journal, a unit, a log, or a name."""
     watch = "while :; do ps axeww; done > /root/seen 2>&1 & watcher=$!"

@@ -155,6 +155,13 @@ class Program:
     def _has_offsite(self) -> bool:
         return bool(self.options.config.with_name("backup-offsite.json").exists())
 
+    def _copy_elsewhere(self) -> Any:
+        """In a unit of its own, which may reach the network, where this run is in one that may not."""
+        if not (unit := os.environ.get("SLIPWAY_OFFSITE_UNIT")):
+            return self._copies().copy()
+        host.run(["systemctl", "start", unit])
+        return self.backups.status()["last_offsite"]
+
     def _pitr(self) -> Pitr:
         if self.backups.config.engine != "pgbackrest":
             raise BackupError("without backup_engine: pgbackrest no moment but those of `list` can be brought back")
@@ -181,7 +188,7 @@ class Program:
         if self.backups.config.copies_cluster and self.backups.config.engine == "pgbackrest":
             steps["pitr"] = lambda: self._pitr().copy()
         if self._has_offsite():
-            steps["offsite"] = lambda: self._copies().copy()
+            steps["offsite"] = self._copy_elsewhere
         # What has just been proven may replace an older one.
         steps["prune"] = self.backups.prune
         done: dict[str, Any] = {}

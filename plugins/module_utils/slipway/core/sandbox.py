@@ -109,6 +109,7 @@ APP = (
 )
 _COMPILERS = "compilers and node count processors and memory in /proc"
 _BUILT = "what a build makes is read by the app and by nginx"
+_OTHERS = "it writes its log into the app's folder, and copies into one that may be somebody else's"
 _AS_USER = "it is root, for the release's folder and uv's Pythons, and becomes the app's user for the rest"
 KINDS: dict[str, tuple[Line, ...]] = {
     "app": APP,
@@ -168,6 +169,11 @@ KINDS: dict[str, tuple[Line, ...]] = {
         _only("PrivateUsers", why="it acts for several users of the host"),
         _only("ProtectHome", "read-only", why="backup_paths may name what is there"),
         _only("ProcSubset", why="the proof's server reads the size of huge pages in /proc/meminfo"),
+    ),
+    "offsite": (
+        _only("CapabilityBoundingSet", "CAP_DAC_OVERRIDE", why=_OTHERS),
+        _only("PrivateUsers", why=_OTHERS),
+        _only("ProtectHome", "read-only", why="ssh and rclone may have their settings below /root"),
     ),
     "fail2ban": (
         _only("CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW", why="it changes the firewall"),
