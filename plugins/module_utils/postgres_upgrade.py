@@ -114,6 +114,11 @@ def newest(host: Host) -> str:
     return max(host.installed, key=_number, default="0")
 
 
+def twin(clusters: Iterable[Cluster], old: Cluster, version: str) -> Cluster | None:
+    """The cluster that has the name which the new one would get."""
+    return next((one for one in clusters if (one.version, one.name) == (version, old.name) and one is not old), None)
+
+
 def plan(host: Host, port: int, method: str = "auto", version: str = "") -> Move | None:
     """What a move would be; None where the data are in the version that is wanted, or in a newer one, or nowhere.
 
@@ -127,9 +132,8 @@ def plan(host: Host, port: int, method: str = "auto", version: str = "") -> Move
     needs = {"copy": host.size, "dump": host.size * 5 // 4}.get(chosen, 0) + RESERVE
     rate = {"copy": COPY_RATE, "dump": DUMP_RATE}.get(chosen)
     seconds = BASE_SECONDS + 2 * host.size // COUNT_RATE + (host.size // rate if rate else 0)
-    twin = next((one for one in host.clusters if (one.version, one.name) == (wanted, old.name)), None)
-    obstacles = list(_obstacles(host, old, wanted, chosen, needs, twin))
-    return Move(old, wanted, chosen, why, seconds, needs, twin, obstacles)
+    there = twin(host.clusters, old, wanted)
+    return Move(old, wanted, chosen, why, seconds, needs, there, list(_obstacles(host, old, wanted, chosen, needs, there)))
 
 
 def choose(host: Host) -> tuple[str, str]:
@@ -142,17 +146,17 @@ def choose(host: Host) -> tuple[str, str]:
     return "copy", "files are copied as they are; no text is sorted by a locale of the C library"
 
 
-def _obstacles(host: Host, old: Cluster, new: str, method: str, needs: int, twin: Cluster | None) -> Iterator[Obstacle]:
+def _obstacles(host: Host, old: Cluster, new: str, method: str, needs: int, there: Cluster | None) -> Iterator[Obstacle]:
     if new not in host.installed:
         yield Obstacle(f"PostgreSQL {new} is not installed", "run ansible-playbook slipway.vps.site --tags data first")
     if not old.running:
         yield Obstacle(f"{old.label}, where the data are, does not run", f"systemctl start {old.unit}, and see why it was down")
-    if twin is not None and host.in_the_way is None:
-        what = f"{twin.label} is there, stopped, and holds data: those of an earlier move, or somebody's"
-        yield Obstacle(what, f"pg_dropcluster --stop {twin.version} {twin.name}, if nobody needs them")
-    elif twin is not None and host.in_the_way:
-        what = f"{twin.label} is there and holds databases: {', '.join(host.in_the_way)}"
-        yield Obstacle(what, f"save them, then pg_dropcluster --stop {twin.version} {twin.name}")
+    if there and host.in_the_way is None:
+        what = f"{there.label} is there, stopped, and holds data: those of an earlier move, or somebody's"
+        yield Obstacle(what, f"pg_dropcluster --stop {there.version} {there.name}, if nobody needs them")
+    elif there and host.in_the_way:
+        what = f"{there.label} is there and holds databases: {', '.join(host.in_the_way)}"
+        yield Obstacle(what, f"save them, then pg_dropcluster --stop {there.version} {there.name}")
     if missing := missing_packages(host.packages, old.version, new):
         yield Obstacle(f"packages of {old.version} have no counterpart of {new}: {', '.join(missing)}", f"apt install {' '.join(missing)}")
     if host.free < needs:
@@ -170,10 +174,9 @@ def missing_packages(packages: Collection[str], old: str, new: str) -> list[str]
 def described(move: Move, size: int, free: int) -> list[str]:
     """For the operator, before anything happens."""
     minutes = max(1, round(move.seconds / 60))
-    way = {
-        "link": f"none but a backup: {move.old.label} shares its files with the new one",
-        "dump": f"{move.old.label} stays as it is; what is written after the move would be lost",
-    }.get(move.method, f"{move.old.label} stays as it is; what is written after the move would be lost")
+    way = f"{move.old.label} stays as it is; what is written after the move would be lost"
+    if move.method == "link":
+        way = f"none but a backup: {move.old.label} shares its files with the new one"
     return [
         f"from      PostgreSQL {move.old.label} on port {move.old.port}, {_mib(size)}",
         f"to        PostgreSQL {move.new}/{move.old.name}, on the same port",

@@ -35,7 +35,9 @@ options:
     elements: int
     default: []
   client:
-    description: The address that this session comes from. A rule that would shut it out of SSH is refused. Empty where it is unknown.
+    description: >-
+      The address that this session comes from, as C(SSH_CONNECTION) has it; empty where it is unknown. A rule that would shut it out of SSH
+      is refused.
     type: str
     default: ""
   logging:
@@ -92,10 +94,12 @@ from typing import Any, NamedTuple
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.firewall import published as ports
 from ansible_collections.slipway.vps.plugins.module_utils.firewall.plan import FirewallError, plan, refuse_harm, wanted
-from ansible_collections.slipway.vps.plugins.module_utils.firewall.ufw import Rule, covers, parse, settings, taken_down
+from ansible_collections.slipway.vps.plugins.module_utils.firewall.ufw import Rule, covers, parse, plain, settings, taken_down
 
 DEFAULTS = Path("/etc/default/ufw")
 FOLDER = Path("/etc/ufw")
+#: What speaks for each version of IP.
+PROGRAMS = {False: "iptables", True: "ip6tables"}
 #: What ufw's chains hang from, as `iptables -S` shows it. Another program that loads its own rules leaves the chains, and not these.
 HOOKS = ("-A INPUT -j ufw{}-before-input", "-A ufw{}-before-input -j ufw{}-user-input", "-P INPUT DROP")
 
@@ -133,7 +137,7 @@ class Firewall:
 
     def stands(self, v6: bool) -> bool:
         """Whether the kernel has ufw's rules, and asks them."""
-        lines = self.ask("ip6tables" if v6 else "iptables", "-S").splitlines()
+        lines = self.ask(PROGRAMS[v6], "-S").splitlines()
         return all(hook.replace("{}", "6" if v6 else "") in lines for hook in HOOKS)
 
     # --- What is done ----------------------------------------------------------------------------
@@ -172,10 +176,10 @@ class Firewall:
         # ufw itself asks for the folder, and its loader for the table.
         ipv6 = Path("/proc/sys/net/ipv6").exists() and bool(self.ask("ip6tables", "-S", "INPUT"))
         rules = wanted(p["rules"], p["ssh_ports"], ipv6)
-        refuse_harm(rules, p["ssh_ports"], p["client"])
-        sections = self.sections(rules, ipv6)
-        enabled = settings((FOLDER / "ufw.conf").read_text()).get("ENABLED", "").lower() == "yes"
+        refuse_harm(rules, p["ssh_ports"], plain(p["client"]))
         versions = (False, True) if ipv6 else (False,)
+        sections = [self.section(rules, v6) for v6 in versions]
+        enabled = settings((FOLDER / "ufw.conf").read_text()).get("ENABLED", "").lower() == "yes"
         if self.setting(DEFAULTS, "IPV6", "yes" if ipv6 else "no") and enabled:
             # Before any rule: ufw adds none to a chain that is not there.
             self.ufw("reload")
@@ -192,7 +196,7 @@ class Firewall:
             self.load(versions)
         if settings((FOLDER / "ufw.conf").read_text()).get("LOGLEVEL", "").lower() != p["logging"]:
             self.ufw("logging", p["logging"])
-        return {"by_hand": [self.words(rule) for rule in found.foreign], "published": self.passing_by(rules, ipv6)}
+        return {"by_hand": [self.words(rule) for rule in found.foreign], "published": self.passing_by(rules, versions)}
 
     def words(self, rule: Rule) -> str:
         limits = rule.action == "limit" and any(covers(rule, port) or "SSH" in rule.apps[0] for port in self.p["ssh_ports"])
@@ -206,9 +210,8 @@ class Firewall:
         """
         for v6 in versions:
             if not self.module.check_mode and not self.stands(v6):
-                program = "ip6tables" if v6 else "iptables"
-                lines = taken_down(self.ask(program, "-S"))
-                self.module.run_command([f"{program}-restore", "--noflush"], data=lines, check_rc=True)
+                lines = taken_down(self.ask(PROGRAMS[v6], "-S"))
+                self.module.run_command([f"{PROGRAMS[v6]}-restore", "--noflush"], data=lines, check_rc=True)
         self.ufw("reload")
 
     def policies(self) -> None:
@@ -220,28 +223,25 @@ class Firewall:
 
     # --- Published ports -------------------------------------------------------------------------
 
-    def sections(self, rules: list[Rule], ipv6: bool) -> list[Section]:
-        """Our parts of after.rules as they should be. Refuses what would lose others' rules, and what this kernel cannot load."""
-        found = []
-        for v6 in (False, True) if ipv6 else (False,):
-            program = "ip6tables" if v6 else "iptables"
-            text = ports.section(rules, v6, self.p["published"] == "close")
-            dump = self.ask(program, "-S", ports.CHAIN)
-            if text and (others := ports.by_hand(dump)):
+    def section(self, rules: list[Rule], v6: bool) -> Section:
+        """Our part of after.rules as it should be. Refuses what would lose others' rules, and what this kernel cannot load."""
+        program = PROGRAMS[v6]
+        text = ports.section(rules, v6, self.p["published"] == "close")
+        dump = self.ask(program, "-S", ports.CHAIN)
+        if text and (others := ports.by_hand(dump)):
+            raise FirewallError(
+                f"Nothing was changed: {ports.CHAIN} ({program}) has rules by another hand, and ufw would empty it:\n  "
+                + "\n  ".join(others)
+                + "\n  fix: remove them, or leave firewall_docker_published: warn"
+            )
+        if text:
+            status, _, error = self.module.run_command([f"{program}-restore", "--test", "--noflush"], data=text)
+            if status != 0:
                 raise FirewallError(
-                    f"Nothing was changed: {ports.CHAIN} ({program}) has rules by another hand, and ufw would empty it:\n  "
-                    + "\n  ".join(others)
-                    + "\n  fix: remove them, or leave firewall_docker_published: warn"
+                    f"Nothing was changed: this kernel does not take the rules for published ports: {error.strip()}\n"
+                    "  fix: leave firewall_docker_published: warn, and publish on 127.0.0.1"
                 )
-            if text:
-                status, _, error = self.module.run_command([f"{program}-restore", "--test", "--noflush"], data=text)
-                if status != 0:
-                    raise FirewallError(
-                        f"Nothing was changed: this kernel does not take the rules for published ports: {error.strip()}\n"
-                        "  fix: leave firewall_docker_published: warn, and publish on 127.0.0.1"
-                    )
-            found.append(Section(FOLDER / ("after6.rules" if v6 else "after.rules"), program, text, dump))
-        return found
+        return Section(FOLDER / ("after6.rules" if v6 else "after.rules"), program, text, dump)
 
     def keep(self, section: Section) -> bool:
         """Keep our part of after.rules; whether ufw has to load it again."""
@@ -260,13 +260,9 @@ class Firewall:
                 self.module.run_command([section.program, "-F", ports.CHAIN], check_rc=True)
         return False
 
-    def passing_by(self, rules: list[Rule], ipv6: bool) -> list[str]:
+    def passing_by(self, rules: list[Rule], versions: Sequence[bool]) -> list[str]:
         """Ports that are reached in spite of the rules."""
-        found = [
-            one
-            for v6 in ((False, True) if ipv6 else (False,))
-            for one in ports.published(self.ask("ip6tables" if v6 else "iptables", "-t", "nat", "-S"), v6)
-        ]
+        found = [one for v6 in versions for one in ports.published(self.ask(PROGRAMS[v6], "-t", "nat", "-S"), v6)]
         containers = (
             ports.names(self.ask("docker", "ps", "--format", "{{.Names}} {{.Ports}}")) if any(one.closable for one in found) else {}
         )

@@ -106,6 +106,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.postgres_upgrade impor
     newest,
     parse_counts,
     plan,
+    twin,
 )
 
 PROGRAMS = Path("/usr/lib/postgresql")
@@ -166,8 +167,7 @@ class Upgrade:
         old = current(found, self.port)
         if old is None:
             return found
-        wanted = self.module.params["version"] or newest(found)
-        twin = next((one for one in clusters if (one.version, one.name) == (wanted, old.name) and one is not old), None)
+        there = twin(clusters, old, self.module.params["version"] or newest(found))
         return replace(
             found,
             packages=set(self.run("dpkg-query", "--show", "--showformat=${Package}\\n", "postgresql*-[0-9]*").split()),
@@ -175,7 +175,7 @@ class Upgrade:
             free=shutil.disk_usage(old.data).free,
             reflinks=shares_blocks(Path(old.data).parent),
             collations=dict(line.rsplit("|", 1) for line in self.sql(old, COLLATIONS)) if old.running else {},
-            in_the_way=self.held(twin) if twin else (),
+            in_the_way=self.held(there) if there else (),
         )
 
     def held(self, cluster: Cluster) -> list[str] | None:
@@ -194,9 +194,9 @@ class Upgrade:
             try:
                 self.start(old, rules, restart=True)
                 before = self.rows(old)
-                words = ("-v", move.new, "-m", METHODS[move.method], "--no-start", *(("--jobs", jobs()) if move.method != "dump" else ()))
+                jobs = [] if move.method == "dump" else ["--jobs", str(os.cpu_count() or 1)]
                 # It puts the old cluster back itself when it fails.
-                self.run("pg_upgradecluster", *words, old.version, old.name)
+                self.run("pg_upgradecluster", "-v", move.new, "-m", METHODS[move.method], "--no-start", *jobs, old.version, old.name)
             except UpgradeError as error:
                 self.open_again(old)
                 raise UpgradeError(f"{error}\nNothing was moved: {old.label} serves again.") from None
@@ -255,14 +255,13 @@ class Upgrade:
             raise UpgradeError(
                 "No older cluster is kept on this host, so there is nothing to go back to. Restore a backup: slipway.vps.restore."
             )
-        if (Path(old.data) / SPENT).exists():
+        if Path(old.data, SPENT).exists():
             raise UpgradeError(
                 f"{old.label} shares its files with {new.label} (method link) and must not start. Restore a backup: slipway.vps.restore."
             )
-        if new.running:
-            self.run("pg_ctlcluster", new.version, new.name, "stop", "-m", "fast")
-        if old.running:
-            self.run("pg_ctlcluster", old.version, old.name, "stop", "-m", "fast")
+        for one in (new, old):
+            if one.running:
+                self.run("pg_ctlcluster", one.version, one.name, "stop", "-m", "fast")
         self.run("pg_conftool", new.version, new.name, "set", "port", str(old.port))
         self.run("pg_conftool", old.version, old.name, "set", "port", str(self.port))
         self.at_boot(new, False)
@@ -292,10 +291,6 @@ def shares_blocks(folder: Path) -> bool:
         fcntl.ioctl(other.fileno(), FICLONE, one.fileno())
         return True
     return False
-
-
-def jobs() -> str:
-    return str(max(1, os.cpu_count() or 1))
 
 
 def main() -> None:

@@ -133,6 +133,12 @@ def test_a_rule_that_closes_ssh_changes_nothing(run: Run, host: Host) -> None:
     assert answer["failed"] and "Nothing was changed" in answer["msg"] and changes(host) == []
 
 
+def test_who_is_connected_is_known_as_sshd_names_them(run: Run, host: Host) -> None:
+    """[K5] An address of IPv4 as one of IPv6."""
+    answer = run(client="::ffff:203.0.113.5", rules=[{**HTTPS, "port": "22", "rule": "deny", "from": "203.0.113.0/24"}])
+    assert answer["failed"] and "to 203.0.113.5, and that is you" in answer["msg"]
+
+
 def test_ufw_fails(run: Run, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """[F8] Its words, and what was done before."""
     host.rules()

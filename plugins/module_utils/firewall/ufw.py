@@ -170,14 +170,18 @@ def taken_down(dump: str) -> str:
     return "\n".join(["*filter", *lines, "COMMIT"]) + "\n"
 
 
+def plain(client: str) -> str:
+    """An address as SSH_CONNECTION has it, without the interface of a link-local one, and without what makes IPv4 an address of IPv6."""
+    return re.sub(r"^::ffff:(?=[\d.]+$)|%.*$", "", client)
+
+
 def never_banned(networks: Iterable[str], client: str) -> list[str]:
     """Loopback, ``networks``, and the address that this session comes from, where none of them has it: another one changes nothing then.
 
     :arg client: as SSH_CONNECTION has it; empty where there is none.
     """
     found = ["127.0.0.0/8", "::1", *map(str, networks)]
-    # Without the interface of a link-local address, and without what makes an IPv4 address one of IPv6.
-    one = re.sub(r"^::ffff:(?=[\d.]+$)|%.*$", "", client)
+    one = plain(client)
     inside = one and any(_within(one, network) for network in found)
     return [*found, one] if one and not inside else found
 

@@ -109,9 +109,7 @@ class Rebuild:
         environment = {
             **{str(name): str(value) for name, value in said.items()},
             **{"UV_CACHE_DIR": str(cache / "uv"), "HOME": str(cache), "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"},
-            "UV_COMPILE_BYTECODE": "1",
-            **{"UV_PYTHON_INSTALL_DIR": str(HOME / "python"), "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"},
-            **({"UV_OFFLINE": "1"} if offline else {}),
+            **{"UV_COMPILE_BYTECODE": "1", **_uv(), **({"UV_OFFLINE": "1"} if offline else {})},
         }
         return command(str(self.uv_program), *words, account=self.account, environment=environment, cwd=self.folder)
 
@@ -136,7 +134,8 @@ class Rebuild:
 
     def interpreters(self) -> Iterator[Path]:
         """Those of the release's own version on this host: the system's, and those that uv manages."""
-        yield from (path for path in [SYSTEM / f"python{self.version}"] if path.exists())
+        if (path := SYSTEM / f"python{self.version}").exists():
+            yield path
         yield from sorted(HOME.glob(f"python/cpython-{self.version}.*/bin/python{self.version}"), reverse=True)
 
     def point(self) -> str:
@@ -186,11 +185,7 @@ class Rebuild:
     def fetch(self) -> None:
         """Bring that version; it belongs to root, and to all apps of the machine."""
         mirror = os.environ.get("UV_PYTHON_INSTALL_MIRROR", "")
-        environment = {
-            "UV_PYTHON_INSTALL_DIR": str(HOME / "python"),
-            "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
-            **({"UV_PYTHON_INSTALL_MIRROR": mirror} if mirror else {}),
-        }
+        environment = {**_uv(), **({"UV_PYTHON_INSTALL_MIRROR": mirror} if mirror else {})}
         words = ("python", "install", "--no-bin", "--no-cache", "--no-progress", self.version)
         (HOME / "python").mkdir(mode=0o755, parents=True, exist_ok=True)
         command(str(self.uv_program), *words, environment=environment, cwd=Path("/"))
@@ -262,6 +257,11 @@ class Rebuild:
         if manifest:
             version = command(str(self.python), "--version", account=self.account).split()[-1]
             write_atomically(path, json.dumps({**manifest, "python": version}, indent=2) + "\n", 0o640)
+
+
+def _uv() -> dict[str, str]:
+    """Where uv finds Pythons and certificates, whoever runs it."""
+    return {"UV_PYTHON_INSTALL_DIR": str(HOME / "python"), "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}
 
 
 def _unreachable(said: str) -> bool:
