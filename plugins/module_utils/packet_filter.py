@@ -150,29 +150,39 @@ def nft_refusing(ruleset: str, ports: Iterable[int]) -> list[str]:
     """Chains beside ufw's that refuse a new connection to one of these ports: in nftables each of them has a veto."""
     found: list[str] = []
     for name, body in nft_tables(ruleset):
-        for match in re.finditer(r"chain\s+([\w-]+)\s*\{", body):
-            chain = _body(body, match.end())
+        chains = {match[1]: _body(body, match.end()) for match in re.finditer(r"chain\s+([\w-]+)\s*\{", body)}
+        for chain, text in chains.items():
             # Those of iptables are seen by iptables-save.
-            if match[1] == "INPUT" or not re.search(r"hook\s+input\b", chain):
+            if chain == "INPUT" or not re.search(r"hook\s+input\b", text):
                 continue
-            refused = [port for port in ports if _nft_verdict(chain, port) == REFUSE]
+            otherwise = REFUSE if re.search(r"policy\s+drop", text) else ACCEPT
+            refused = [port for port in ports if (_nft_verdict(text, port, chains, 0) or otherwise) == REFUSE]
             if refused:
-                found.append(f"table {name}, chain {match[1]}: {', '.join(map(str, refused))}")
+                found.append(f"table {name}, chain {chain}: {', '.join(map(str, refused))}")
     return found
 
 
-def _nft_verdict(chain: str, port: int) -> str:
-    policy = REFUSE if re.search(r"policy\s+drop", chain) else ACCEPT
+def _nft_verdict(chain: str, port: int, chains: Mapping[str, str], depth: int) -> str:
+    """What the rules of a chain do with a new connection to a port; empty: nothing."""
     for line in re.sub(r"\{\s*([^{}]*?)\s*\}", lambda found: "{" + re.sub(r"\s+", " ", found[1]) + "}", chain).splitlines():
-        verdict = re.search(r"\b(accept|drop|reject)\b", line)
-        if verdict and _nft_fits(line[: verdict.start()], port) and "hook" not in line:
+        verdict = re.search(r"\b(accept|drop|reject|return|(?:jump|goto)\s+([\w-]+))", line)
+        if not verdict or "hook" in line or not _nft_fits(line[: verdict.start()], port):
+            continue
+        if verdict[1] == "return":
+            return ""
+        if not verdict[2]:
             return ACCEPT if verdict[1] == "accept" else REFUSE
-    return policy
+        inner = _nft_verdict(chains.get(verdict[2], ""), port, chains, depth + 1) if depth < _DEPTH else ""
+        if inner or verdict[1].startswith("goto"):
+            return inner
+    return ""
 
 
 def _nft_fits(matches: str, port: int) -> bool:
     """The same for the words before a verdict."""
     text = re.sub(r"\b(counter( packets \d+ bytes \d+)?|log( prefix \"[^\"]*\")?|limit rate \S+)", "", matches)
+    # Visitors come in by any interface but lo.
+    text = re.sub(r'\biif(?:name)? (?:!= "?lo"?(?!\w)|(?!"?lo"?(?!\w))"?[\w.*-]+"?)', "", text)
     text = re.sub(r"\bct state (\{[^}]*\}|[\w,]+)", lambda found: "" if "new" in found[1] else "other", text)
     text = re.sub(r"\bmeta l4proto (\{[^}]*\}|\w+)", lambda found: "" if "tcp" in found[1] else "other", text)
     ports = re.search(r"\b(?:tcp|th) dport (\{[^}]*\}|[\w-]+)", text)

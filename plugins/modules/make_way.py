@@ -125,7 +125,10 @@ class Way:
             name = Path(unit.path).name
             if unit.path in brought:
                 raise SlipwayError(f"{unit.path} belongs to the package {brought[unit.path]}: choose another name")
-            if "@." in name:
+            if self.host.path(unit.path).is_dir():
+                # Drop-ins: there is nothing to stop.
+                pass
+            elif "@." in name:
                 self.do("systemctl", "stop", name.replace("@.", "@*."))
             elif self.host.path(unit.path).is_symlink():
                 # Masked, or an alias of another unit: the link is all there is.
@@ -135,7 +138,7 @@ class Way:
             target = free_name(self.host.path(unit.path).with_name(f"{name}.replaced"))
             if not self.check:
                 self.host.path(unit.path).rename(target)
-            self.gone.append(f"{unit.path} is stopped, and moved to {target.name}")
+            self.gone.append(f"{unit.path} moves to {target.name}")
         if found:
             self.do("systemctl", "daemon-reload")
 

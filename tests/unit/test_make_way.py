@@ -113,6 +113,7 @@ def test_units_of_others_are_set_aside(make: Make, tmp_path: Path) -> None:
         "/etc/systemd/system/blog-worker@.service": "[Service]\n",
         "/etc/systemd/system/blog-tls.timer": "# slipway:tls\n",
         "/etc/systemd/system/blog-backup.service": "-> /dev/null",
+        "/etc/systemd/system/blog-rehearsal.service.d/a.conf": "[Service]\n",
         "/usr/lib/systemd/system/blog-rehearsal.service": "[Service]\n",
     }
     way, did = make(files, {"dpkg-query": (1, "")})
@@ -124,7 +125,8 @@ def test_units_of_others_are_set_aside(make: Make, tmp_path: Path) -> None:
         "systemctl daemon-reload",
     ]
     assert (system / "blog.service.replaced").read_text() == "older\n" and (system / "blog.service.replaced.1").read_text() == "[Service]\n"
-    assert not (system / "blog.service").exists() and (system / "blog-tls.timer").exists() and len(way.gone) == 3
+    assert not (system / "blog.service").exists() and (system / "blog-tls.timer").exists() and len(way.gone) == 4
+    assert (system / "blog-rehearsal.service.d.replaced/a.conf").exists()
     way, did = make({}, {"dpkg-query": (1, "")})
     way.set_aside(["blog", "blog-worker", "blog-tls", "blog-backup"])
     assert did == way.gone == []

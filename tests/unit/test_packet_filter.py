@@ -146,6 +146,21 @@ def test_chains_of_others_hooks_and_of_iptables_are_no_veto() -> None:
     assert nft_refusing(forward + legacy, WEB) == []
 
 
+def test_chains_that_call_others_and_interfaces() -> None:
+    """[K3] What is accepted further in is accepted, and visitors come by any interface but lo."""
+    allowed = " chain allowed {\n  tcp dport { 80, 443 } accept\n }\n chain refused {\n  drop\n }\n"
+
+    def said(body: str, policy: str = "drop") -> list[str]:
+        hook = f" chain in {{\n  type filter hook input priority 0; policy {policy};\n  {body}\n }}\n"
+        return nft_refusing(f"table inet guard {{\n{allowed}{hook}}}\n", WEB)
+
+    refused = ["table inet guard, chain in: 80, 443"]
+    assert said("jump allowed") == said('iifname "eth0" jump allowed') == said("goto allowed") == []
+    assert said("jump refused", "accept") == said("tcp dport 22 jump allowed") == refused
+    assert said('iifname "eth0" drop', "accept") == said('iifname != "lo" drop', "accept") == refused
+    assert said('iif "lo" drop', "accept") == said('iifname "lo" jump refused', "accept") == []
+
+
 def test_what_a_file_of_nftables_does() -> None:
     """The package's own has three empty chains."""
     packaged = "flush ruleset\n\ntable inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter;\n\t}\n}\n"

@@ -81,6 +81,19 @@ HOSTS = (
     Prepared(
         "nginx of another origin", "nginx:layout", f"{NGINX}\nsed -i '/sites-enabled/d' /etc/nginx/nginx.conf", "includes no sites-enabled"
     ),
+    Prepared(
+        "a program of a supervisor",
+        "port:80",
+        UNIT.format("supervisor", f"/bin/sh -c 'sleep infinity & exec {WEB.format(80)}'"),
+        "supervisor.service also runs sleep",
+    ),
+    Prepared(
+        "a certificate of certbot's",
+        "certificate:demo.slipway.test",
+        "mkdir -p /etc/letsencrypt/renewal\necho 'authenticator = apache' >/etc/letsencrypt/renewal/demo.slipway.test.conf",
+        "(apache)",
+        warns=True,
+    ),
     # --- Databases ---
     Prepared(
         "PostgreSQL of others",
@@ -113,6 +126,12 @@ HOSTS = (
         f"{POSTGRES}\nsed -i 's/^port = .*/port = 5433/' /etc/postgresql/*/main/postgresql.conf\nsystemctl restart 'postgresql@*'",
         "has 5433",
     ),
+    Prepared(
+        "PostgreSQL that serves from its first database",
+        "port:5432",
+        f"{POSTGRES}\n{SQL} 'CREATE TABLE customers (id int)'",
+        "tables in postgres: 1",
+    ),
     Prepared("something else at PostgreSQL's port", "port:5432", UNIT.format("tunnel", WEB.format(5432)), "tunnel.service"),
     Prepared("a database of our name", "database:demo", f"{POSTGRES}\n{SQL} 'CREATE DATABASE demo'", "owner postgres"),
     Prepared("a role of our name", "role:demo", f"{POSTGRES}\n{SQL} 'CREATE ROLE demo SUPERUSER LOGIN'"),
@@ -123,6 +142,7 @@ HOSTS = (
         f"{REDIS}\necho 'requirepass x' >>/etc/redis/redis.conf\nsystemctl restart redis-server",
         "does not say",
     ),
+    Prepared("something else at Redis's port", "port:6379", UNIT.format("valkey", WEB.format(6379)), "valkey.service", warns=True),
     # --- Firewalls ---
     Prepared("firewalld", "firewall:firewalld", LOADED.format("firewalld")),
     Prepared(
@@ -158,15 +178,32 @@ HOSTS = (
         "echo 'ssh-ed25519 AAAA x' >/home/demo/.ssh/authorized_keys",
         "1 key",
     ),
+    Prepared(
+        "rules for a user who is gone",
+        "user:demo",
+        "echo 'demo ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/demo",
+        "/etc/sudoers.d/demo",
+    ),
     Prepared("a group with members", "group:demo", "groupadd --system demo\nusermod -aG demo admin", "members admin"),
     Prepared("a folder in use", "path:/srv/demo", "mkdir -p /srv/demo\ntouch /srv/demo/app.py", "app.py"),
     Prepared("a folder of logs", "path:/var/log/demo", "mkdir /var/log/demo\ntouch /var/log/demo/x.log", "x.log"),
+    Prepared("a folder of somebody's", "path:/var/log/demo", "install -d -o admin /var/log/demo", "empty, owner admin"),
+    Prepared("a file for a folder", "path:/srv/demo", "touch /srv/demo", "no folder"),
+    Prepared(
+        "a link into a home", "path:/srv/demo", "install -d -o admin /home/admin/demo\nln -s /home/admin/demo /srv/demo", "/home/admin/demo"
+    ),
+    Prepared(
+        "drop-ins for a unit of ours",
+        "unit:demo",
+        "mkdir /etc/systemd/system/demo.service.d\nprintf '[Service]\\nUser=root\\n' >/etc/systemd/system/demo.service.d/a.conf",
+        "demo.service.d",
+    ),
     Prepared("a unit by hand", "unit:demo", UNIT.format("demo", "/bin/sleep infinity"), "demo.service (running)"),
     Prepared(
         "a unit of the distribution", "unit:demo-tls", "echo '[Timer]' >/usr/lib/systemd/system/demo-tls.timer", "/usr/lib/systemd/system"
     ),
     Prepared("a rule of logrotate", "file:/etc/logrotate.d/demo", "echo '/x { daily }' >/etc/logrotate.d/demo"),
-    Prepared("a schedule", "file:/etc/cron.d/demo-backup", "echo '0 3 * * * root true' >/etc/cron.d/demo-backup"),
+    Prepared("a schedule", "file:/etc/cron.d/demo-backup", "mkdir -p /etc/cron.d\necho '0 3 * * * root true' >/etc/cron.d/demo-backup"),
     # --- Packages and the first start ---
     Prepared(
         "the package manager held",
@@ -190,7 +227,7 @@ sleep 1""",
         "cloud-init at work", "system:cloud-init", "mkdir /run/cloud-init\ntouch /run/cloud-init/enabled", "stage", {"preflight_wait": 3}
     ),
     # --- The machine ---
-    Prepared("noexec on /srv", "noexec:/srv", "mount -t tmpfs -o noexec tmpfs /srv", "mounted at /srv"),
+    Prepared("noexec on /srv", "noexec:/srv/demo", "mount -t tmpfs -o noexec tmpfs /srv", "mounted at /srv"),
     Prepared("no name server", "system:dns", "echo 'nameserver 127.0.0.1' >/etc/resolv.conf", "has no address"),
     Prepared("a clock that differs", "system:clock", "true", "the controller", {"preflight_clock_max": -1}),
     Prepared("little memory", "system:memory", "true", "MiB", {"preflight_memory_min": 99_999_999}),

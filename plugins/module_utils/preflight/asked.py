@@ -17,6 +17,7 @@ FILES = (
     "/etc/cron.d/{}-backup",
     "/etc/fail2ban/jail.d/slipway-{}.local",
     "/etc/letsencrypt/renewal-hooks/deploy/slipway-{}",
+    "/etc/letsencrypt/renewal/{}.conf",
     "/etc/logrotate.d/{}",
     "/etc/nginx/conf.d/{}-headers.conf",
     "/etc/nginx/sites-available/{}.conf",
@@ -134,6 +135,16 @@ class Asked:
     @property
     def domains(self) -> list[str]:
         return [domain for app in self.apps for domain in app.domains]
+
+    @property
+    def rooms(self) -> list[str]:
+        """Paths whose file systems must have room: packages, logs and data, releases."""
+        return list(dict.fromkeys(["/", "/var", *(app.root for app in self.apps)]))
+
+    @property
+    def run_from(self) -> list[str]:
+        """Paths from where programs are run."""
+        return list(dict.fromkeys(["/tmp", "/var", *(app.root for app in self.apps)]))
 
     @property
     def visited(self) -> list[int]:

@@ -22,11 +22,15 @@ class Listener:
     unit: str = ""
     #: It runs in a container of Docker or its like.
     container: bool = False
+    #: Other programs of the same unit: they stop with it.
+    others: list[str] = field(default_factory=list)
+    #: It is a VPN (it holds /dev/net/tun).
+    tunnel: bool = False
 
 
 @dataclass(frozen=True)
 class Account:
-    """A user of the system."""
+    """A user of the system; one that is not there, and has rights waiting for it, has a negative uid."""
 
     name: str
     uid: int
@@ -39,6 +43,9 @@ class Account:
     password: bool = False
     connected: bool = False
     processes: int = 0
+    #: Its other groups, and files that let it do or start something: rules of sudo, a crontab.
+    groups: list[str] = field(default_factory=list)
+    rights: list[str] = field(default_factory=list)
     #: The package that made it, as far as it says so.
     package: str = ""
     ours: bool = False
@@ -63,11 +70,15 @@ class Folder:
 
     path: str
     owner: str = ""
-    #: How much is in it, and the first names; 1 for a file.
+    #: How much is in it, and the first names.
     entries: int = 0
     sample: list[str] = field(default_factory=list)
     package: str = ""
     ours: bool = False
+    #: Where it is in truth, when it or a folder above it is a link.
+    target: str = ""
+    #: False: a file, or a link to nothing.
+    is_folder: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,20 @@ class Cluster:
     superusers: list[str] = field(default_factory=list)
     #: Connections now, `role@database`, to how many.
     clients: dict[str, int] = field(default_factory=dict)
+    #: What else somebody has set up: tables in `postgres`, addresses, replication.
+    used: list[str] = field(default_factory=list)
+    standby: bool = False
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate of one of our domains that certbot renews for somebody else."""
+
+    name: str
+    domain: str
+    #: Certbot's file, and how it asks the CA: apache, nginx, webroot, standalone.
+    file: str
+    authenticator: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,6 +278,7 @@ class Facts:
     nginx: Nginx = field(default_factory=Nginx)
     clusters: list[Cluster] = field(default_factory=list)
     redis: Redis = field(default_factory=Redis)
+    certificates: list[Certificate] = field(default_factory=list)
     firewall: Firewall = field(default_factory=Firewall)
     system: System = field(default_factory=System)
     disks: list[Disk] = field(default_factory=list)

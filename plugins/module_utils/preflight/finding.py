@@ -32,9 +32,6 @@ FIXED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("system:reboot", "system:failed", "system:dns", "system:hostname", "system:cloud-init"), (LEAVE,)),
     **dict.fromkeys(("apt:lock", "apt:interrupted", "apt:sources"), ()),
 }
-#: Paths whose file system is looked at: packages, logs and data, releases; and what is run from there.
-ROOMS = ("/", "/var", "/srv")
-RUN_FROM = ("/srv", "/tmp", "/var")
 
 
 @dataclass(frozen=True)
@@ -63,15 +60,16 @@ def known(asked: Asked) -> dict[str, tuple[str, ...]]:
     found = dict(FIXED)
     # A database's port is last: an operator may have put it at any other.
     found[f"port:{asked.postgres_port}"] = (ADOPT, *found.get(f"port:{asked.postgres_port}", ()))
-    for room in ROOMS:
-        found.update({f"disk:{room}": (LEAVE,), f"inodes:{room}": (LEAVE,)})
-    found.update({f"noexec:{place}": (LEAVE,) for place in RUN_FROM})
+    for path in asked.rooms:
+        found.update({f"disk:{path}": (LEAVE,), f"inodes:{path}": (LEAVE,)})
+    found.update({f"noexec:{path}": (LEAVE,) for path in asked.run_from})
     for app in asked.apps:
         found.update({f"user:{app.user}": (ADOPT,), f"group:{app.group}": (ADOPT,)})
         found.update({f"path:{path}": (ADOPT,) for path in app.folders})
         found.update({f"unit:{stem}": (REPLACE,) for stem in app.units})
         found.update({f"file:{path}": (REPLACE,) for path in app.files})
         found.update({f"site:{domain}": (REPLACE,) for domain in app.domains})
+        found.update({f"certificate:{domain}": (LEAVE,) for domain in app.domains})
         if app.database:
             found[f"database:{app.database}"] = (ADOPT,)
             found.update({f"role:{role}": (ADOPT,) for role in app.roles})

@@ -8,6 +8,7 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.facts import (
     Account,
     Busy,
+    Certificate,
     Cluster,
     Disk,
     Facts,
@@ -152,6 +153,28 @@ SITUATIONS = (
         {"adopt"},
         ("nginx (pid 700, nginx.service) on 0.0.0.0:80", "wiki.example.org (/etc/nginx/conf.d/wiki.conf)"),
     ),
+    Situation(
+        "a program of a supervisor",
+        "port:80",
+        {"listeners": [Listener(80, "0.0.0.0", "gunicorn", 50, "supervisor.service", others=["celery", "supervisord"])]},
+        {"replace"},
+        ("supervisor.service also runs celery, supervisord",),
+    ),
+    Situation(
+        "a VPN listens on 443",
+        "port:443",
+        {"listeners": [Listener(443, "0.0.0.0", "openvpn", 50, "openvpn@server.service", tunnel=True)]},
+        seen=("openvpn",),
+        fix="lock you out",
+    ),
+    Situation(
+        "certbot has a certificate for our domain",
+        "certificate:blog.example.com",
+        {"certificates": [Certificate("old", "blog.example.com", "/etc/letsencrypt/renewal/old.conf", "apache")]},
+        seen=("/etc/letsencrypt/renewal/old.conf (apache)",),
+        fix="certbot delete --cert-name old",
+        **NOTE,
+    ),
     # --- Sites ---
     Situation(
         "an older site for our domain sorts first",
@@ -225,6 +248,20 @@ SITUATIONS = (
         fix="port=5433",
     ),
     Situation(
+        "PostgreSQL serves others from the database postgres",
+        "port:5432",
+        cluster(used=["listens on *", "tables in postgres: 3"]),
+        {"adopt"},
+        ("listens on *; tables in postgres: 3",),
+    ),
+    Situation(
+        "PostgreSQL is a standby",
+        "port:5432",
+        cluster(used=["a standby of another server"], standby=True),
+        seen=("a standby",),
+        fix="pg_createcluster",
+    ),
+    Situation(
         "the only cluster has another port",
         "port:5432",
         {"clusters": [Cluster("15", "main", 5433)]},
@@ -247,6 +284,13 @@ SITUATIONS = (
     Situation("Redis wants a password", "port:6379", {"redis": Redis(True, True)}, {"leave", "replace"}, ("does not say",)),
     Situation(
         "Redis is stopped, with data", "port:6379", {"redis": Redis(False, True, size=90_000)}, {"leave", "replace"}, ("90000 bytes",)
+    ),
+    Situation(
+        "another program at Redis's port",
+        "port:6379",
+        {"listeners": [Listener(6379, "127.0.0.1", "docker-proxy", 5, "docker.service", True)]},
+        seen=("docker-proxy (pid 5",),
+        **NOTE,
     ),
     # --- Firewalls ---
     Situation("firewalld", "firewall:firewalld", filters(firewalld=True), {"replace", "leave"}),
@@ -301,6 +345,20 @@ SITUATIONS = (
     Situation("a user of a package", "user:blog", account(package="blogd"), seen=("made by blogd",), fix="another app_name"),
     Situation("a service user by hand", "user:blog", account(), {"adopt"}, ("uid 997",), "app_user: blog-app"),
     Situation("a service user at work", "user:blog", account(processes=2), seen=("2 processes",), fix="ps -u blog"),
+    Situation(
+        "a service user who may become root",
+        "user:blog",
+        account(rights=["/etc/sudoers.d/blog"], groups=["docker"]),
+        seen=("groups docker", "/etc/sudoers.d/blog"),
+        fix="remove what gives it rights",
+    ),
+    Situation(
+        "rules of sudo for a user who is gone",
+        "user:blog",
+        account(uid=-1, rights=["/etc/sudoers.d/blog"]),
+        seen=("/etc/sudoers.d/blog",),
+        fix="app_user: blog-app",
+    ),
     Situation("a group with members", "group:blog", {"groups": [Group("blog", 998, ["ada"])]}, seen=("members ada",), fix="app_group"),
     Situation("a group of the system", "group:blog", {"groups": [Group("blog", 44)]}, seen=("gid 44",), fix="app_group"),
     Situation("an empty group by hand", "group:blog", {"groups": [Group("blog", 1001)]}, {"adopt"}),
@@ -310,6 +368,27 @@ SITUATIONS = (
         {"folders": [Folder("/srv/blog", "ada", 7, ["app.py", "git", "run"])]},
         {"adopt"},
         ("7 entries (app.py, git, run), owner ada",),
+    ),
+    Situation(
+        "an empty folder of somebody",
+        "path:/var/log/blog",
+        {"folders": [Folder("/var/log/blog", "ada")]},
+        {"adopt"},
+        ("empty, owner ada",),
+    ),
+    Situation(
+        "a file where a folder must be",
+        "path:/srv/blog",
+        {"folders": [Folder("/srv/blog", "root", is_folder=False)]},
+        seen=("no folder, owner root",),
+        fix="move it away",
+    ),
+    Situation(
+        "a link into somebody's home",
+        "path:/srv/blog",
+        {"folders": [Folder("/srv/blog", "ada", target="/home/ada/blog")]},
+        seen=("it leads to /home/ada/blog",),
+        fix="move it to another place",
     ),
     Situation(
         "a folder of a package", "path:/etc/blog", {"folders": [Folder("/etc/blog", "root", 1, ["x"], "blogd")]}, fix="app_config_dir"
@@ -376,11 +455,12 @@ SITUATIONS = (
     Situation("too little memory", "system:memory", system(memory=256 * 2**20, swap=0), seen=("256 MiB",), fix="swap", **ANSWER),
     Situation("no swap", "system:swap", system(memory=512 * 2**20, swap=0), seen=("no swap",), fix="swap", **NOTE),
     Situation("a full disk", "disk:/", disk(free=200 * 2**20), seen=("200 MiB of 20480 MiB",), fix="room", **ANSWER),
+    Situation("a disk that is read-only", "disk:/", disk(options=["ro"]), seen=("with ro",), fix="remount,rw"),
     Situation("no inodes", "inodes:/", disk(inodes_free=12), seen=("12 of 1200000",), fix="du --inodes", **ANSWER),
     Situation(
         "noexec on /srv",
-        "noexec:/srv",
-        {"disks": [*CLEAN.disks, Disk("/srv", "/srv", 9 * GIB, 9 * GIB, options=["rw", "noexec"])]},
+        "noexec:/srv/blog",
+        {"disks": [*CLEAN.disks, Disk("/srv/blog", "/srv", 9 * GIB, 9 * GIB, options=["rw", "noexec"])]},
         fix="remount,exec /srv",
         **ANSWER,
     ),

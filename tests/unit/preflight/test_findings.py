@@ -64,7 +64,7 @@ def test_every_id_that_can_be_answered_is_found_in_some_situation(asked: Asked) 
     """An id of no finding would be accepted in vain."""
     kinds = {situation.id.partition(":")[0] for situation in SITUATIONS}
     assert {id_.partition(":")[0] for id_ in known(asked)} == kinds
-    names = {"user", "group", "path", "unit", "file", "site", "database", "role", "disk", "inodes", "noexec", "port"}
+    names = {"user", "group", "path", "unit", "file", "site", "certificate", "database", "role", "disk", "inodes", "noexec", "port"}
     fixed = {id_ for id_ in known(asked) if id_.partition(":")[0] not in names}
     assert fixed == {situation.id for situation in SITUATIONS if situation.id in fixed}
     assert all(set(ways) <= set(WAYS) for ways in known(asked).values())
@@ -126,7 +126,6 @@ def test_a_machine_of_ours_has_none(asked: Asked) -> None:
         # Cut off between the group and the user.
         {"groups": [Group("blog", 998)]},
         {"packages": Packages(sources=-1)},
-        {"listeners": [Listener(6379, "127.0.0.1", "docker-proxy", 5, "docker.service", True)]},
         {"listeners": [Listener(5432, "127.0.0.1", "postgres", 5, "postgresql@17-main.service")], **cluster()},
         {"nginx": NGINX, "sites": [Site("nginx", "/etc/nginx/conf.d/x.conf", 1, ["example.com", "~^blog\\."], [80])]},
         {"nginx": NGINX, "sites": [Site("nginx", "/etc/nginx/conf.d/x.conf", 1, ["blog.example.com"], [8080])]},

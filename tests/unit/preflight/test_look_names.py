@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
@@ -140,3 +141,60 @@ def test_units_and_files_of_others(fake: Fake, asked: Asked) -> None:
     }
     assert [file.path for file in found.files] == ["/etc/cron.d/blog-backup", "/etc/redis/redis-shop.conf"]
     assert not any(one.ours for one in (*found.units, *found.files))
+
+
+def test_what_waits_for_a_user_of_our_name(fake: Fake, asked: Asked) -> None:
+    """[K2] Rules of sudo and a crontab, of one who is there and of one who is gone; and the groups of the first."""
+    host = fake(
+        {
+            "/etc/sudoers": "root ALL=(ALL) ALL\n# blog ALL=(ALL) ALL\n",
+            "/etc/sudoers.d/old": "Defaults x\nblog ALL=(ALL) NOPASSWD: ALL\n",
+            "/var/spool/cron/crontabs/shop": "* * * * * true\n",
+            "/etc/group": "docker:x:990:ada,blog\nblog:x:997:\n",
+        },
+        {"getent passwd": "blog:x:997:997::/srv/blog:/usr/sbin/nologin\n", "getent group": "blog:x:997:\n"},
+    )
+    blog, shop = names.look(host, asked).accounts
+    assert (blog.uid, blog.groups, blog.rights) == (997, ["docker"], ["/etc/sudoers.d/old"])
+    assert (shop.uid, shop.rights) == (-1, ["/var/spool/cron/crontabs/shop"])
+
+
+def test_folders_that_are_links_or_files_or_somebodys(fake: Fake, asked: Asked, tmp_path: Path) -> None:
+    """[K2] A link leads somewhere else, a file cannot be a folder, and an empty folder may have an owner who means to write there."""
+    uid = tmp_path.stat().st_uid
+    host = fake(
+        {
+            "/home/ada/site": None,
+            "/srv/blog": f"-> {tmp_path}/home/ada/site",
+            "/etc/blog": "a file\n",
+            "/srv/shop": "-> /nowhere/at/all",
+            "/var/log/shop": None,
+            "/etc/passwd": f"ada:x:{uid}:1000::/home/ada:/bin/bash\n",
+        },
+        {"getent": (2, "")},
+    )
+    found = {folder.path: folder for folder in names.look(host, asked).folders}
+    assert set(found) == {"/srv/blog", "/etc/blog", "/srv/shop", "/var/log/shop"} and not any(one.ours for one in found.values())
+    assert (found["/srv/blog"].target, found["/srv/blog"].is_folder) == ("/home/ada/site", True)
+    assert not found["/etc/blog"].is_folder and not found["/srv/shop"].is_folder
+    assert (found["/var/log/shop"].owner, found["/var/log/shop"].entries) == ("ada", 0)
+
+
+def test_a_folder_above_is_a_link(fake: Fake, asked: Asked, tmp_path: Path) -> None:
+    """[K2] /srv leads to /home: nothing is there yet, and no app could look into it. To another disk it may lead."""
+    host = fake({"/home/www": None, "/srv": f"-> {tmp_path}/home/www", "/data": None}, {"getent": (2, "")})
+    assert [(folder.path, folder.target) for folder in names.look(host, asked).folders] == [
+        ("/srv/blog", "/home/www/blog"),
+        ("/srv/shop", "/home/www/shop"),
+    ]
+    (tmp_path / "srv").unlink()
+    (tmp_path / "srv").symlink_to(tmp_path / "data")
+    assert names.look(host, asked).folders == [] and host.real("/srv/blog") == "/data/blog"
+
+
+def test_drop_ins_of_others(fake: Fake, asked: Asked) -> None:
+    """[K2] They would change a unit of ours; beside one of ours they are the operator's own."""
+    files = {"/etc/systemd/system/blog.service.d/user.conf": "[Service]\nUser=root\n"}
+    assert [unit.path for unit in names.look(fake(files, {"getent": (2, "")}), asked).units] == ["/etc/systemd/system/blog.service.d"]
+    host = fake({"/etc/systemd/system/blog.service": "# slipway:gunicorn\n"}, {"getent": (2, "")})
+    assert [unit.ours for unit in names.look(host, asked).units] == [True]

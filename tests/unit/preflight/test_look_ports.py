@@ -52,6 +52,22 @@ def row(address: str, port: int, inode: int, state: str = "0A") -> str:
 # --- Ports ---------------------------------------------------------------------------------------------
 
 
+def test_what_else_stops_with_it(fake: Fake) -> None:
+    """[K3] Other programs of its unit; and whether it is a VPN, by which the operator may have come in."""
+    host = fake(
+        {
+            "/proc/net/tcp": TCP + row("00000000", 443, 11),
+            "/proc/50/fd/3": "-> socket:[11]",
+            "/proc/50/fd/4": "-> /dev/net/tun",
+            **{f"/proc/{pid}/comm": f"{name}\n" for pid, name in ((50, "gunicorn"), (51, "gunicorn"), (52, "celery"), (53, "sshd"))},
+            **{f"/proc/{pid}/cgroup": "0::/system.slice/supervisor.service\n" for pid in (50, 51, 52)},
+            "/proc/53/cgroup": "0::/system.slice/ssh.service\n",
+        }
+    )
+    (found,) = sockets.listeners(host, [443])
+    assert (found.unit, found.others, found.tunnel) == ("supervisor.service", ["celery"], True)
+
+
 def test_who_listens(fake: Fake) -> None:
     """[F3] The process, its master before its workers, and the unit that started it, in both versions of control groups."""
     host = fake(

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.facts import Site
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import (
+    certbot,
     firewall,
     postgres,
     redis,
@@ -169,3 +170,24 @@ def test_who_filters(fake: Fake, asked: Asked) -> None:
     # The files are there, and nothing loads them.
     idle = firewall.look(host, asked, ())
     assert not (idle.firewalld or idle.nftables or idle.persistent)
+
+
+def test_certificates_that_certbot_renews_for_somebody_else(fake: Fake, asked: Asked) -> None:
+    """[K3] For a domain of ours; an app's own, also of an app that is not in the inventory, are not meant."""
+    host = fake(
+        {
+            "/etc/letsencrypt/renewal/old.conf": "version = 4.0\n[renewalparams]\nauthenticator = apache\n",
+            "/etc/letsencrypt/renewal/blog.conf": "",
+            "/etc/letsencrypt/renewal/wiki.conf": "",
+            "/etc/letsencrypt/renewal-hooks/deploy/slipway-wiki": "",
+            "/etc/letsencrypt/renewal/shop.example.com.conf": "",
+        },
+        {
+            "openssl x509 -noout -ext subjectAltName -in /etc/letsencrypt/live/old/": "    DNS:x.org, DNS:blog.example.com\n",
+            "openssl x509 -noout -ext subjectAltName -in /etc/letsencrypt/live/wiki/": "    DNS:blog.example.com\n",
+        },
+    )
+    assert [(one.name, one.domain, one.authenticator) for one in certbot.certificates(host, asked)] == [
+        ("old", "blog.example.com", "apache"),
+        ("shop.example.com", "shop.example.com", ""),
+    ]

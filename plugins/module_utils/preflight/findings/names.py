@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ..asked import Asked, AskedApp
 from ..facts import Account, Facts, File, Folder, Group
 from ..finding import ADOPT, REPLACE, Finding, count, some
+from ..look.names import hidden
 
 #: The first user that a person is (Debian's UID_MIN); below 100 they are the distribution's own, the same on every machine.
 _PEOPLE, _PACKAGES = 1000, 100
@@ -20,7 +21,7 @@ def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
         return
     for app in asked.apps:
         yield from (_user(one, app) for one in facts.accounts if one.name == app.user and not one.ours)
-        if not any(one.name == app.user for one in facts.accounts):
+        if not any(one.name == app.user and one.uid >= 0 for one in facts.accounts):
             yield from (_group(one, app) for one in facts.groups if one.name == app.group and _taken(one))
     # A folder or a file may be one of two apps; it is one finding.
     yield from (_folder(one) for one in facts.folders if not one.ours)
@@ -40,10 +41,16 @@ def logs_in(account: Account) -> bool:
 
 def _user(account: Account, app: AskedApp) -> Finding:
     id_, fix = f"user:{account.name}", f"choose another name: app_user: {app.name}-app, or another app_name"
+    rights = "remove what gives it rights or starts its programs"
+    if account.uid < 0:
+        what = f"there is no user {account.name} yet, and rules wait for one of that name: the app could do what they allow"
+        return Finding(id_, what, some(account.rights), fix=f"{rights}; or {fix}")
     seen = [f"uid {account.uid}", account.shell or "no shell", f"home {account.home}"]
     seen += [count(account.keys, "key")] if account.keys else []
     seen += ["a password"] if account.password else []
     seen += [count(account.processes, "process", "processes")] if account.processes else []
+    seen += [f"groups {some(account.groups)}"] if account.groups else []
+    seen += account.rights
     seen += [f"made by {account.package}"] if account.package else []
     if account.connected:
         seen.insert(0, "this run logged in as it")
@@ -56,7 +63,11 @@ def _user(account: Account, app: AskedApp) -> Finding:
     if account.processes:
         what = f"there is a user {account.name} already, and it is at work: its home and shell cannot be changed meanwhile"
         return Finding(id_, what, evidence, fix=f"stop its processes first (ps -u {account.name}), and run this again; or {fix}")
+    if account.rights:
+        what = f"there is a user {account.name} already, with rights or programs that the app should not have"
+        return Finding(id_, what, evidence, fix=f"{rights}; or {fix}")
     does = f"the app runs as {account.name}: its home becomes {app.root}, its shell nologin, its own group {app.group}"
+    does += f"; it stays in {some(account.groups)}" if account.groups else ""
     return Finding(id_, f"there is a user {account.name} already", evidence, {ADOPT: does}, fix)
 
 
@@ -81,12 +92,20 @@ def _group(group: Group, app: AskedApp) -> Finding:
 
 
 def _folder(folder: Folder) -> Finding:
-    id_, fix = f"path:{folder.path}", "choose another app_name, or that folder's own variable (app_root, app_config_dir, app_log_dir, …)"
-    evidence = f"{count(folder.entries, 'entry', 'entries')} ({some(folder.sample, 3)}), owner {folder.owner or 'unknown'}"
+    path, id_ = folder.path, f"path:{folder.path}"
+    other = "choose another app_name, or that folder's own variable (app_root, app_config_dir, app_log_dir, …)"
+    inside = f"{count(folder.entries, 'entry', 'entries')} ({some(folder.sample, 3)})" if folder.entries else "empty"
+    evidence = f"{inside if folder.is_folder else 'no folder'}, owner {folder.owner or 'unknown'}"
+    evidence += f", it leads to {folder.target}" if folder.target else ""
     if folder.package:
-        return Finding(id_, f"{folder.path} belongs to the package {folder.package}", evidence, fix=fix)
+        return Finding(id_, f"{path} belongs to the package {folder.package}", evidence, fix=other)
+    if hidden(folder.target):
+        what = f"{path} leads to where no app can look: its sandbox hides /home, /root and /tmp from it"
+        return Finding(id_, what, evidence, fix=f"move it to another place, and the link with it; or {other}")
+    if not folder.is_folder:
+        return Finding(id_, f"{path} is not a folder, and the app needs one there", evidence, fix=f"move it away; or {other}")
     does = "it becomes the app's: owner and mode change, what is in it stays, and ours comes beside it"
-    return Finding(id_, f"{folder.path} is in use, and not by Slipway", evidence, {ADOPT: does}, fix)
+    return Finding(id_, f"{path} is in use, and not by Slipway", evidence, {ADOPT: does}, other)
 
 
 def _unit(stem: str, units: list[File]) -> Finding:
@@ -96,7 +115,7 @@ def _unit(stem: str, units: list[File]) -> Finding:
     if brought:
         of = f" of the package {brought[0].package}" if brought[0].package else ""
         return Finding(f"unit:{stem}", f"there is a unit{of} that is called {stem}", evidence, fix=fix)
-    does = "it is stopped and disabled when Slipway writes its own (down until the first deploy); its file moves to *.replaced"
+    does = "it is stopped and disabled when Slipway writes its own (down until the first deploy); its files move to *.replaced"
     return Finding(f"unit:{stem}", f"somebody else's unit is called {stem}", evidence, {REPLACE: does}, fix)
 
 

@@ -10,7 +10,7 @@ from ..asked import WEB_PORTS, Asked
 from ..facts import Facts, Listener, Site
 from ..finding import ADOPT, REPLACE, Finding, some
 
-#: Programs by which the operator himself may come in: they are never stopped.
+#: Programs by which the operator himself may come in, beside every VPN: they are never stopped.
 _WAYS_IN = ("sshd", "sslh")
 #: A unit that can be stopped and disabled; a session or a user's own services are not.
 _STOPPABLE = (".service", ".socket")
@@ -47,7 +47,7 @@ def _nginx(held: list[Listener], facts: Facts) -> Iterator[Finding]:
     yield Finding(
         f"port:{min(one.port for one in held)}",
         "nginx is here already and serves sites that are not Slipway's",
-        f"{_who(held)}; {some(served)}",
+        f"{who(held)}; {some(served)}",
         {
             ADOPT: "nginx goes on with these sites, beside ours; its common settings become Slipway's (docs/edge.md), "
             "a name that no site has gets no page any more, and it is reloaded only with a configuration that nginx has tested"
@@ -58,12 +58,13 @@ def _nginx(held: list[Listener], facts: Facts) -> Iterator[Finding]:
 def _other(held: list[Listener], facts: Facts) -> Iterator[Finding]:
     first, ports = held[0], " and ".join(str(port) for port in sorted({one.port for one in held}))
     what = f"{first.process or 'another program'} listens on port {ports}, which nginx needs"
-    names = [f"{' '.join(site.names)} ({site.file})" for site in _sites_of(first, facts) if site.names]
-    evidence = _who(held) + (f"; it serves {some(names)}" if names else "")
+    names = [f"{' '.join(site.names)} ({site.file})" for site in _sites_of(held, facts) if site.names]
+    evidence = who(held) + (f"; it serves {some(names)}" if names else "")
+    evidence += f"; {first.unit} also runs {some(first.others)}" if first.others else ""
     id_ = f"port:{min(one.port for one in held)}"
     if first.container:
         yield _container(min(one.port for one in held), evidence)
-    elif first.process in _WAYS_IN:
+    elif _way_in(first):
         fix = f"let it listen on another port first: stopped, {first.process} would lock you out"
         yield Finding(id_, what, evidence, fix=fix)
     elif stoppable(first):
@@ -77,7 +78,11 @@ def _other(held: list[Listener], facts: Facts) -> Iterator[Finding]:
 def stoppable(listener: Listener) -> bool:
     """Whether a unit can be stopped to free the port, and nobody is locked out by that."""
     unit = listener.unit.endswith(_STOPPABLE) and not listener.unit.startswith("user@")
-    return unit and not listener.container and listener.process not in _WAYS_IN
+    return unit and not listener.container and not _way_in(listener)
+
+
+def _way_in(listener: Listener) -> bool:
+    return listener.process in _WAYS_IN or listener.tunnel
 
 
 def _container(port: int, evidence: str) -> Finding:
@@ -85,11 +90,13 @@ def _container(port: int, evidence: str) -> Finding:
     return Finding(f"port:{port}", f"a container is published on port {port}, which nginx needs", evidence, fix=fix)
 
 
-def _sites_of(listener: Listener, facts: Facts) -> list[Site]:
-    return [site for site in facts.sites if site.server == listener.process]
+def _sites_of(held: list[Listener], facts: Facts) -> list[Site]:
+    ports = {one.port for one in held}
+    return [site for site in facts.sites if site.server == held[0].process and (not site.ports or ports & set(site.ports))]
 
 
-def _who(held: list[Listener]) -> str:
+def who(held: list[Listener]) -> str:
+    """A process, its unit, and where it waits."""
     first = held[0]
     process = f"{first.process or 'unknown process'} (pid {first.pid or 'unknown'}, {first.unit or 'no unit'})"
     return f"{process} on {', '.join(dict.fromkeys(_place(one) for one in held))}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ..asked import Asked
 from ..facts import Cluster, Facts
 from ..finding import ADOPT, Finding, count, some
+from .ports import who
 
 #: What every cluster has.
 _OWN = ("postgres",)
@@ -36,12 +37,9 @@ def _no_cluster(facts: Facts, asked: Asked) -> Iterator[Finding]:
     url = f"postgresql:///<database>?host={asked.postgres_socket_dir}&port="
     holder = next((one for one in facts.listeners if one.port == port), None)
     if holder:
-        evidence = (
-            f"{holder.process or 'unknown process'} (pid {holder.pid or 'unknown'}, {holder.unit or 'no unit'}) on {holder.address}:{port}"
-        )
         fix = f"give PostgreSQL of this machine another port: app_database_url: {url}{port + 1}"
         what = f"port {port} is taken by a program that is no PostgreSQL of the distribution"
-        yield Finding(f"port:{port}", what, evidence, fix=fix)
+        yield Finding(f"port:{port}", what, who([holder]), fix=fix)
     elif facts.clusters:
         seen = some(f"{one.version}/{one.name} has {one.port}" for one in facts.clusters)
         fix = f"use the one that is there: app_database_url: {url}{facts.clusters[0].port}"
@@ -52,7 +50,7 @@ def _shared(cluster: Cluster, asked: Asked, mine: set[str], roles: set[str]) -> 
     databases = [name for name in cluster.databases if name not in mine and name not in _OWN]
     others = [name for name in cluster.roles if name not in roles and name not in _OWN]
     clients = {who: number for who, number in cluster.clients.items() if who.partition("@")[0] not in {*roles, *_OWN}}
-    if cluster.running and cluster.asked and not (databases or others or clients):
+    if cluster.running and cluster.asked and not (databases or others or clients or cluster.used):
         return
     connected = sum(clients.values())
     seen = f"cluster {cluster.version}/{cluster.name}; databases {some(databases) or 'none'}; roles {some(others) or 'none'}"
@@ -62,13 +60,16 @@ def _shared(cluster: Cluster, asked: Asked, mine: set[str], roles: set[str]) -> 
         seen = f"cluster {cluster.version}/{cluster.name} does not let its superuser in over {asked.postgres_socket_dir} (pg_hba.conf)"
     else:
         seen += f"; {count(connected, 'connection')} now{' (' + some(clients) + ')' if clients else ''}"
+        seen += "".join(f"; {one}" for one in cluster.used)
     yield Finding(
         f"port:{asked.postgres_port}",
         "PostgreSQL is here already, and serves others"
         if cluster.running and cluster.asked
         else "PostgreSQL is here already, and may serve others",
         seen,
-        {
+        {}
+        if cluster.standby
+        else {
             ADOPT: "our databases come into it beside theirs; its pg_hba.conf gets our lines before its own; its settings, addresses "
             "and port stay as they are, and Slipway does not restart it"
         },

@@ -19,6 +19,7 @@ _FOLDERS = ("/etc/nginx/sites-enabled/", "/etc/nginx/conf.d/")
 
 
 def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+    yield from _certificates(facts)
     if not asked.web or not facts.nginx.installed:
         return
     if not facts.nginx.reads_sites:
@@ -39,6 +40,14 @@ def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
     own = [app.site for app in asked.apps if app.name in facts.apps or app.site in marked]
     yield from _for_our_names(servers, asked, own)
     yield from _default(servers)
+
+
+def _certificates(facts: Facts) -> Iterator[Finding]:
+    for one in facts.certificates:
+        what = f"certbot renews a certificate for {one.domain} already, which may fail once Slipway answers for that name"
+        fix = f"once the app has its own: certbot delete --cert-name {one.name}"
+        seen = f"{one.file}{' (' + one.authenticator + ')' if one.authenticator else ''}"
+        yield Finding(f"certificate:{one.domain}", what, seen, {LEAVE: "this is not said again"}, fix, refuses=False)
 
 
 def _for_our_names(servers: list[Server], asked: Asked, own: list[str]) -> Iterator[Finding]:

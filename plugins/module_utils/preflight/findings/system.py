@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from ..asked import Asked
 from ..facts import Disk, Facts
-from ..finding import LEAVE, ROOMS, RUN_FROM, Finding, count, some
+from ..finding import LEAVE, Finding, count, some
 
 #: Ubuntu 22.04's; what our units use is in it.
 SYSTEMD = 249
@@ -107,17 +107,22 @@ def _disk(disk: Disk, facts: Facts, asked: Asked) -> Iterator[Finding]:
     least, free = asked.limits.disk, disk.free // _MIB
     # A file system is said once, under the first of its paths.
     first = next(one.path for one in facts.disks if one.mount == disk.mount)
-    if disk.path in ROOMS and disk.path == first and free < least:
+    room = disk.path in asked.rooms and disk.path == first
+    if room and "ro" in disk.options:
+        what, fix = f"nothing can be written to {disk.path} (read-only)", f"look at why (dmesg), then mount -o remount,rw {disk.mount}"
+        yield Finding(f"disk:{disk.path}", what, f"mounted at {disk.mount} with ro", fix=fix)
+    if room and free < least:
         what = f"the disk of {disk.path} is almost full: {least} MiB is the least for packages, releases and data (preflight_disk_min)"
         evidence = f"{free} MiB of {disk.size // _MIB} MiB free (mounted at {disk.mount})"
         yield Finding(f"disk:{disk.path}", what, evidence, _ON, "make room, or enlarge it", refuses=not facts.ours)
-    if disk.path in ROOMS and disk.path == first and disk.inodes > 0 and disk.inodes_free < asked.limits.inodes:
+    if room and disk.inodes > 0 and disk.inodes_free < asked.limits.inodes:
         what = f"the disk of {disk.path} has almost no room for more files (preflight_inodes_min)"
         evidence = f"{disk.inodes_free} of {disk.inodes} inodes free (mounted at {disk.mount})"
         yield Finding(
             f"inodes:{disk.path}", what, evidence, _ON, "find the many small files: du --inodes -x / | sort -n", refuses=not facts.ours
         )
-    if disk.path in RUN_FROM and "noexec" in disk.options:
+    runs = next((one.path for one in facts.disks if one.mount == disk.mount and one.path in asked.run_from), "")
+    if disk.path == runs and "noexec" in disk.options:
         never = disk.path != "/tmp"
         what = f"nothing may be run from {disk.path} (noexec): " + (
             "releases and maintainer scripts of packages are" if never else "what a build compiles may have to be"

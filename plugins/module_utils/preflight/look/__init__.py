@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from ..asked import REDIS_UNIT, Asked
 from ..facts import Facts, Firewall, Nginx, Packages, Redis, Site, System
-from ..finding import ROOMS, RUN_FROM
-from . import firewall, names, packages, postgres, redis, sockets, system, web
+from . import certbot, firewall, names, packages, postgres, redis, sockets, system, web
 from .host import Host
 
 _Found = TypeVar("_Found")
@@ -49,9 +48,10 @@ def look(asked: Asked, host: Host, now: float | None = None) -> Facts:
         nginx=nginx,
         clusters=ask("PostgreSQL", lambda: postgres.clusters(host, asked), []) if asked.postgres else [],
         redis=ask("Redis", lambda: redis.look(host, *state), Redis()) if asked.redis else Redis(),
+        certificates=ask("certbot", lambda: list(certbot.certificates(host, asked)), []),
         firewall=ask("the firewall", lambda: firewall.look(host, asked, [unit for unit, one in on.items() if any(one)]), Firewall()),
         system=here,
-        disks=ask("disks", lambda: system.disks(host, dict.fromkeys([*ROOMS, *RUN_FROM])), []),
+        disks=ask("disks", lambda: system.disks(host, dict.fromkeys([*asked.rooms, *asked.run_from])), []),
         packages=ask("packages", lambda: packages.state(host), Packages()),
         busy=ask("what is at work", lambda: [*system.first_start(host), *packages.locks(host)], []),
         unknown=host.unknown,

@@ -94,6 +94,11 @@ class Host:
         except OSError:
             return ""
 
+    def real(self, path: str) -> str:
+        """Where a path leads to, through all links, be it there or not."""
+        root = os.path.realpath(self.root)
+        return "/" + os.path.realpath(self.path(path)).removeprefix(root).lstrip("/")
+
     def run(self, *words: str) -> tuple[int, str]:
         """Exit status and output of a command; 127 where there is none of that name."""
         return self._run(words)

@@ -29,6 +29,8 @@ UNIT_FOLDERS = (
     "/lib/systemd/system",
 )
 SUFFIXES = (".service", "@.service", ".socket", ".timer", ".path", ".slice")
+#: What the sandbox of an app does not see (ProtectHome, PrivateTmp).
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
 #: Files of a folder that are looked into for a mark.
 _LOOKED_INTO = 40
 _SAMPLE = 3
@@ -65,6 +67,11 @@ class Names:
 def machine_is_ours(host: Host) -> bool:
     """Whether Slipway has been here before."""
     return any(host.exists(path) for path in MACHINE_MARKS)
+
+
+def hidden(path: str) -> bool:
+    """Whether an app could not see what is there."""
+    return path.startswith(_HIDDEN)
 
 
 def has_mark(host: Host, path: str) -> bool:
@@ -118,8 +125,11 @@ def _files_of(host: Host, folder: str) -> Iterator[str]:
 
 
 def _account(host: Host, known: Known, accounts: dict[str, list[str]]) -> Iterator[Account]:
-    row = accounts.get(known.app.user)
+    user = known.app.user
+    row = accounts.get(user)
     if not row or len(row) < 7:
+        if not known.marked and (rights := _rights(host, user)):
+            yield Account(user, -1, rights=rights)
         return
     name, uid, gid, comment, home, shell = row[0], int(row[2]), int(row[3]), row[4], row[5], row[6]
     # An older host: the user as the role makes it, beside files with our mark.
@@ -134,8 +144,22 @@ def _account(host: Host, known: Known, accounts: dict[str, list[str]]) -> Iterat
         password=shadow[1].startswith("$"),
         connected=os.environ.get("SUDO_USER", "") == name,
         processes=sum(1 for pid in host.processes() if _owner(host, f"/proc/{pid}") == uid),
+        groups=[fields[0] for fields in _rows(host.text("/etc/group")) if len(fields) > 3 and name in fields[3].split(",")],
+        rights=_rights(host, name),
         package=packages.makers(host, [name]).get(name, ""),
     )
+
+
+def _rows(text: str) -> Iterator[list[str]]:
+    return (line.split(":") for line in text.splitlines())
+
+
+def _rights(host: Host, user: str) -> list[str]:
+    """Files by which a user of this name may become root, or starts programs."""
+    rules = ["/etc/sudoers", *(f"/etc/sudoers.d/{name}" for name in host.names("/etc/sudoers.d"))]
+    found = [path for path in rules if re.search(rf"^\s*{re.escape(user)}\s", host.text(path), re.MULTILINE)]
+    crontab = f"/var/spool/cron/crontabs/{user}"
+    return [*found, crontab] if host.exists(crontab) else found
 
 
 def _keys(text: str) -> list[str]:
@@ -159,11 +183,10 @@ def _group(host: Host, known: Known, accounts: dict[str, list[str]]) -> Iterator
     if ours:
         yield Group(name, gid, ours=True)
         return
-    passwd = (line.split(":") for line in host.text("/etc/passwd").splitlines())
     yield Group(
         *(name, gid),
         members=[member for member in row[3].split(",") if member],
-        users=[fields[0] for fields in passwd if len(fields) > 3 and fields[3] == str(gid)],
+        users=[fields[0] for fields in _rows(host.text("/etc/passwd")) if len(fields) > 3 and fields[3] == str(gid)],
         package=packages.makers(host, [name]).get(name, ""),
     )
 
@@ -175,14 +198,16 @@ def _folders(host: Host, known: Known) -> Iterator[Folder]:
     said = _paths_in(known.document)
     for path in known.app.folders:
         is_folder = host.path(path).is_dir()
-        inside = host.names(path)
-        # An empty folder takes nothing from anybody.
-        if not (inside if is_folder else host.exists(path)):
+        inside, owner, real = host.names(path), _user_name(host, path), host.real(path)
+        target = "" if real == path else real
+        # An empty folder takes nothing from anybody, unless somebody means to write there.
+        free = is_folder and not inside and owner in ("root", known.app.user) and not host.link(path)
+        if (free or not host.exists(path)) and not hidden(target):
             continue
         # Under the app's own name it has been ours since the first run; any other is one that we had before.
         usual = path.rpartition("/")[2].startswith(known.app.name)
         ours = (known.ours and (usual or not said or path in said)) or _ours_inside(host, path, inside)
-        yield Folder(path, _user_name(host, path), len(inside) if is_folder else 1, inside[:_SAMPLE], ours=ours)
+        yield Folder(path, owner, len(inside), inside[:_SAMPLE], ours=ours, target=target, is_folder=is_folder or not host.exists(path))
 
 
 def _paths_in(document: Any) -> set[str]:
@@ -200,23 +225,27 @@ def _ours_inside(host: Host, folder: str, names: list[str]) -> bool:
 
 
 def _user_name(host: Host, path: str) -> str:
-    uid = str(_owner(host, path))
-    rows = (line.split(":") for line in host.text("/etc/passwd").splitlines())
-    return next((row[0] for row in rows if len(row) > 2 and row[2] == uid), uid)
+    try:
+        uid = str(host.path(path).stat().st_uid)
+    except OSError:
+        return ""
+    return next((row[0] for row in _rows(host.text("/etc/passwd")) if len(row) > 2 and row[2] == uid), uid)
 
 
 def units(host: Host, stems: Iterable[str]) -> Iterator[File]:
-    """Every unit that has one of these names, before `@` or the suffix."""
+    """Every unit that has one of these names, before `@` or the suffix; with drop-ins that wait for one."""
     for stem in stems:
-        seen: set[str] = set()
+        seen: dict[str, bool] = {}
         for folder in UNIT_FOLDERS:
             for suffix in SUFFIXES:
                 path = f"{folder}/{stem}{suffix}"
                 # The first folder counts, for systemd too.
                 if host.exists(path) and stem + suffix not in seen:
-                    seen.add(stem + suffix)
-                    ours = has_mark(host, path)
+                    ours = seen[stem + suffix] = has_mark(host, path)
                     yield File(path, ours=ours, stem=stem, active=not ours and _active(host, stem + suffix))
+        # Beside a unit of ours they are the operator's (systemctl edit).
+        drop_ins = (f"{folder}/{stem}{suffix}.d" for suffix in SUFFIXES if not seen.get(stem + suffix) for folder in UNIT_FOLDERS)
+        yield from (File(path, stem=stem) for path in drop_ins if host.names(path))
         if host.exists(f"/etc/init.d/{stem}"):
             yield File(f"/etc/init.d/{stem}", stem=stem, active=_active(host, f"{stem}.service"))
 

@@ -15,6 +15,13 @@ from .names import has_mark
 #: A line of conf.d/slipway.conf on a server that serves others, too (roles/postgres).
 ADOPTED = "# slipway: adopted"
 _ASK = """SELECT json_build_object(
+'standby', pg_is_in_recovery(),
+'used', array_remove(ARRAY[
+ (SELECT 'listens on ' || setting FROM pg_settings WHERE name = 'listen_addresses' AND setting NOT IN ('', 'localhost')),
+ (SELECT 'tables in postgres: ' || count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+  WHERE relkind IN ('r', 'p', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema' HAVING count(*) > 0),
+ (SELECT 'replication slots: ' || count(*) FROM pg_replication_slots HAVING count(*) > 0),
+ CASE WHEN pg_is_in_recovery() THEN 'a standby of another server' END], NULL),
 'databases', (SELECT json_object_agg(datname, pg_get_userbyid(datdba)) FROM pg_database WHERE NOT datistemplate),
 'roles', (SELECT json_agg(rolname) FROM pg_roles WHERE rolname !~ '^pg_'),
 'superusers', (SELECT json_agg(rolname) FROM pg_roles WHERE rolsuper),
@@ -50,6 +57,8 @@ def _cluster(host: Host, listed: dict[str, Any], asked: Asked) -> Cluster:
         roles=(said or {}).get("roles") or [],
         superusers=(said or {}).get("superusers") or [],
         clients=(said or {}).get("clients") or {},
+        used=(said or {}).get("used") or [],
+        standby=bool((said or {}).get("standby")),
     )
 
 

@@ -21,7 +21,8 @@ def look(host: Host, active: bool, enabled: bool) -> Redis:
     size = _size(host)
     if not active:
         return Redis(False, enabled, size=size)
-    said = host.output("redis-cli", "-p", str(REDIS_PORT), "--no-auth-warning", "INFO")
+    port = re.search(r"^port (\d+)", host.text("/etc/redis/redis.conf"), re.MULTILINE)
+    said = host.output("redis-cli", "-p", port[1] if port else str(REDIS_PORT), "--no-auth-warning", "INFO")
     clients = re.search(r"^connected_clients:(\d+)", said, re.MULTILINE)
     if not clients:
         return Redis(True, enabled, size=size)

@@ -14,6 +14,8 @@ from .host import Host
 #: State of a socket that waits for connections.
 _LISTENS = "0A"
 _UNIT = re.compile(r"/([^/]+\.(?:service|scope|socket))(?=/|$)")
+#: What every VPN in user space holds.
+_TUNNEL = "/dev/net/tun"
 _CONTAINER = re.compile(r"(?:docker|libpod|crio|containerd|lxc)[-/.]([0-9a-f]{12,64})")
 
 
@@ -61,7 +63,15 @@ def _listener(host: Host, port: int, address: str, pid: int) -> Listener:
         # systemd holds the port for a service that it starts with the first connection.
         return Listener(port, address, name, pid, _socket_unit(host, port))
     unit, container = unit_of(host, pid) if pid else ("", False)
-    return Listener(port, address, name, pid, unit, container or name == "docker-proxy")
+    tunnel = any(host.link(f"/proc/{pid}/fd/{one}") == _TUNNEL for one in host.names(f"/proc/{pid}/fd"))
+    others = _others(host, name, unit) if unit.endswith(".service") else []
+    return Listener(port, address, name, pid, unit, container or name == "docker-proxy", others, tunnel)
+
+
+def _others(host: Host, name: str, unit: str) -> list[str]:
+    """Other programs of the same unit: of a supervisor's, for example."""
+    inside = (pid for pid in host.processes() if re.search(rf"/{re.escape(unit)}(/|$)", host.text(f"/proc/{pid}/cgroup"), re.MULTILINE))
+    return sorted({host.text(f"/proc/{pid}/comm").strip() for pid in inside} - {name, ""})
 
 
 def unit_of(host: Host, pid: int) -> tuple[str, bool]:

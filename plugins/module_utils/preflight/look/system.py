@@ -95,9 +95,10 @@ def disks(host: Host, paths: Iterable[str]) -> list[Disk]:
     mounts = _mounts(host.text("/proc/self/mountinfo"))
     found = []
     for path in paths:
-        mount, options = max((one for one in mounts if _below(path, one[0])), key=lambda one: len(one[0]), default=("/", []))
+        real = host.real(path)
+        mount, options = max((one for one in mounts if _below(real, one[0])), key=lambda one: len(one[0]), default=("/", []))
         try:
-            there = os.statvfs(host.path(path if host.exists(path) else mount))
+            there = os.statvfs(host.path(path if host.path(path).exists() else mount))
         except OSError as error:
             host.unknown.append(f"the disk of {path}: {error.strerror}")
             continue
