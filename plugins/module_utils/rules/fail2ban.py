@@ -15,9 +15,9 @@ _PATH = re.compile(r"/[\w./~+@:-]*")
 #: In fail2ban's notation: where the address is.
 _ADDRESS = re.compile(r"<(?:HOST|ADDR)>")
 _POSITIVE = (
-    *("fail2ban_ban_time", "fail2ban_ban_time_max", "fail2ban_web_ban_time_max", "fail2ban_find_time", "fail2ban_memory"),
+    *("fail2ban_ban_time", "fail2ban_ban_time_max", "fail2ban_web_ban_time_max", "fail2ban_find_time"),
     *("fail2ban_ssh_max_retry", "fail2ban_ssh_flood_max_retry", "fail2ban_scan_max_retry", "fail2ban_unknown_max_retry"),
-    *("fail2ban_limit_max_retry", "fail2ban_limit_find_time", "fail2ban_login_max_retry"),
+    *("fail2ban_limit_max_retry", "fail2ban_login_max_retry"),
 )
 
 
