@@ -95,7 +95,7 @@ class Operator:
         deadline = time.monotonic() + 300
         while self.drop_in() == before:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.05)
+            time.sleep(0.3)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.close()
