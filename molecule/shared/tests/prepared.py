@@ -1,4 +1,5 @@
 """Machines that somebody used before: each is a bare test host (Debian 13), a few lines of shell, and the finding that must come of it.
+Some are many of them at once.
 
 Of packages they install only what the test images have in apt's cache (tools/testhost.py). A service that is not there is played by a unit.
 """
@@ -242,4 +243,23 @@ sleep 1""",
     Prepared(
         "a unit that failed", "system:failed", "systemd-run --quiet --unit=broken false || true\nsleep 1", "broken.service", warns=True
     ),
+)
+
+#: Machines with many of these at once, by name. The packages that some install come before what breaks apt.
+CROWDS = (
+    (
+        *("another web server", "PostgreSQL of others", "a role of our name", "Redis with keys", "rules before ufw's"),
+        *("a service user with a key", "a folder in use", "a folder of somebody's", "a unit by hand", "a schedule"),
+    ),
+    (
+        *("nginx with another site", "an older site for our domain", "the welcome site edited", "a database of our name"),
+        *("ufw refuses 80", "a group with members", "a file for a folder", "drop-ins for a unit of ours"),
+        *("a unit of the distribution", "a rule of logrotate", "an installation interrupted"),
+    ),
+    (
+        *("a server by hand", "PostgreSQL that is down", "rules of nftables.service", "firewalld", "a person of our name"),
+        *("a folder of logs", "noexec on /srv", "a clock that differs", "little memory", "little room"),
+        *("no name server", "no package sources", "the package manager held"),
+    ),
+    ("a certificate of certbot's", "something else at Redis's port", "a port of Docker's", "a restart is due", "a unit that failed"),
 )

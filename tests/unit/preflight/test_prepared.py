@@ -25,7 +25,8 @@ def module() -> ModuleType:
     return loaded
 
 
-HOSTS = module().HOSTS
+PREPARED = module()
+HOSTS, CROWDS = PREPARED.HOSTS, PREPARED.CROWDS
 
 
 def test_there_are_many_and_each_is_one_of_its_own() -> None:
@@ -49,6 +50,15 @@ def test_there_are_many_and_each_is_one_of_its_own() -> None:
         "disk",
         "noexec",
     }
+
+
+def test_the_crowds_are_of_them() -> None:
+    """[F3] The short form has at least 25; of each finding one is on a machine, and what is only said is not lost beside what refuses."""
+    by_name = {host.name: host for host in HOSTS}
+    crowds = [[by_name[name] for name in names] for names in CROWDS]
+    assert sum(map(len, crowds)) >= 25
+    for crowd in crowds:
+        assert len({host.id for host in crowd}) == len(crowd) and len({host.warns for host in crowd}) == 1
 
 
 def test_each_names_a_finding_that_the_contract_knows(tmp_path: Path) -> None:
