@@ -88,6 +88,9 @@ class File:
     path: str
     package: str = ""
     ours: bool = False
+    #: Bytes, and the day of its last change.
+    size: int = 0
+    changed: str = ""
     #: What it would be of ours: the stem of a unit.
     stem: str = ""
     active: bool = False

@@ -407,7 +407,13 @@ SITUATIONS = (
         seen=("shop.timer",),
         fix="app_name",
     ),
-    Situation("a rule of logrotate by hand", "file:/etc/logrotate.d/blog", {"files": [File("/etc/logrotate.d/blog")]}, {"replace"}),
+    Situation(
+        "a rule of logrotate by hand",
+        "file:/etc/logrotate.d/blog",
+        {"files": [File("/etc/logrotate.d/blog", size=80, changed="2025-03-01")]},
+        {"replace"},
+        ("80 bytes, changed on 2025-03-01",),
+    ),
     Situation(
         "a rule of logrotate of a package",
         "file:/etc/logrotate.d/blog",

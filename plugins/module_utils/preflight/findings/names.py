@@ -120,8 +120,8 @@ def _unit(stem: str, units: list[File]) -> Finding:
 
 
 def _file(file: File) -> Finding:
+    id_, evidence = f"file:{file.path}", f"{count(file.size, 'byte')}, changed on {file.changed}"
     if file.package:
-        what, fix = f"{file.path} belongs to the package {file.package}", "choose another app_name"
-        return Finding(f"file:{file.path}", what, file.path, fix=fix)
+        return Finding(id_, f"{file.path} belongs to the package {file.package}", evidence, fix="choose another app_name")
     does = "Slipway's own takes its place; copy it first if you need it"
-    return Finding(f"file:{file.path}", f"{file.path} is not Slipway's, and would be written over", file.path, {REPLACE: does})
+    return Finding(id_, f"{file.path} is not Slipway's, and would be written over", evidence, {REPLACE: does})

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -262,4 +263,6 @@ def _files(host: Host, known: Known) -> Iterator[File]:
     """An operator's own template (`templates/nginx` of the inventory) need not have our mark."""
     for path in known.app.files:
         if host.exists(path):
-            yield File(path, ours=known.ours or has_mark(host, path))
+            there = os.lstat(host.path(path))
+            changed = time.strftime("%Y-%m-%d", time.gmtime(there.st_mtime))
+            yield File(path, ours=known.ours or has_mark(host, path), size=there.st_size, changed=changed)
