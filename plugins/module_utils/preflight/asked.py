@@ -32,6 +32,15 @@ REDIS_FILE = "/etc/redis/redis-{}.conf"
 LOGINS = ("{}_1", "{}_2")
 
 
+#: What the sandbox of an app does not see (ProtectHome, PrivateTmp).
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
+
+
+def hidden(path: str) -> bool:
+    """Whether an app could not see what is there."""
+    return path.startswith(_HIDDEN)
+
+
 @dataclass(frozen=True)
 class AskedApp:
     """Everything that one app would have on the machine."""

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import Asked, AskedApp
+from ..asked import Asked, AskedApp, hidden
 from ..facts import Account, Facts, File, Folder, Group
 from ..finding import ADOPT, REPLACE, Finding, count, some
-from ..look.names import hidden
 
 #: The first user that a person is (Debian's UID_MIN); below 100 they are the distribution's own, the same on every machine.
 _PEOPLE, _PACKAGES = 1000, 100

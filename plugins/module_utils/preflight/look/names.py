@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...nginx_sites import MARK
-from ..asked import Asked, AskedApp
+from ..asked import Asked, AskedApp, hidden
 from ..facts import Account, File, Folder, Group
 from . import packages
 from .host import Host
@@ -30,8 +30,6 @@ UNIT_FOLDERS = (
     "/lib/systemd/system",
 )
 SUFFIXES = (".service", "@.service", ".socket", ".timer", ".path", ".slice")
-#: What the sandbox of an app does not see (ProtectHome, PrivateTmp).
-_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")
 #: Files of a folder that are looked into for a mark.
 _LOOKED_INTO = 40
 _SAMPLE = 3
@@ -68,11 +66,6 @@ class Names:
 def machine_is_ours(host: Host) -> bool:
     """Whether Slipway has been here before."""
     return any(host.exists(path) for path in MACHINE_MARKS)
-
-
-def hidden(path: str) -> bool:
-    """Whether an app could not see what is there."""
-    return path.startswith(_HIDDEN)
 
 
 def has_mark(host: Host, path: str) -> bool:
