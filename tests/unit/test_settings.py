@@ -79,9 +79,9 @@ def test_every_variable_is_there() -> None:
 
 
 def test_every_switch_is_there() -> None:
-    """Whatever the docs, playbooks and messages advise to write after -e is on the page."""
+    """Whatever the docs, playbooks and messages advise to write after -e is on the page; Ansible's own are in its manual."""
     files = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("plugins/**/*.py")]
-    used = {name for path in files for name in re.findall(r"-e '?\"?([a-z_]+)=", path.read_text())} - {"name"}
+    used = {name for path in files for name in re.findall(r"-e '?\"?(?!ansible_)([a-z_]+)=", path.read_text())} - {"name"}
     assert {"lock_wait", "release", "target", "backup"} <= used
     assert not [name for name in sorted(used) if f"| `{name}` |" not in TEXT]
     assert all(f"| `{name}` |" in TEXT for name in ("deploy_burn_in", "deploy_restore_point_max"))
