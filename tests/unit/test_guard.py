@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,25 @@ def test_what_was_kept_comes_back_exactly(ssh: Host) -> None:
     assert ssh.guard.reverted_at() and not ssh.guard.revert()
 
 
+def test_a_folder_that_cannot_be_replaced(ssh: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K5] A mount point, or of an image (EXDEV): its files are put back one by one. Whatever stands in their places goes."""
+    before, real = ssh.files, Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.is_dir():
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    ssh.guard.arm([str(ssh.etc / "ssh")], [], 120)
+    break_it(ssh)
+    shutil.rmtree(ssh.etc / "ssh/sshd_config.d")
+    (ssh.etc / "ssh/sshd_config.d").symlink_to("/tmp")
+    (ssh.etc / "ssh/key").mkdir()
+    (ssh.etc / "ssh/key/x").write_text("x")
+    assert ssh.guard.revert() and ssh.files == before
+
+
 def test_the_timer_outlives_the_run_and_a_reboot(ssh: Host) -> None:
     """[K5] A file that the boot starts, and a time that no clock moves; systemd-run's would be gone."""
     ssh.guard.arm([str(ssh.etc / "ssh")], [], 90)
@@ -111,6 +132,7 @@ def test_the_timer_outlives_the_run_and_a_reboot(ssh: Host) -> None:
     assert link.readlink() == ssh.guard.units / "slipway-guard-ssh.timer"
     service = (ssh.guard.units / "slipway-guard-ssh.service").read_text()
     assert "ExecStart=/bin/true guard revert ssh" in service and "Restart=on-failure" in service and "WantedBy" not in service
+    assert "StartLimitIntervalSec=0" in service, "it would give up"
     assert ssh.told() == ["daemon-reload", "restart slipway-guard-ssh.timer"]
     # Keys of the host are among what is kept.
     assert (ssh.guard.home.stat().st_mode & 0o777, ssh.guard.folder.stat().st_mode & 0o777) == (0o700, 0o700)

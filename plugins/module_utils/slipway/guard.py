@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import shutil
 import tempfile
 import time
@@ -55,9 +56,8 @@ SERVICE = """\
 # slipway:guard
 [Unit]
 Description=Take the change of {name} back (Slipway)
-# What fails is tried again, five times.
-StartLimitIntervalSec=3600
-StartLimitBurst=6
+# What fails is tried again, for as long as it takes: nobody else can.
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
@@ -196,19 +196,10 @@ class Guard:
                 yield f"{path}: {error}"
 
     def _put_back(self, path: Path, copy: str) -> None:
-        if not copy:
+        if copy:
+            _make_equal(path, self.home / copy)
+        else:
             remove(path)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Beside it and complete first: nobody ever reads half of it. A folder of its own, so that no pattern of a configuration finds it.
-        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=PARTIAL))
-        try:
-            command("cp", "--archive", "--no-target-directory", str(self.home / copy), str(beside / "new"))
-            if path.is_dir() and not path.is_symlink():
-                path.rename(beside / "old")
-            (beside / "new").rename(path)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
 
     # --- Units ---------------------------------------------------------------------------------
 
@@ -235,6 +226,41 @@ class Guard:
         """Two never work on a guard at once: one that is being reverted cannot be ended meanwhile."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return locked(self.lock, "change of a guard", math.inf)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _make_equal(path: Path, copy: Path) -> None:
+    """Make ``path`` what ``copy`` is, one file after the other: a folder that something is mounted on cannot be replaced (EXDEV), nor can
+    one of a container's image."""
+    if _is_folder(path) != _is_folder(copy):
+        remove(path)
+    if not _is_folder(copy):
+        _replace(path, copy)
+        return
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    there = {found.name for found in copy.iterdir()}
+    for name in sorted(there):
+        _make_equal(path / name, copy / name)
+    for found in list(path.iterdir()):
+        if found.name not in there:
+            remove(found)
+    os.chown(path, copy.stat().st_uid, copy.stat().st_gid)
+    shutil.copystat(copy, path)
+
+
+def _replace(path: Path, copy: Path) -> None:
+    """A file or a link: complete beside it first, so that nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own, so that no pattern of a configuration finds it.
+    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=PARTIAL))
+    try:
+        command("cp", "--archive", "--no-target-directory", str(copy), str(beside / "new"))
+        (beside / "new").rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _run_all(commands: Sequence[str]) -> Iterator[str]:
