@@ -44,7 +44,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
     def _in_vain(found: dict[str, Any], busy: list[dict[str, Any]]) -> bool:
         """The run is refused for another reason anyway. What cloud-init has not made yet may be that reason: it is waited for."""
         waited_for = {one["id"] for one in busy}
-        others = (one for one in found.get("findings", []) if one["refuses"] and one["answer"] not in one["ways"])
+        others = (one for one in found.get("findings", []) if one["refuses"] and one["answer"] not in one["choices"])
         return waited_for == {"apt:lock"} and any(one["id"] not in waited_for for one in others)
 
     @staticmethod

@@ -79,7 +79,7 @@ notes:
   returned: always
 findings:
   description: >-
-    All findings, each with C(id), C(what), C(evidence), C(ways) (answer to what it will do), C(lines) (answer to the line to write),
+    All findings, each with C(id), C(what), C(evidence), C(choices) (answer to what it will do), C(lines) (answer to the line to write),
     C(fix), C(refuses) and C(answer).
   type: list
   elements: dict
@@ -99,10 +99,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked, Limits
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.findings import judge
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import look
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather import gather
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Limits, Needs
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.report import as_data, notes, refusal, report
 
 
@@ -124,18 +124,18 @@ def main() -> None:
     p: dict[str, Any] = module.params
     limits = Limits(p["memory_min"], p["disk_min"], p["inodes_min"], p["clock_max"])
     try:
-        asked = Asked.of(p["machine"], p["web"], limits)
+        needs = Needs.of(p["machine"], p["web"], limits)
     except (KeyError, TypeError, ValueError) as error:
         module.fail_json(msg=f"machine is not the model's (app.machine): {type(error).__name__}: {error}")
-    facts = look(asked, Host(), p["now"])
-    findings = judge(facts, asked)
-    found = report(findings, asked.answers)
+    facts = gather(needs, Host(), p["now"])
+    findings = judge(facts, needs)
+    found = report(findings, needs.answers)
     module.exit_json(
         changed=False,
         refuses=found.refuses,
         message=refusal(found, facts.unknown) if found.refuses else "",
         notes=notes(found),
-        findings=[as_data(finding, asked.answers.get(finding.id, "")) for finding in findings],
+        findings=[as_data(finding, needs.answers.get(finding.id, "")) for finding in findings],
         busy=[asdict(busy) for busy in facts.busy],
         facts=asdict(facts),
     )

@@ -48,7 +48,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "plugins/module_utils/discover/services.py": {"parses": "the place of a SQLite file in somebody's code"},
     "plugins/modules/init.py": {"parses": "whether an app is named by an address, and that without its token"},
     "plugins/module_utils/preflight/findings/postgres.py": {"a URL": "what an operator may write to use another port"},
-    "plugins/module_utils/preflight/look/packages.py": {"parses": "the servers of apt's sources, to see whether their names resolve"},
+    "plugins/module_utils/preflight/gather/packages.py": {"parses": "the servers of apt's sources, to see whether their names resolve"},
     "plugins/module_utils/slipway/backup/offsite.py": {"parses": "the address of a restic repository, which no other layer knows"},
     "plugins/module_utils/slipway/pages.py": {"parses": "addresses in the app's pages"},
     "plugins/module_utils/slipway/policy.py": {"parses": "the same, and sources in the headers of its answers"},

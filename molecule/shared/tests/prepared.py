@@ -254,12 +254,12 @@ CROWDS = (
     (
         *("nginx with another site", "an older site for our domain", "the welcome site edited", "a database of our name"),
         *("ufw refuses 80", "a group with members", "a file for a folder", "drop-ins for a unit of ours"),
-        *("a unit of the distribution", "a rule of logrotate", "an installation interrupted"),
+        *("a unit of the distribution", "a rule of logrotate", "no name server", "an installation interrupted"),
     ),
     (
         *("a server by hand", "PostgreSQL that is down", "rules of nftables.service", "firewalld", "a person of our name"),
         *("a folder of logs", "noexec on /srv", "a clock that differs", "little memory", "little room"),
-        *("no name server", "no package sources", "the package manager held"),
+        *("no package sources", "the package manager held"),
     ),
     ("a certificate of certbot's", "something else at Redis's port", "a port of Docker's", "a restart is due", "a unit that failed"),
 )

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""What was found on a machine, as data: `look/` gathers it, `findings/` judges it, tests write it down.
+"""What was found on a machine, as data: `gather/` gathers it, `findings/` judges it, tests write it down.
 
 Nothing here is a judgement. A fact that could not be asked for has its default, and a line in `Facts.unknown`.
 """
@@ -134,7 +134,7 @@ class Cluster:
     ours: bool = False
     adopted: bool = False
     #: Its superuser gets in over the socket without a password.
-    asked: bool = True
+    readable: bool = True
     #: Database to owner.
     databases: dict[str, str] = field(default_factory=dict)
     roles: list[str] = field(default_factory=list)

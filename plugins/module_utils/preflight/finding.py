@@ -7,17 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .asked import REDIS_PORT, WEB_PORTS, Asked
+from .needs import REDIS_PORT, WEB_PORTS, Needs
 
 #: The variable that answers.
 VARIABLE = "preflight_answers"
 #: What is there becomes part of Slipway's; gives way to it; stays as it is, beside it.
-ADOPT, REPLACE, LEAVE = WAYS = ("adopt", "replace", "leave")
+ADOPT, REPLACE, LEAVE = CHOICES = ("adopt", "replace", "leave")
 
 #: Who else may filter packets. Left as it is, one of them keeps ufw off the machine.
 FIREWALLS = tuple(f"firewall:{one}" for one in ("firewalld", "nftables", "netfilter-persistent", "input"))
 
-#: Ids that are the same for every machine, and the ways that can be.
+#: Ids that are the same for every machine, and the choices that can be.
 FIXED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((f"port:{port}" for port in WEB_PORTS), (ADOPT, REPLACE)),
     f"port:{REDIS_PORT}": (REPLACE, LEAVE),
@@ -38,32 +38,32 @@ FIXED: dict[str, tuple[str, ...]] = {
 class Finding:
     """One thing that is on the machine, or that it lacks.
 
-    `ways` are answers that can be carried out, each with what it will do. Where there is none, `fix` says what to do instead.
+    `choices` are answers that can be carried out, each with what it will do. Where there is none, `fix` says what to do instead.
     """
 
     id: str
     what: str
     #: One line: process, unit, path, count.
     evidence: str
-    ways: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
     fix: str = ""
     #: The run stops without an answer; otherwise it is only said.
     refuses: bool = True
 
-    def line(self, way: str) -> str:
+    def line(self, choice: str) -> str:
         """What an operator writes to answer."""
-        return f'{VARIABLE}: {{"{self.id}": {way}}}'
+        return f'{VARIABLE}: {{"{self.id}": {choice}}}'
 
 
-def known(asked: Asked) -> dict[str, tuple[str, ...]]:
-    """Every id that a finding of this machine can have, and the ways that its kind knows."""
+def known(needs: Needs) -> dict[str, tuple[str, ...]]:
+    """Every id that a finding of this machine can have, and the choices of its kind."""
     found = dict(FIXED)
     # A database's port is last: an operator may have put it at any other.
-    found[f"port:{asked.postgres_port}"] = (ADOPT, *found.get(f"port:{asked.postgres_port}", ()))
-    for path in asked.rooms:
+    found[f"port:{needs.postgres_port}"] = (ADOPT, *found.get(f"port:{needs.postgres_port}", ()))
+    for path in needs.rooms:
         found.update({f"disk:{path}": (LEAVE,), f"inodes:{path}": (LEAVE,)})
-    found.update({f"noexec:{path}": (LEAVE,) for path in asked.run_from})
-    for app in asked.apps:
+    found.update({f"noexec:{path}": (LEAVE,) for path in needs.run_from})
+    for app in needs.apps:
         found.update({f"user:{app.user}": (ADOPT,), f"group:{app.group}": (ADOPT,)})
         found.update({f"path:{path}": (ADOPT,) for path in app.folders})
         found.update({f"unit:{stem}": (REPLACE,) for stem in app.units})

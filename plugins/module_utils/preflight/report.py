@@ -19,7 +19,7 @@ class Report:
     """What stops the run, what is only said, and what was answered."""
 
     open: list[Finding] = field(default_factory=list)
-    #: Answered, with a way that cannot be.
+    #: Answered with a choice that it does not have.
     impossible: list[tuple[Finding, str]] = field(default_factory=list)
     said: list[Finding] = field(default_factory=list)
     answered: list[tuple[Finding, str]] = field(default_factory=list)
@@ -33,11 +33,11 @@ def report(findings: Iterable[Finding], answers: Mapping[str, str]) -> Report:
     """Each finding where it belongs. An answer to what is not found any more is right, too: it was carried out by an earlier run."""
     found = Report()
     for finding in findings:
-        way = answers.get(finding.id)
-        if way is not None and way not in finding.ways:
-            found.impossible.append((finding, way))
-        elif way is not None:
-            found.answered.append((finding, way))
+        choice = answers.get(finding.id)
+        if choice is not None and choice not in finding.choices:
+            found.impossible.append((finding, choice))
+        elif choice is not None:
+            found.answered.append((finding, choice))
         elif finding.refuses:
             found.open.append(finding)
         else:
@@ -51,8 +51,8 @@ def as_data(finding: Finding, answer: str = "") -> dict[str, Any]:
         "id": finding.id,
         "what": finding.what,
         "evidence": finding.evidence,
-        "ways": dict(finding.ways),
-        "lines": {way: finding.line(way) for way in finding.ways},
+        "choices": dict(finding.choices),
+        "lines": {choice: finding.line(choice) for choice in finding.choices},
         "fix": finding.fix,
         "refuses": finding.refuses,
         "answer": answer,
@@ -63,14 +63,14 @@ def refusal(found: Report, unknown: Iterable[str] = ()) -> str:
     """What is said when the run stops: everything at once, what can be answered and how."""
     number = len(found.open) + len(found.impossible)
     lines = [f"Nothing was changed: {count(number, 'thing')} on this machine {'needs' if number == 1 else 'need'} a decision."]
-    for finding, way in found.impossible:
-        lines += _described(finding, f"the answer {way} cannot be carried out")
+    for finding, choice in found.impossible:
+        lines += _described(finding, f"the answer {choice} cannot be carried out")
     for finding in found.open:
         lines += _described(finding)
-    ways = [finding for finding in (*(one for one, _ in found.impossible), *found.open) if finding.ways]
-    if ways:
+    choices = [finding for finding in (*(one for one, _ in found.impossible), *found.open) if finding.choices]
+    if choices:
         lines += [f"Answers are in {VARIABLE} ({FILE}), for example:", f"  {VARIABLE}:"]
-        lines += [f'    "{finding.id}": {next(iter(finding.ways))}' for finding in ways]
+        lines += [f'    "{finding.id}": {next(iter(finding.choices))}' for finding in choices]
     lines += [f"Not known: {one}" for one in unknown]
     return "\n".join(lines)
 
@@ -78,17 +78,17 @@ def refusal(found: Report, unknown: Iterable[str] = ()) -> str:
 def _described(finding: Finding, more: str = "") -> list[str]:
     lines = [f"- {finding.id}: {finding.what}{'; ' + more if more else ''}."]
     lines.append(f"    seen: {finding.evidence}")
-    lines += [f"    {way}: {does}\n      write: {finding.line(way)}" for way, does in finding.ways.items()]
+    lines += [f"    {choice}: {does}\n      write: {finding.line(choice)}" for choice, does in finding.choices.items()]
     if finding.fix:
-        lines.append(f"    {'or' if finding.ways else 'fix'}: {finding.fix}")
+        lines.append(f"    {'or' if finding.choices else 'fix'}: {finding.fix}")
     return lines
 
 
 def notes(found: Report) -> list[str]:
     """What is said when the run goes on."""
-    lines = [f"{finding.id}: {way}: {finding.ways[way]} (seen: {finding.evidence})" for finding, way in found.answered]
+    lines = [f"{finding.id}: {choice}: {finding.choices[choice]} (seen: {finding.evidence})" for finding, choice in found.answered]
     for finding in found.said:
         lines.append(f"WARNING: {finding.id}: {finding.what} ({finding.evidence})")
         lines += [f"  fix: {finding.fix}"] if finding.fix else []
-        lines += [f"  not to hear of it again: {finding.line(way)}" for way in finding.ways]
+        lines += [f"  not to hear of it again: {finding.line(choice)}" for choice in finding.choices]
     return lines

@@ -8,19 +8,19 @@ import difflib
 from collections.abc import Iterator, Mapping
 
 from ansible_collections.slipway.vps.plugins.module_utils.model import Machine
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.finding import ADOPT, VARIABLE, WAYS, known
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.finding import ADOPT, CHOICES, VARIABLE, known
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import Conflict
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values, kind
 
 
 def bad_answers(values: Values) -> Iterator[Problem]:
     """An answer is one of three words."""
-    for id_, way in values.get(VARIABLE, {}).items():
-        if way not in WAYS:
-            near = difflib.get_close_matches(str(way), WAYS, 1)
-            what = f"answers {id_!s} with {repr(way) if isinstance(way, str) else kind(way)}"
-            yield Problem(VARIABLE, what, f"did you mean {near[0]}?" if near else f"use {', '.join(WAYS)}", key=str(id_))
+    for id_, choice in values.get(VARIABLE, {}).items():
+        if choice not in CHOICES:
+            near = difflib.get_close_matches(str(choice), CHOICES, 1)
+            what = f"answers {id_!s} with {repr(choice) if isinstance(choice, str) else kind(choice)}"
+            yield Problem(VARIABLE, what, f"did you mean {near[0]}?" if near else f"use {', '.join(CHOICES)}", key=str(id_))
 
 
 def unknown_answers(machine: Machine) -> Iterator[Problem]:
@@ -28,15 +28,15 @@ def unknown_answers(machine: Machine) -> Iterator[Problem]:
 
     An answer that was carried out stays right: what is not there any more is not found again.
     """
-    ids = known(Asked.of(machine.facts()))
-    for id_, way in machine.answers.items():
+    ids = known(Needs.of(machine.facts()))
+    for id_, choice in machine.answers.items():
         if id_ not in ids:
             near = difflib.get_close_matches(id_, ids, 1, 0.7)
             fix = f"did you mean {near[0]}?" if near else "write the id as slipway.vps.preflight shows it, for example port:80"
             yield Problem(VARIABLE, f"has an answer to {id_!r}, which is found on no machine of these apps", fix, key=id_)
-        elif way not in ids[id_]:
+        elif choice not in ids[id_]:
             can = f"use {' or '.join(ids[id_])}" if ids[id_] else "remove the line: slipway.vps.preflight says what to do instead"
-            yield Problem(VARIABLE, f"answers {id_} with {way}, which cannot be carried out", can, key=id_)
+            yield Problem(VARIABLE, f"answers {id_} with {choice}, which cannot be carried out", can, key=id_)
     yield from _copies_of_others(machine)
 
 
@@ -56,10 +56,10 @@ def contradictions(said: Mapping[str, Values]) -> Iterator[Conflict]:
     """
     first: dict[str, tuple[str, str]] = {}
     for entry, values in said.items():
-        for id_, way in (values.get(VARIABLE) or {}).items():
-            other, before = first.setdefault(str(id_), (entry, str(way)))
-            if before != str(way):
-                what = f"answers {id_} with {before} for {other} and with {way} for {entry}, which are one machine"
+        for id_, choice in (values.get(VARIABLE) or {}).items():
+            other, before = first.setdefault(str(id_), (entry, str(choice)))
+            if before != str(choice):
+                what = f"answers {id_} with {before} for {other} and with {choice} for {entry}, which are one machine"
                 yield Conflict(VARIABLE, (other, entry), what, "answer it once for both, in group_vars/app_servers/")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 
 from ..inventory import Inventory
 
@@ -30,14 +30,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def asked(machine: dict[str, Any]) -> Asked:
-    return Asked.of(machine)
+def needs(machine: dict[str, Any]) -> Needs:
+    return Needs.of(machine)
 
 
 @pytest.fixture
-def answered(asked: Asked) -> Callable[..., Asked]:
+def answered(needs: Needs) -> Callable[..., Needs]:
     """The same with answers."""
-    return lambda **answers: replace(asked, answers={one.replace("__", ":"): way for one, way in answers.items()})
+    return lambda **answers: replace(needs, answers={one.replace("__", ":"): choice for one, choice in answers.items()})
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Situation:
     id: str
     #: What differs from a clean machine.
     facts: dict[str, Any]
-    ways: set[str] = field(default_factory=set)
+    choices: set[str] = field(default_factory=set)
     #: Words of the evidence.
     seen: tuple[str, ...] = ()
     #: Words of what to do instead.
@@ -91,8 +91,8 @@ APACHE = Listener(80, "::", "apache2", 812, "apache2.service")
 NGINX_80 = Listener(80, "0.0.0.0", "nginx", 700, "nginx.service")
 OTHERS = {"databases": {"postgres": "postgres", "crm": "crm"}, "roles": ["postgres", "crm"]}
 REJECT = "iptables -A INPUT -j REJECT --reject-with icmp-host-prohibited"
-ANSWER: dict[str, Any] = {"ways": {"leave"}}
-NOTE: dict[str, Any] = {"ways": {"leave"}, "refuses": False}
+ANSWER: dict[str, Any] = {"choices": {"leave"}}
+NOTE: dict[str, Any] = {"choices": {"leave"}, "refuses": False}
 
 SITUATIONS = (
     # --- Ports ---
@@ -237,7 +237,9 @@ SITUATIONS = (
         {"adopt"},
         ("roles admin",),
     ),
-    Situation("PostgreSQL does not let its superuser in", "port:5432", cluster(asked=False), {"adopt"}, ("does not let its superuser in",)),
+    Situation(
+        "PostgreSQL does not let its superuser in", "port:5432", cluster(readable=False), {"adopt"}, ("does not let its superuser in",)
+    ),
     Situation("PostgreSQL is down", "port:5432", cluster(running=False), {"adopt"}, ("is down",)),
     Situation("PostgreSQL was adopted, and the answer is gone", "port:5432", cluster(**OTHERS, ours=True, adopted=True), {"adopt"}),
     Situation(

@@ -41,7 +41,7 @@ def run(machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Run:
             said.update(result)
             raise EndedError
 
-        monkeypatch.setattr(module, "look", lambda asked, host, now: facts)
+        monkeypatch.setattr(module, "gather", lambda needs, host, now: facts)
         monkeypatch.setattr(AnsibleModule, "exit_json", end)
         monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, **result: end(self, failed=True, **result))
         words = {"machine": {**machine, "answers": answers or {}}, **arguments}
@@ -71,7 +71,7 @@ def test_a_machine_with_findings_does_not_fail(run: Run) -> None:
     """The role stops the run, with the message alone: a failed module would print all facts."""
     said = run(situation("Redis holds keys"))
     assert not said.get("failed") and said["refuses"] and "port:6379" in said["message"]
-    assert said["findings"][0]["lines"] == {way: f'preflight_answers: {{"port:6379": {way}}}' for way in ("leave", "replace")}
+    assert said["findings"][0]["lines"] == {choice: f'preflight_answers: {{"port:6379": {choice}}}' for choice in ("leave", "replace")}
 
 
 def test_answers_come_with_the_machine(run: Run) -> None:
@@ -96,7 +96,7 @@ BUSY = {"busy": [{"id": "apt:lock", "what": "the package manager is at work", "e
 
 
 @pytest.fixture
-def look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def gather(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run the plugin over a row of answers; returns its result, what each call was given, and what was shown."""
 
     def call(answers: list[dict[str, Any]], **words: Any) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
@@ -121,48 +121,48 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return call
 
 
-def test_one_round_trip_where_nothing_is_at_work(look: Callable[..., Any]) -> None:
+def test_one_round_trip_where_nothing_is_at_work(gather: Callable[..., Any]) -> None:
     """[F3] With the controller's clock, whatever the task says."""
-    result, given, shown = look([{"busy": [], "refuses": False}], machine={}, wait=600, now=5)
+    result, given, shown = gather([{"busy": [], "refuses": False}], machine={}, wait=600, now=5)
     assert result == {"busy": [], "refuses": False} and len(given) == 1 and shown == []
     assert abs(given[0]["now"] - time.time()) < 60 and given[0]["machine"] == {}
 
 
-def test_the_package_manager_is_waited_for(look: Callable[..., Any]) -> None:
+def test_the_package_manager_is_waited_for(gather: Callable[..., Any]) -> None:
     """[F3] Who holds it, and for how long already, is said meanwhile."""
-    result, given, shown = look([BUSY, BUSY, {"busy": [], "refuses": False}], wait=600)
+    result, given, shown = gather([BUSY, BUSY, {"busy": [], "refuses": False}], wait=600)
     assert not result["refuses"] and len(given) == 3
     assert shown == [f"web1: waited {waited} s of 600 s: the package manager is at work: apt-get (pid 812)" for waited in (0, 5)]
 
 
-def test_patience_ends(look: Callable[..., Any]) -> None:
+def test_patience_ends(gather: Callable[..., Any]) -> None:
     """[F3] Then it is refused, with who holds it."""
-    result, given, shown = look([BUSY], wait=12)
+    result, given, shown = gather([BUSY], wait=12)
     assert result["refuses"] and len(shown) == 3 and len(given) == 4
-    assert look([BUSY], wait=0)[2] == [] and look([BUSY])[2] == []
+    assert gather([BUSY], wait=0)[2] == [] and gather([BUSY])[2] == []
 
 
-def test_what_was_answered_is_not_waited_for(look: Callable[..., Any]) -> None:
+def test_what_was_answered_is_not_waited_for(gather: Callable[..., Any]) -> None:
     answered = {
         "busy": [{"id": "system:cloud-init", "what": "x", "evidence": "y"}],
         "findings": [{"id": "system:cloud-init", "answer": "leave"}],
     }
-    assert len(look([answered], wait=600)[1]) == 1
+    assert len(gather([answered], wait=600)[1]) == 1
 
 
-def test_nobody_waits_for_a_run_that_is_refused_anyway(look: Callable[..., Any]) -> None:
+def test_nobody_waits_for_a_run_that_is_refused_anyway(gather: Callable[..., Any]) -> None:
     """[F3] All at once, and now; but what cloud-init has not made yet may be there in a minute."""
-    other = {"id": "port:80", "refuses": True, "answer": "", "ways": {"replace": "x"}}
-    lock = {"id": "apt:lock", "refuses": True, "answer": "", "ways": {}}
-    assert len(look([{**BUSY, "findings": [lock, other]}], wait=600)[1]) == 1
-    assert len(look([{**BUSY, "findings": [lock, {**other, "answer": "replace"}]}, {"busy": []}], wait=600)[1]) == 2
-    assert len(look([{**BUSY, "findings": [lock, {**other, "refuses": False}]}, {"busy": []}], wait=600)[1]) == 2
+    other = {"id": "port:80", "refuses": True, "answer": "", "choices": {"replace": "x"}}
+    lock = {"id": "apt:lock", "refuses": True, "answer": "", "choices": {}}
+    assert len(gather([{**BUSY, "findings": [lock, other]}], wait=600)[1]) == 1
+    assert len(gather([{**BUSY, "findings": [lock, {**other, "answer": "replace"}]}, {"busy": []}], wait=600)[1]) == 2
+    assert len(gather([{**BUSY, "findings": [lock, {**other, "refuses": False}]}, {"busy": []}], wait=600)[1]) == 2
     first_start = {"busy": [{**BUSY["busy"][0], "id": "system:cloud-init"}], "findings": [other]}  # type: ignore[index]
-    assert len(look([first_start, {"busy": []}], wait=600)[1]) == 2
+    assert len(gather([first_start, {"busy": []}], wait=600)[1]) == 2
 
 
-def test_a_host_that_cannot_be_asked_fails_at_once(look: Callable[..., Any]) -> None:
-    result, given, _ = look([{"failed": True, "msg": "no python"}], wait=600)
+def test_a_host_that_cannot_be_asked_fails_at_once(gather: Callable[..., Any]) -> None:
+    result, given, _ = gather([{"failed": True, "msg": "no python"}], wait=600)
     assert result["failed"] and len(given) == 1
 
 

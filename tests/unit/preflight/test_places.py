@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.slipway.vps.plugins.module_utils.nginx_sites import MARK
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 
 from ..conftest import ROOT
 
@@ -64,18 +64,18 @@ def test_the_scan_sees_what_the_roles_write() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(places()))
-def test_each_is_asked_for(path: str, asked: Asked) -> None:
+def test_each_is_asked_for(path: str, needs: Needs) -> None:
     """[F3] As a file, or as a unit by its stem."""
-    app = asked.apps[1]
+    app = needs.apps[1]
     name = Path(path).name.replace("@", app.name, 1)
     known = path.replace("@", app.name) in app.files
     unit = path.startswith("/etc/systemd/system/") and re.split(r"@?\.", name)[0] in app.units
     assert known or unit or path in LEFT_OUT, (
-        f"{places()[path]} writes {path}, and plugins/module_utils/preflight/asked.py does not know it"
+        f"{places()[path]} writes {path}, and plugins/module_utils/preflight/needs.py does not know it"
     )
 
 
-def test_folders_of_the_model_are_asked_for(asked: Asked, machine: dict[str, Any]) -> None:
+def test_folders_of_the_model_are_asked_for(needs: Needs, machine: dict[str, Any]) -> None:
     """[F3] All that an app has for itself; /etc/ssl/<app> once was somebody's /etc/ssl/private."""
     app = machine["apps"][1]
     folders = {
@@ -87,13 +87,13 @@ def test_folders_of_the_model_are_asked_for(asked: Asked, machine: dict[str, Any
         app["tls"]["dir"],
         app["tls"]["webroot"],
     }
-    assert set(asked.apps[1].folders) == folders
+    assert set(needs.apps[1].folders) == folders
 
 
-def test_what_one_app_alone_can_have_is_asked_for(asked: Asked, machine: dict[str, Any]) -> None:
+def test_what_one_app_alone_can_have_is_asked_for(needs: Needs, machine: dict[str, Any]) -> None:
     """[F3] The model says it once: a new unit of an app is asked for as soon as it is claimed."""
     units = {claim.partition(":")[2] for claim in machine["claims"]["blog"] if claim.startswith("unit:")}
-    assert units == set(asked.apps[0].units) and {"blog", "blog-tls", "blog-backup", "blog-rehearsal", "blog-worker"} <= units
+    assert units == set(needs.apps[0].units) and {"blog", "blog-tls", "blog-backup", "blog-rehearsal", "blog-worker"} <= units
 
 
 def test_what_the_roles_write_carries_our_mark() -> None:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.finding import known
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 
 from ..conftest import ROOT
 from ..inventory import Inventory
@@ -64,7 +64,7 @@ def test_the_crowds_are_of_them() -> None:
 def test_each_names_a_finding_that_the_contract_knows(tmp_path: Path) -> None:
     """[F3] For the app of the scenario."""
     inventory = Inventory(tmp_path, {"demo": {"app_domains": ["demo.slipway.test"]}})
-    ids = known(Asked.of(inventory.app("demo")["machine"]))
+    ids = known(Needs.of(inventory.app("demo")["machine"]))
     assert not [host.id for host in HOSTS if host.id not in ids]
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.findings import judge
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.report import Report, as_data, notes, refusal, report
 
 from .situations import CLEAN, SITUATIONS, Situation
@@ -17,33 +17,33 @@ from .situations import CLEAN, SITUATIONS, Situation
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
 
 
-def told(asked: Asked, *names: str, **answers: str) -> Report:
+def told(needs: Needs, *names: str, **answers: str) -> Report:
     there = CLEAN
     for name in names:
         there = replace(there, **BY_NAME[name].facts)
-    return report(judge(there, asked), {one.replace("__", ":"): way for one, way in answers.items()})
+    return report(judge(there, needs), {one.replace("__", ":"): choice for one, choice in answers.items()})
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=[situation.name for situation in SITUATIONS])
-def test_each_way_out_lets_the_run_go_on(situation: Situation, asked: Asked) -> None:
+def test_each_way_out_lets_the_run_go_on(situation: Situation, needs: Needs) -> None:
     """[F8] The very lines that the message shows; any other answer cannot be carried out, and is refused."""
-    findings = judge(situation.there, asked)
+    findings = judge(situation.there, needs)
     open_ = report(findings, {})
     assert open_.refuses is situation.refuses
     shown = refusal(open_) if situation.refuses else "\n".join(notes(open_))
     lines = re.findall(r"preflight_answers: \{.*\}", shown)
-    assert len(lines) == len(situation.ways)
+    assert len(lines) == len(situation.choices)
     for line in lines:
         answers = yaml.safe_load(line)["preflight_answers"]
         assert not report(findings, answers).refuses and list(answers) == [situation.id]
-    for way in {"adopt", "replace", "leave"} - situation.ways:
-        impossible = report(findings, {situation.id: way})
-        assert impossible.refuses and f"the answer {way} cannot be carried out" in refusal(impossible)
+    for choice in {"adopt", "replace", "leave"} - situation.choices:
+        impossible = report(findings, {situation.id: choice})
+        assert impossible.refuses and f"the answer {choice} cannot be carried out" in refusal(impossible)
 
 
-def test_the_message_has_everything_at_once(asked: Asked) -> None:
+def test_the_message_has_everything_at_once(needs: Needs) -> None:
     """[F3] [F8] All findings, their evidence, the lines to write, and that nothing was changed."""
-    found = told(asked, "Apache serves sites, one of them ours", "Redis holds keys", "a person", "a restart is due")
+    found = told(needs, "Apache serves sites, one of them ours", "Redis holds keys", "a person", "a restart is due")
     message = refusal(found, ["nft: not here"])
     assert message.startswith("Nothing was changed: 3 things on this machine need a decision.\n")
     assert [line.split(": ")[0] for line in message.splitlines() if line.startswith("- ")] == ["- port:80", "- port:6379", "- user:blog"]
@@ -57,14 +57,14 @@ def test_the_message_has_everything_at_once(asked: Asked) -> None:
     assert "system:reboot" not in message and [finding.id for finding in found.said] == ["system:reboot"]
 
 
-def test_one_thing_needs_one_decision(asked: Asked) -> None:
-    message = refusal(told(asked, "a person"))
+def test_one_thing_needs_one_decision(needs: Needs) -> None:
+    message = refusal(told(needs, "a person"))
     assert "1 thing on this machine needs a decision" in message and "preflight_answers" not in message
 
 
-def test_what_was_answered_is_said_with_what_will_be_done(asked: Asked) -> None:
+def test_what_was_answered_is_said_with_what_will_be_done(needs: Needs) -> None:
     """[F3] Nobody is surprised by what an answer does."""
-    found = told(asked, "Redis holds keys", "no swap", port__6379="replace")
+    found = told(needs, "Redis holds keys", "no swap", port__6379="replace")
     assert not found.refuses
     assert notes(found) == [
         "port:6379: replace: redis-server.service is stopped and disabled; its data stay in /var/lib/redis "
@@ -75,17 +75,17 @@ def test_what_was_answered_is_said_with_what_will_be_done(asked: Asked) -> None:
     ]
 
 
-def test_a_warning_that_was_answered_is_quiet(asked: Asked) -> None:
-    found = told(asked, "no swap", system__swap="leave")
+def test_a_warning_that_was_answered_is_quiet(needs: Needs) -> None:
+    found = told(needs, "no swap", system__swap="leave")
     assert not found.refuses and "WARNING" not in "\n".join(notes(found))
 
 
-def test_an_answer_to_what_is_gone_is_right(asked: Asked) -> None:
+def test_an_answer_to_what_is_gone_is_right(needs: Needs) -> None:
     """[F8] It was carried out by an earlier run, and may stay in the inventory."""
-    assert not told(asked, port__80="replace", site__default="leave").refuses
+    assert not told(needs, port__80="replace", site__default="leave").refuses
 
 
-def test_a_finding_as_data(asked: Asked, answered: Callable[..., Asked]) -> None:
+def test_a_finding_as_data(needs: Needs, answered: Callable[..., Needs]) -> None:
     (finding,) = judge(BY_NAME["Redis holds keys"].there, answered(port__6379="leave"))
     data = as_data(finding, "leave")
     assert data["lines"]["leave"] == 'preflight_answers: {"port:6379": leave}' and data["answer"] == "leave" and data["refuses"]

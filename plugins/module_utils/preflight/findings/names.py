@@ -6,19 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import Asked, AskedApp, hidden
 from ..facts import Account, Facts, File, Folder, Group
 from ..finding import ADOPT, REPLACE, Finding, count, some
+from ..needs import AppNeeds, Needs, hidden
 
 #: The first user that a person is (Debian's UID_MIN); below 100 they are the distribution's own, the same on every machine.
 _PEOPLE, _PACKAGES = 1000, 100
 _NO_SHELL = ("nologin", "false", "sync")
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
-    if not asked.apps:
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
+    if not needs.apps:
         return
-    for app in asked.apps:
+    for app in needs.apps:
         yield from (_user(one, app) for one in facts.accounts if one.name == app.user and not one.ours)
         if not any(one.name == app.user and one.uid >= 0 for one in facts.accounts):
             yield from (_group(one, app) for one in facts.groups if one.name == app.group and _taken(one))
@@ -38,7 +38,7 @@ def logs_in(account: Account) -> bool:
     return account.uid >= _PEOPLE or account.uid == 0 or shell or account.keys > 0 or account.password or account.connected
 
 
-def _user(account: Account, app: AskedApp) -> Finding:
+def _user(account: Account, app: AppNeeds) -> Finding:
     id_, fix = f"user:{account.name}", f"choose another name: app_user: {app.name}-app, or another app_name"
     rights = "remove what gives it rights or starts its programs"
     if account.uid < 0:
@@ -75,7 +75,7 @@ def _taken(group: Group) -> bool:
     return not group.ours and bool(group.members or group.users or group.package or group.gid < _PACKAGES or group.gid >= _PEOPLE)
 
 
-def _group(group: Group, app: AskedApp) -> Finding:
+def _group(group: Group, app: AppNeeds) -> Finding:
     fix = f"choose another name: app_group: {app.name}-app, or another app_name"
     seen = [f"gid {group.gid}"]
     seen += [f"members {some(group.members)}"] if group.members else []

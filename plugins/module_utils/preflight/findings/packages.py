@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import Asked
 from ..facts import Facts
 from ..finding import LEAVE, Finding, some
+from ..needs import Needs
 
 _FIXES = {
     "apt:lock": "let it end (ps, journalctl -u apt-daily-upgrade), and run this again",
@@ -16,11 +16,11 @@ _FIXES = {
 }
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
-    del asked
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
+    del needs
     for busy in facts.busy:
-        ways = {LEAVE: "go on all the same"} if busy.id == "system:cloud-init" else {}
-        yield Finding(busy.id, busy.what, busy.evidence, ways, _FIXES[busy.id])
+        choices = {LEAVE: "go on all the same"} if busy.id == "system:cloud-init" else {}
+        yield Finding(busy.id, busy.what, busy.evidence, choices, _FIXES[busy.id])
     # Who holds it is about to change just this.
     if facts.packages.interrupted and not any(busy.id == "apt:lock" for busy in facts.busy):
         what = "an installation of packages was interrupted: apt refuses to install anything else"

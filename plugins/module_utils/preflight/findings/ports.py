@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import WEB_PORTS, Asked
 from ..facts import Facts, Listener, Site
 from ..finding import ADOPT, REPLACE, Finding, some
+from ..needs import WEB_PORTS, Needs
 
 #: Programs by which the operator himself may come in, beside every VPN: they are never stopped.
 _WAYS_IN = ("sshd", "sslh")
@@ -16,9 +16,9 @@ _WAYS_IN = ("sshd", "sslh")
 _STOPPABLE = (".service", ".socket")
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
     """One for each holder, under its lowest port."""
-    if not asked.web:
+    if not needs.web:
         return
     holders: dict[str, list[Listener]] = {}
     for listener in facts.listeners:
@@ -64,7 +64,7 @@ def _other(held: list[Listener], facts: Facts) -> Iterator[Finding]:
     id_ = f"port:{min(one.port for one in held)}"
     if first.container:
         yield _container(min(one.port for one in held), evidence)
-    elif _way_in(first):
+    elif _is_way_in(first):
         fix = f"let it listen on another port first: stopped, {first.process} would lock you out"
         yield Finding(id_, what, evidence, fix=fix)
     elif stoppable(first):
@@ -78,10 +78,10 @@ def _other(held: list[Listener], facts: Facts) -> Iterator[Finding]:
 def stoppable(listener: Listener) -> bool:
     """Whether a unit can be stopped to free the port, and nobody is locked out by that."""
     unit = listener.unit.endswith(_STOPPABLE) and not listener.unit.startswith("user@")
-    return unit and not listener.container and not _way_in(listener)
+    return unit and not listener.container and not _is_way_in(listener)
 
 
-def _way_in(listener: Listener) -> bool:
+def _is_way_in(listener: Listener) -> bool:
     return listener.process in _WAYS_IN or listener.tunnel
 
 

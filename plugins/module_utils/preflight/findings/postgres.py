@@ -6,35 +6,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import Asked
 from ..facts import Cluster, Facts
 from ..finding import ADOPT, Finding, count, some
+from ..needs import Needs
 from .ports import who
 
 #: What every cluster has.
 _OWN = ("postgres",)
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
-    if not asked.postgres:
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
+    if not needs.postgres:
         return
-    cluster = next((one for one in facts.clusters if one.port == asked.postgres_port), None)
+    cluster = next((one for one in facts.clusters if one.port == needs.postgres_port), None)
     if cluster is None:
-        yield from _no_cluster(facts, asked)
+        yield from _no_cluster(facts, needs)
         return
-    mine = {app.database for app in asked.apps}
-    roles = {role for app in asked.apps for role in app.roles}
+    mine = {app.database for app in needs.apps}
+    roles = {role for app in needs.apps for role in app.roles}
     if cluster.adopted or not cluster.ours:
-        yield from _shared(cluster, asked, mine, roles)
+        yield from _shared(cluster, needs, mine, roles)
     if not cluster.ours:
         yield from _our_roles(cluster, roles)
-    yield from _our_databases(cluster, asked)
+    yield from _our_databases(cluster, needs)
 
 
-def _no_cluster(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def _no_cluster(facts: Facts, needs: Needs) -> Iterator[Finding]:
     """PostgreSQL is not the distribution's, or has another port: the first would keep ours from its port, the second has none for us."""
-    port = asked.postgres_port
-    url = f"postgresql:///<database>?host={asked.postgres_socket_dir}&port="
+    port = needs.postgres_port
+    url = f"postgresql:///<database>?host={needs.postgres_socket_dir}&port="
     holder = next((one for one in facts.listeners if one.port == port), None)
     if holder:
         fix = f"give PostgreSQL of this machine another port: app_database_url: {url}{port + 1}"
@@ -46,25 +46,25 @@ def _no_cluster(facts: Facts, asked: Asked) -> Iterator[Finding]:
         yield Finding(f"port:{port}", f"PostgreSQL is here, and no cluster of it has port {port}", seen, fix=fix)
 
 
-def _shared(cluster: Cluster, asked: Asked, mine: set[str], roles: set[str]) -> Iterator[Finding]:
+def _shared(cluster: Cluster, needs: Needs, mine: set[str], roles: set[str]) -> Iterator[Finding]:
     databases = [name for name in cluster.databases if name not in mine and name not in _OWN]
     others = [name for name in cluster.roles if name not in roles and name not in _OWN]
     clients = {who: number for who, number in cluster.clients.items() if who.partition("@")[0] not in {*roles, *_OWN}}
-    if cluster.running and cluster.asked and not (databases or others or clients or cluster.used):
+    if cluster.running and cluster.readable and not (databases or others or clients or cluster.used):
         return
     connected = sum(clients.values())
     seen = f"cluster {cluster.version}/{cluster.name}; databases {some(databases) or 'none'}; roles {some(others) or 'none'}"
     if not cluster.running:
         seen = f"cluster {cluster.version}/{cluster.name} is down: nobody can say what is in it"
-    elif not cluster.asked:
-        seen = f"cluster {cluster.version}/{cluster.name} does not let its superuser in over {asked.postgres_socket_dir} (pg_hba.conf)"
+    elif not cluster.readable:
+        seen = f"cluster {cluster.version}/{cluster.name} does not let its superuser in over {needs.postgres_socket_dir} (pg_hba.conf)"
     else:
         seen += f"; {count(connected, 'connection')} now{' (' + some(clients) + ')' if clients else ''}"
         seen += "".join(f"; {one}" for one in cluster.used)
     yield Finding(
-        f"port:{asked.postgres_port}",
+        f"port:{needs.postgres_port}",
         "PostgreSQL is here already, and serves others"
-        if cluster.running and cluster.asked
+        if cluster.running and cluster.readable
         else "PostgreSQL is here already, and may serve others",
         seen,
         {}
@@ -73,8 +73,8 @@ def _shared(cluster: Cluster, asked: Asked, mine: set[str], roles: set[str]) -> 
             ADOPT: "our databases come into it beside theirs; its pg_hba.conf gets our lines before its own; its settings, addresses "
             "and port stay as they are, and Slipway does not restart it"
         },
-        f"for a server of its own on another port: pg_createcluster --start -p {asked.postgres_port + 1} {cluster.version} slipway, and "
-        f"app_database_url: postgresql:///<database>?host={asked.postgres_socket_dir}&port={asked.postgres_port + 1}",
+        f"for a server of its own on another port: pg_createcluster --start -p {needs.postgres_port + 1} {cluster.version} slipway, and "
+        f"app_database_url: postgresql:///<database>?host={needs.postgres_socket_dir}&port={needs.postgres_port + 1}",
     )
 
 
@@ -88,9 +88,9 @@ def _our_roles(cluster: Cluster, roles: set[str]) -> Iterator[Finding]:
         )
 
 
-def _our_databases(cluster: Cluster, asked: Asked) -> Iterator[Finding]:
+def _our_databases(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
     """By its owner: in a cluster of ours too, one may have been made by hand."""
-    for app in asked.apps:
+    for app in needs.apps:
         owner = cluster.databases.get(app.database, "")
         mine = owner in app.roles
         if owner and not (mine and cluster.ours):

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import REDIS_PORT, REDIS_UNIT, Asked
 from ..facts import Facts, Redis
 from ..finding import LEAVE, REPLACE, Finding, count
+from ..needs import REDIS_PORT, REDIS_UNIT, Needs
 from .ports import who
 
 #: A snapshot of nothing has about this many bytes.
 EMPTY = 200
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
     """It is stopped without a question only when it runs, holds nothing, and nobody is connected."""
-    if not asked.redis:
+    if not needs.redis:
         return
     redis, id_ = facts.redis, f"port:{REDIS_PORT}"
     if _in_use(redis):

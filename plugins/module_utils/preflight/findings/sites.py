@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ...nginx_sites import Server, defaults_of_others, in_the_way
-from ..asked import Asked
 from ..facts import Facts
 from ..finding import LEAVE, REPLACE, Finding, some
+from ..needs import Needs
 
 #: The package's welcome page, and what people make of it.
 DEFAULT = "/etc/nginx/sites-enabled/default"
@@ -18,9 +18,9 @@ DEFAULT = "/etc/nginx/sites-enabled/default"
 _FOLDERS = ("/etc/nginx/sites-enabled/", "/etc/nginx/conf.d/")
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
     yield from _certificates(facts)
-    if not asked.web or not facts.nginx.installed:
+    if not needs.web or not facts.nginx.installed:
         return
     if not facts.nginx.reads_sites:
         yield Finding(
@@ -37,8 +37,8 @@ def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
     ]
     marked = {Path(server.file).name for server in servers if server.ours}
     # One of an app that the inventory does not have any more is in the way as anybody's.
-    own = [app.site for app in asked.apps if app.name in facts.apps or app.site in marked]
-    yield from _for_our_names(servers, asked, own)
+    own = [app.site for app in needs.apps if app.name in facts.apps or app.site in marked]
+    yield from _for_our_names(servers, needs, own)
     yield from _default(servers)
 
 
@@ -50,11 +50,11 @@ def _certificates(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"certificate:{one.domain}", what, seen, {LEAVE: "this is not said again"}, fix, refuses=False)
 
 
-def _for_our_names(servers: list[Server], asked: Asked, own: list[str]) -> Iterator[Finding]:
+def _for_our_names(servers: list[Server], needs: Needs, own: list[str]) -> Iterator[Finding]:
     """One for each file, under the first of our names in it."""
     found: dict[str, list[str]] = {}
     places: dict[str, list[Server]] = {}
-    for domain in asked.domains:
+    for domain in needs.domains:
         for server in in_the_way(servers, [domain], own):
             if domain not in found.setdefault(server.file, []):
                 found[server.file].append(domain)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..asked import Asked
 from ..facts import Disk, Facts
 from ..finding import LEAVE, Finding, count, some
+from ..needs import Needs
 
 #: Ubuntu 22.04's; what our units use is in it.
 SYSTEMD = 249
@@ -24,15 +24,15 @@ _ON = {LEAVE: "go on all the same"}
 _SILENT = {LEAVE: "this is not said again"}
 
 
-def findings(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def findings(facts: Facts, needs: Needs) -> Iterator[Finding]:
     yield from _distribution(facts)
     yield from _kernel(facts)
-    yield from _memory(facts, asked)
+    yield from _memory(facts, needs)
     for disk in facts.disks:
-        yield from _disk(disk, facts, asked)
-    yield from _clock(facts, asked)
+        yield from _disk(disk, facts, needs)
+    yield from _clock(facts, needs)
     yield from _network(facts)
-    yield from _state(facts, asked)
+    yield from _state(facts, needs)
 
 
 def _distribution(facts: Facts) -> Iterator[Finding]:
@@ -91,9 +91,9 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
         yield Finding("kernel:somaxconn", what, f"net.core.somaxconn is {here.somaxconn}", _ON, fix)
 
 
-def _memory(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def _memory(facts: Facts, needs: Needs) -> Iterator[Finding]:
     here = facts.system
-    least, memory = asked.limits.memory, here.memory // _MIB
+    least, memory = needs.limits.memory, here.memory // _MIB
     if 0 < memory + here.swap // _MIB < least:
         what = f"there is too little memory for nginx, PostgreSQL, Redis and an app: {least} MiB is the least (preflight_memory_min)"
         fix = "take a larger machine, or add swap"
@@ -103,11 +103,11 @@ def _memory(facts: Facts, asked: Asked) -> Iterator[Finding]:
         yield Finding("system:swap", what, f"{memory} MiB, no swap", _SILENT, "add swap, 1 GB for example", refuses=False)
 
 
-def _disk(disk: Disk, facts: Facts, asked: Asked) -> Iterator[Finding]:
-    least, free = asked.limits.disk, disk.free // _MIB
+def _disk(disk: Disk, facts: Facts, needs: Needs) -> Iterator[Finding]:
+    least, free = needs.limits.disk, disk.free // _MIB
     # A file system is said once, under the first of its paths.
     first = next(one.path for one in facts.disks if one.mount == disk.mount)
-    room = disk.path in asked.rooms and disk.path == first
+    room = disk.path in needs.rooms and disk.path == first
     if room and "ro" in disk.options:
         what, fix = f"nothing can be written to {disk.path} (read-only)", f"look at why (dmesg), then mount -o remount,rw {disk.mount}"
         yield Finding(f"disk:{disk.path}", what, f"mounted at {disk.mount} with ro", fix=fix)
@@ -115,13 +115,13 @@ def _disk(disk: Disk, facts: Facts, asked: Asked) -> Iterator[Finding]:
         what = f"the disk of {disk.path} is almost full: {least} MiB is the least for packages, releases and data (preflight_disk_min)"
         evidence = f"{free} MiB of {disk.size // _MIB} MiB free (mounted at {disk.mount})"
         yield Finding(f"disk:{disk.path}", what, evidence, _ON, "make room, or enlarge it", refuses=not facts.ours)
-    if room and disk.inodes > 0 and disk.inodes_free < asked.limits.inodes:
+    if room and disk.inodes > 0 and disk.inodes_free < needs.limits.inodes:
         what = f"the disk of {disk.path} has almost no room for more files (preflight_inodes_min)"
         evidence = f"{disk.inodes_free} of {disk.inodes} inodes free (mounted at {disk.mount})"
         yield Finding(
             f"inodes:{disk.path}", what, evidence, _ON, "find the many small files: du --inodes -x / | sort -n", refuses=not facts.ours
         )
-    runs = next((one.path for one in facts.disks if one.mount == disk.mount and one.path in asked.run_from), "")
+    runs = next((one.path for one in facts.disks if one.mount == disk.mount and one.path in needs.run_from), "")
     if disk.path == runs and "noexec" in disk.options:
         never = disk.path != "/tmp"
         what = f"nothing may be run from {disk.path} (noexec): " + (
@@ -131,9 +131,9 @@ def _disk(disk: Disk, facts: Facts, asked: Asked) -> Iterator[Finding]:
         yield Finding(f"noexec:{disk.path}", what, f"mounted at {disk.mount} with noexec", _ON, fix, refuses=never)
 
 
-def _clock(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def _clock(facts: Facts, needs: Needs) -> Iterator[Finding]:
     ahead = facts.system.clock_ahead
-    if ahead is None or abs(ahead) <= asked.limits.clock:
+    if ahead is None or abs(ahead) <= needs.limits.clock:
         return
     evidence = f"this machine is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the controller"
     synchronised = "it says that it is synchronised" if facts.system.clock_synchronised else "it is not synchronised"
@@ -154,12 +154,12 @@ def _network(facts: Facts) -> Iterator[Finding]:
         yield Finding("system:hostname", what, f"{here.hostname} is neither in /etc/hosts nor in DNS", _SILENT, fix, refuses=False)
 
 
-def _state(facts: Facts, asked: Asked) -> Iterator[Finding]:
+def _state(facts: Facts, needs: Needs) -> Iterator[Finding]:
     here = facts.system
     if here.reboot:
         what = "the machine waits for a restart, for packages that were upgraded"
         yield Finding("system:reboot", what, some(here.reboot), _SILENT, "restart it when it suits: reboot", refuses=False)
-    stems = tuple(stem for app in asked.apps for stem in app.units)
+    stems = tuple(stem for app in needs.apps for stem in app.units)
     # Ours are verify's to judge.
     failed = [unit for unit in here.failed_units if unit.split("@")[0].split(".")[0] not in stems]
     if failed:

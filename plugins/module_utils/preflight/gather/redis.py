@@ -7,12 +7,12 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from ..asked import REDIS_PORT
 from ..facts import Redis
+from ..needs import REDIS_PORT
 from .host import Host
 
 
-def look(host: Host, active: bool, enabled: bool) -> Redis:
+def gather(host: Host, active: bool, enabled: bool) -> Redis:
     """
     :arg active: whether its unit runs, and at boot.
     """

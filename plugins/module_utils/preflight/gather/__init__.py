@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..asked import REDIS_UNIT, Asked
 from ..facts import Facts, Firewall, Nginx, Packages, Redis, Site, System
+from ..needs import REDIS_UNIT, Needs
 from . import certbot, firewall, names, packages, postgres, redis, sockets, system, web
 from .host import Host
 
 _Found = TypeVar("_Found")
 
 
-def look(asked: Asked, host: Host, now: float | None = None) -> Facts:
+def gather(needs: Needs, host: Host, now: float | None = None) -> Facts:
     """
     :arg now: the controller's clock, in seconds since 1970.
     """
@@ -29,16 +29,16 @@ def look(asked: Asked, host: Host, now: float | None = None) -> Facts:
 
     nowhere: dict[str, tuple[bool, bool]] = {}
     nothing: tuple[Nginx, list[Site]] = (Nginx(), [])
-    here = ask("the system", lambda: system.look(host, now), System())
+    here = ask("the system", lambda: system.gather(host, now), System())
     on = ask("the units", lambda: _on(host), nowhere)
-    taken = ask("names", lambda: names.look(host, asked), names.Names([], [], [], [], [], []))
+    taken = ask("names", lambda: names.gather(host, needs), names.Names([], [], [], [], [], []))
     nginx, sites = ask("nginx", lambda: web.nginx(host), nothing)
     sites = [*sites, *ask("other web servers", lambda: web.others(host), nothing[1])]
     state = on.get(REDIS_UNIT, (False, False))
     return Facts(
         ours=ask("earlier runs", lambda: names.machine_is_ours(host), False),
         apps=taken.apps,
-        listeners=ask("ports", lambda: sockets.listeners(host, asked.ports), []),
+        listeners=ask("ports", lambda: sockets.listeners(host, needs.ports), []),
         accounts=taken.accounts,
         groups=taken.groups,
         folders=taken.folders,
@@ -46,12 +46,12 @@ def look(asked: Asked, host: Host, now: float | None = None) -> Facts:
         files=taken.files,
         sites=sites,
         nginx=nginx,
-        clusters=ask("PostgreSQL", lambda: postgres.clusters(host, asked), []) if asked.postgres else [],
-        redis=ask("Redis", lambda: redis.look(host, *state), Redis()) if asked.redis else Redis(),
-        certificates=ask("certbot", lambda: list(certbot.certificates(host, asked)), []),
-        firewall=ask("the firewall", lambda: firewall.look(host, asked, [unit for unit, one in on.items() if any(one)]), Firewall()),
+        clusters=ask("PostgreSQL", lambda: postgres.clusters(host, needs), []) if needs.postgres else [],
+        redis=ask("Redis", lambda: redis.gather(host, *state), Redis()) if needs.redis else Redis(),
+        certificates=ask("certbot", lambda: list(certbot.certificates(host, needs)), []),
+        firewall=ask("the firewall", lambda: firewall.gather(host, needs, [unit for unit, one in on.items() if any(one)]), Firewall()),
         system=here,
-        disks=ask("disks", lambda: system.disks(host, dict.fromkeys([*asked.rooms, *asked.run_from])), []),
+        disks=ask("disks", lambda: system.disks(host, dict.fromkeys([*needs.rooms, *needs.run_from])), []),
         packages=ask("packages", lambda: packages.state(host), Packages()),
         busy=ask("what is at work", lambda: [*system.first_start(host), *packages.locks(host)], []),
         unknown=host.unknown,

@@ -18,7 +18,7 @@ _SOMAXCONN = "/proc/sys/net/core/somaxconn"
 _CLOUD_INIT = "/run/cloud-init"
 
 
-def look(host: Host, now: float | None) -> System:
+def gather(host: Host, now: float | None) -> System:
     """
     :arg now: the controller's clock, in seconds since 1970.
     """

@@ -8,15 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.facts import Facts
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.findings import judge
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import (
-    look,
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather import (
+    gather,
     sockets,
     system,
 )
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 
 from .conftest import Fake
 
@@ -44,7 +44,7 @@ PROGRAMS = {
 
 def test_the_machine(fake: Fake) -> None:
     host = fake(MACHINE, {**PROGRAMS, "systemctl list-units --state=failed": "x.service loaded failed failed X\n"})
-    found = system.look(host, time.time() - 100)
+    found = system.gather(host, time.time() - 100)
     assert (found.name, found.debian, found.architecture, found.systemd) == ("Debian GNU/Linux 12 (bookworm)", True, "arm64", 252)
     assert (found.kernel, found.init, found.cgroup, found.ipv6, found.container) == ("6.1.0-40-amd64", "systemd", 2, True, "")
     assert (found.memory, found.swap, found.hostname_known) == (2014052 * 1024, 524284 * 1024, True)
@@ -67,7 +67,7 @@ def test_a_machine_that_lacks_much(fake: Fake) -> None:
         {"unshare": (1, "unshare: cannot change root filesystem propagation: Permission denied\n")},
         lambda name: False,
     )
-    found = system.look(host, None)
+    found = system.gather(host, None)
     assert (found.container, found.cgroup, found.ipv6, found.selinux, found.debian) == ("lxc", 0, False, True, False)
     assert (found.mount_namespaces, found.reboot) == (
         "unshare: cannot change root filesystem propagation: Permission denied",
@@ -79,7 +79,7 @@ def test_a_machine_that_lacks_much(fake: Fake) -> None:
 @pytest.mark.parametrize(("files", "container"), [({"/proc/vz/x": ""}, "openvz"), ({"/proc/vz/x": "", "/proc/bc/x": ""}, "")])
 def test_openvz(fake: Fake, files: dict[str, str], container: str) -> None:
     """Its host has /proc/bc."""
-    assert system.look(fake(files), None).container == container
+    assert system.gather(fake(files), None).container == container
 
 
 def test_disks_and_how_they_are_mounted(fake: Fake) -> None:
@@ -117,35 +117,35 @@ def test_the_first_start(fake: Fake, files: dict[str, str], busy: int) -> None:
 # --- All of it -----------------------------------------------------------------------------------------
 
 
-def test_an_empty_host_answers_nothing_and_nothing_breaks(fake: Fake, asked: Asked) -> None:
+def test_an_empty_host_answers_nothing_and_nothing_breaks(fake: Fake, needs: Needs) -> None:
     """[F8] Whatever is missing has its default; JSON holds it all."""
-    facts = look(asked, fake())
+    facts = gather(needs, fake())
     assert json.loads(json.dumps(asdict(facts)))["system"]["debian"] is False
-    assert [finding.id for finding in judge(facts, asked)] == ["system:distribution"]
+    assert [finding.id for finding in judge(facts, needs)] == ["system:distribution"]
 
 
-def test_a_clean_machine_from_end_to_end(fake: Fake, asked: Asked) -> None:
+def test_a_clean_machine_from_end_to_end(fake: Fake, needs: Needs) -> None:
     """[F3] As a provider hands it over."""
     files = {
         **MACHINE,
         "/etc/apt/sources.list": "deb http://deb.example.org trixie main\n",
         "/var/lib/dpkg/status": "Package: a\nStatus: install ok installed\n",
     }
-    facts = look(asked, fake(files, {**PROGRAMS, "getent": (2, "")}), time.time())
-    found = [finding for finding in judge(facts, asked) if not finding.id.startswith(("disk:", "inodes:", "noexec:"))]
+    facts = gather(needs, fake(files, {**PROGRAMS, "getent": (2, "")}), time.time())
+    found = [finding for finding in judge(facts, needs) if not finding.id.startswith(("disk:", "inodes:", "noexec:"))]
     assert found == [] and facts.unknown == []
 
 
-def test_a_source_that_fails_hides_no_other(fake: Fake, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_fails_hides_no_other(fake: Fake, needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
     """[F8] It is said, by name."""
     monkeypatch.setattr(sockets, "listeners", lambda *words: 1 / 0)
     files = {**MACHINE, "/run/cloud-init/enabled": ""}
-    facts = look(asked, fake(files, PROGRAMS))
+    facts = gather(needs, fake(files, PROGRAMS))
     assert facts.unknown == ["ports: ZeroDivisionError: division by zero"]
     assert facts.listeners == [] and [busy.id for busy in facts.busy] == ["system:cloud-init"]
 
 
-def test_looking_changes_nothing(fake: Fake, asked: Asked, tmp_path: Path) -> None:
+def test_looking_changes_nothing(fake: Fake, needs: Needs, tmp_path: Path) -> None:
     """[F3] No file is made, changed or removed, and no command is run that could."""
     ran: list[str] = []
     made = fake(MACHINE)
@@ -155,7 +155,7 @@ def test_looking_changes_nothing(fake: Fake, asked: Asked, tmp_path: Path) -> No
         return made.run(*words)
 
     before = {str(path): path.stat() for path in tmp_path.rglob("*")}
-    look(asked, Host(tmp_path, run, lambda name: True))  # type: ignore[arg-type]
+    gather(needs, Host(tmp_path, run, lambda name: True))  # type: ignore[arg-type]
     after = {str(path): path.stat() for path in tmp_path.rglob("*")}
     assert {name: (one.st_mtime_ns, one.st_size, one.st_mode) for name, one in before.items()} == {
         name: (one.st_mtime_ns, one.st_size, one.st_mode) for name, one in after.items()
@@ -177,9 +177,9 @@ def test_looking_changes_nothing(fake: Fake, asked: Asked, tmp_path: Path) -> No
     assert ran and all(line.startswith(allowed) for line in ran), ran
 
 
-def test_this_machine(asked: Asked) -> None:
+def test_this_machine(needs: Needs) -> None:
     """[F3] Whatever this one is: no source fails, and it is quick."""
     began = time.monotonic()
-    facts = look(asked, Host(), time.time())
+    facts = gather(needs, Host(), time.time())
     assert isinstance(facts, Facts) and not [one for one in facts.unknown if "Error" in one]
     assert time.monotonic() - began < 15

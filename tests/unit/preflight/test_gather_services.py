@@ -6,15 +6,15 @@ import hashlib
 import json
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.asked import Asked
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.facts import Site
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import (
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather import (
     certbot,
     firewall,
     postgres,
     redis,
     web,
 )
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.needs import Needs
 
 from .conftest import Fake
 
@@ -94,7 +94,7 @@ CLUSTERS = json.dumps(
 )
 
 
-def test_what_is_in_a_cluster(fake: Fake, asked: Asked) -> None:
+def test_what_is_in_a_cluster(fake: Fake, needs: Needs) -> None:
     """[F3] Asked of the superuser over the socket; of the one on our port alone."""
     answer = {
         "databases": {"postgres": "postgres", "crm": "ada"},
@@ -106,23 +106,23 @@ def test_what_is_in_a_cluster(fake: Fake, asked: Asked) -> None:
         {"/etc/postgresql/15/main/conf.d/slipway.conf": "# slipway:postgres\n# slipway: adopted\n"},
         {"pg_lsclusters -j": CLUSTERS, "runuser -u postgres -- psql -XAtqw -h /run/postgresql -p 5432 -d postgres -c": json.dumps(answer)},
     )
-    first, second = postgres.clusters(host, asked)
-    assert (first.ours, first.adopted, first.asked, first.clients) == (True, True, True, {"ada@crm": 2})
+    first, second = postgres.clusters(host, needs)
+    assert (first.ours, first.adopted, first.readable, first.clients) == (True, True, True, {"ada@crm": 2})
     assert (first.databases["crm"], first.roles) == ("ada", ["postgres", "ada"])
     assert (second.running, second.ours, second.port) == (False, False, 5433)
 
 
 @pytest.mark.parametrize("answer", [(2, "FATAL:  Peer authentication failed"), (0, "garbage"), (0, "[1]"), (124, "timed out")])
-def test_a_cluster_that_does_not_answer(fake: Fake, asked: Asked, answer: tuple[int, str]) -> None:
+def test_a_cluster_that_does_not_answer(fake: Fake, needs: Needs, answer: tuple[int, str]) -> None:
     """[F8] Is said, and no traceback."""
-    first = postgres.clusters(fake(commands={"pg_lsclusters -j": CLUSTERS, "runuser": answer}), asked)[0]
-    assert first.running and not first.asked and first.databases == {}
+    first = postgres.clusters(fake(commands={"pg_lsclusters -j": CLUSTERS, "runuser": answer}), needs)[0]
+    assert first.running and not first.readable and first.databases == {}
 
 
-def test_no_postgresql(fake: Fake, asked: Asked) -> None:
-    assert postgres.clusters(fake(), asked) == []
+def test_no_postgresql(fake: Fake, needs: Needs) -> None:
+    assert postgres.clusters(fake(), needs) == []
     host = fake(commands={"pg_lsclusters": "garbage"})
-    assert postgres.clusters(host, asked) == [] and host.unknown == ["pg_lsclusters: its answer cannot be read"]
+    assert postgres.clusters(host, needs) == [] and host.unknown == ["pg_lsclusters: its answer cannot be read"]
 
 
 def test_what_redis_holds(fake: Fake) -> None:
@@ -133,18 +133,18 @@ def test_what_redis_holds(fake: Fake) -> None:
         "/var/lib/redis/dump.rdb": "x" * 500,
         "/var/lib/redis/appendonlydir/a": "y",
     }
-    found = redis.look(fake(files, {"redis-cli -p 6379": info}), True, True)
+    found = redis.gather(fake(files, {"redis-cli -p 6379": info}), True, True)
     assert (found.keys, found.clients, found.size) == (5, 2, 501)
-    silent = redis.look(fake(files, {"redis-cli": (0, "NOAUTH Authentication required.\n")}), True, True)
+    silent = redis.gather(fake(files, {"redis-cli": (0, "NOAUTH Authentication required.\n")}), True, True)
     assert (silent.active, silent.keys, silent.clients) == (True, None, None)
-    assert redis.look(fake(files), False, True).size == 501
-    assert redis.look(fake(files), False, False).size == 0
+    assert redis.gather(fake(files), False, True).size == 501
+    assert redis.gather(fake(files), False, False).size == 0
 
 
 # --- Firewalls -----------------------------------------------------------------------------------------
 
 
-def test_who_filters(fake: Fake, asked: Asked) -> None:
+def test_who_filters(fake: Fake, needs: Needs) -> None:
     """[F3] Services, the kernel's rules before ufw, and ufw's own."""
     saved = '*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m comment --comment "no web" -j DROP\nCOMMIT\n'
     rules = "### tuple ### deny tcp 443 0.0.0.0/0 any 0.0.0.0/0 in\n"
@@ -162,17 +162,17 @@ def test_who_filters(fake: Fake, asked: Asked) -> None:
             "nft list ruleset": "table inet x {\n chain i {\n type filter hook input priority 0; policy drop;\n }\n}\n",
         },
     )
-    found = firewall.look(host, asked, firewall.UNITS)
+    found = firewall.gather(host, needs, firewall.UNITS)
     assert found.firewalld and found.nftables == ["inet mine"] and found.persistent == ["/etc/iptables/rules.v4"]
     assert found.before_ufw == ["iptables -A INPUT -p tcp -m comment --comment 'no web' -j DROP"]
     assert found.beside_ufw == ["table inet x, chain i: 80, 443"]
     assert found.ufw and found.ufw_refuses == ["deny tcp 443 from 0.0.0.0/0"] and found.ufw_rules == 1
     # The files are there, and nothing loads them.
-    idle = firewall.look(host, asked, ())
+    idle = firewall.gather(host, needs, ())
     assert not (idle.firewalld or idle.nftables or idle.persistent)
 
 
-def test_certificates_that_certbot_renews_for_somebody_else(fake: Fake, asked: Asked) -> None:
+def test_certificates_that_certbot_renews_for_somebody_else(fake: Fake, needs: Needs) -> None:
     """[K3] For a domain of ours; an app's own, also of an app that is not in the inventory, are not meant."""
     host = fake(
         {
@@ -187,7 +187,7 @@ def test_certificates_that_certbot_renews_for_somebody_else(fake: Fake, asked: A
             "openssl x509 -noout -ext subjectAltName -in /etc/letsencrypt/live/wiki/": "    DNS:blog.example.com\n",
         },
     )
-    assert [(one.name, one.domain, one.authenticator) for one in certbot.certificates(host, asked)] == [
+    assert [(one.name, one.domain, one.authenticator) for one in certbot.certificates(host, needs)] == [
         ("old", "blog.example.com", "apache"),
         ("shop.example.com", "shop.example.com", ""),
     ]

@@ -42,7 +42,7 @@ def hidden(path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class AskedApp:
+class AppNeeds:
     """Everything that one app would have on the machine."""
 
     name: str
@@ -65,7 +65,7 @@ class AskedApp:
         return f"{self.name}.conf"
 
     @classmethod
-    def of(cls, app: Mapping[str, Any], claims: Iterable[str]) -> AskedApp:
+    def of(cls, app: Mapping[str, Any], claims: Iterable[str]) -> AppNeeds:
         """
         :arg app: one of the model's apps.
         :arg claims: what it alone can have (`App.claims`).
@@ -105,10 +105,10 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Needs:
     """What is wanted of a machine, and what the operator has answered so far."""
 
-    apps: list[AskedApp]
+    apps: list[AppNeeds]
     #: Apps and their web server are here; otherwise it is a database's own machine.
     web: bool = True
     postgres_port: int = 5432
@@ -124,12 +124,12 @@ class Asked:
     firewall: bool = True
 
     @classmethod
-    def of(cls, machine: Mapping[str, Any], web: bool = True, limits: Limits | None = None) -> Asked:
+    def of(cls, machine: Mapping[str, Any], web: bool = True, limits: Limits | None = None) -> Needs:
         """
         :arg machine: the model's machine, as roles read it.
         """
         return cls(
-            apps=[AskedApp.of(app, machine["claims"][app["entry"]]) for app in machine["apps"]] if web else [],
+            apps=[AppNeeds.of(app, machine["claims"][app["entry"]]) for app in machine["apps"]] if web else [],
             web=web,
             postgres_port=int(machine["database_port"]),
             postgres=bool(machine["serves_database"]),
@@ -137,7 +137,7 @@ class Asked:
             redis=web and bool(machine["serves_redis"]),
             rules=[dict(rule) for rule in machine["joined"].get("firewall_rules_custom", [])],
             limits=limits or Limits(),
-            answers={str(one): str(way) for one, way in machine["answers"].items()},
+            answers={str(one): str(choice) for one, choice in machine["answers"].items()},
             firewall=bool(machine["firewall"]),
         )
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...nginx_sites import MARK
-from ..asked import Asked, AskedApp, hidden
 from ..facts import Account, File, Folder, Group
+from ..needs import AppNeeds, Needs, hidden
 from . import packages
 from .host import Host
 
@@ -39,7 +39,7 @@ _SAMPLE = 3
 class Known:
     """What an earlier run of ours left of an app."""
 
-    app: AskedApp
+    app: AppNeeds
     user: bool
     #: /etc/<app>/app.json; a host of an older Slipway has none, and marks in its files all the same.
     document: dict[str, Any] = field(default_factory=dict)
@@ -72,10 +72,10 @@ def has_mark(host: Host, path: str) -> bool:
     return MARK.search(host.text(path)) is not None
 
 
-def look(host: Host, asked: Asked) -> Names:
+def gather(host: Host, needs: Needs) -> Names:
     """Everything that is there under one of our names."""
-    accounts = _entries(host, "passwd", [app.user for app in asked.apps])
-    known = [_known(host, app, accounts.get(app.user, [])) for app in asked.apps]
+    accounts = _entries(host, "passwd", [app.user for app in needs.apps])
+    known = [_known(host, app, accounts.get(app.user, [])) for app in needs.apps]
     folders = [folder for one in known for folder in _folders(host, one)]
     taken = [file for one in known for file in units(host, one.app.units)]
     files = [file for one in known for file in _files(host, one)]
@@ -99,7 +99,7 @@ def _entries(host: Host, database: str, names: list[str]) -> dict[str, list[str]
     return {row[0]: row for row in rows if row[0] in names}
 
 
-def _known(host: Host, app: AskedApp, user: list[str]) -> Known:
+def _known(host: Host, app: AppNeeds, user: list[str]) -> Known:
     document: dict[str, Any] = {}
     try:
         read = json.loads(host.text(f"{app.config_dir}/app.json") or "{}")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather.host import Host
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors import SlipwayError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import free_name
-from ansible_collections.slipway.vps.plugins.modules.make_way import Way
+from ansible_collections.slipway.vps.plugins.modules.preflight_replace import Replacement
 
-Make = Callable[..., tuple[Way, list[str]]]
+Make = Callable[..., tuple[Replacement, list[str]]]
 TCP = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 #: What changes something.
 CHANGING = ("systemctl disable", "systemctl stop", "systemctl daemon-reload", "iptables --wait", "ip6tables --wait")
@@ -23,7 +23,7 @@ def make(tmp_path: Path) -> Make:
 
     def build(
         files: Mapping[str, str], commands: Mapping[str, tuple[int, str]] | None = None, check: bool = False
-    ) -> tuple[Way, list[str]]:
+    ) -> tuple[Replacement, list[str]]:
         did: list[str] = []
         for name, text in files.items():
             path = tmp_path / name.lstrip("/")
@@ -39,7 +39,7 @@ def make(tmp_path: Path) -> Make:
                 did.append(line)
             return next((said for begin, said in (commands or {}).items() if line.startswith(begin)), (0, ""))
 
-        return Way(Host(tmp_path, run, lambda name: True), check), did
+        return Replacement(Host(tmp_path, run, lambda name: True), check), did
 
     return build
 
@@ -57,17 +57,17 @@ def listening(port: int, process: str, unit: str, pid: int = 81) -> dict[str, st
 def test_the_holder_of_a_port_is_stopped_with_its_sockets(make: Make) -> None:
     """[F3] The socket first: it would start the service again."""
     triggers = {"systemctl show --property=TriggeredBy": (0, "apache.socket\n")}
-    way, did = make(listening(80, "apache2", "apache2.service"), triggers)
-    way.free([80, 443], ["nginx.service"])
+    replacement, did = make(listening(80, "apache2", "apache2.service"), triggers)
+    replacement.free([80, 443], ["nginx.service"])
     assert did == ["systemctl disable --now apache.socket", "systemctl disable --now apache2.service"]
-    assert way.gone == ["apache.socket is stopped and disabled", "apache2.service is stopped and disabled"]
+    assert replacement.replaced == ["apache.socket is stopped and disabled", "apache2.service is stopped and disabled"]
 
 
 def test_ours_keeps_its_port(make: Make) -> None:
     """[F3] A second run changes nothing."""
-    way, did = make(listening(80, "nginx", "nginx.service"))
-    way.free([80, 443], ["nginx.service"])
-    assert did == way.gone == []
+    replacement, did = make(listening(80, "nginx", "nginx.service"))
+    replacement.free([80, 443], ["nginx.service"])
+    assert did == replacement.replaced == []
     free, did = make({"/proc/net/tcp": TCP})
     free.free([80, 443], [])
     assert did == []
@@ -79,9 +79,9 @@ def test_ours_keeps_its_port(make: Make) -> None:
 )
 def test_who_may_not_be_stopped_is_not(make: Make, process: str, unit: str) -> None:
     """[F3] It came after preflight had looked."""
-    way, did = make(listening(443, process, unit))
+    replacement, did = make(listening(443, process, unit))
     with pytest.raises(SlipwayError, match=rf"port 443 is held by {process}"):
-        way.free([443], [])
+        replacement.free([443], [])
     assert did == []
 
 
@@ -99,8 +99,8 @@ def test_who_may_not_be_stopped_is_not(make: Make, process: str, unit: str) -> N
 )
 def test_units_are_stopped_where_they_are(make: Make, state: str, stopped: bool) -> None:
     """[F3] apt has removed netfilter-persistent by then."""
-    way, did = make({}, {"systemctl show --property=LoadState": (0, state)})
-    way.stop_where_they_are(["nftables.service"])
+    replacement, did = make({}, {"systemctl show --property=LoadState": (0, state)})
+    replacement.stop_where_they_are(["nftables.service"])
     assert did == (["systemctl disable --now nftables.service"] if stopped else [])
 
 
@@ -116,8 +116,8 @@ def test_units_of_others_are_set_aside(make: Make, tmp_path: Path) -> None:
         "/etc/systemd/system/blog-rehearsal.service.d/a.conf": "[Service]\n",
         "/usr/lib/systemd/system/blog-rehearsal.service": "[Service]\n",
     }
-    way, did = make(files, {"dpkg-query": (1, "")})
-    way.set_aside(["blog", "blog-worker", "blog-tls", "blog-backup", "blog-rehearsal"])
+    replacement, did = make(files, {"dpkg-query": (1, "")})
+    replacement.set_aside(["blog", "blog-worker", "blog-tls", "blog-backup", "blog-rehearsal"])
     assert did == [
         "systemctl disable --now blog.service",
         "systemctl stop blog-worker@*.service",
@@ -125,18 +125,18 @@ def test_units_of_others_are_set_aside(make: Make, tmp_path: Path) -> None:
         "systemctl daemon-reload",
     ]
     assert (system / "blog.service.replaced").read_text() == "older\n" and (system / "blog.service.replaced.1").read_text() == "[Service]\n"
-    assert not (system / "blog.service").exists() and (system / "blog-tls.timer").exists() and len(way.gone) == 4
+    assert not (system / "blog.service").exists() and (system / "blog-tls.timer").exists() and len(replacement.replaced) == 4
     assert (system / "blog-rehearsal.service.d.replaced/a.conf").exists()
-    way, did = make({}, {"dpkg-query": (1, "")})
-    way.set_aside(["blog", "blog-worker", "blog-tls", "blog-backup"])
-    assert did == way.gone == []
+    replacement, did = make({}, {"dpkg-query": (1, "")})
+    replacement.set_aside(["blog", "blog-worker", "blog-tls", "blog-backup"])
+    assert did == replacement.replaced == []
 
 
 def test_a_unit_of_a_package_is_not_set_aside(make: Make) -> None:
     """dpkg would put it back."""
-    way, did = make({"/etc/systemd/system/blog.service": "x"}, {"dpkg-query": (0, "blogd: /etc/systemd/system/blog.service\n")})
+    replacement, did = make({"/etc/systemd/system/blog.service": "x"}, {"dpkg-query": (0, "blogd: /etc/systemd/system/blog.service\n")})
     with pytest.raises(SlipwayError, match="belongs to the package blogd"):
-        way.set_aside(["blog"])
+        replacement.set_aside(["blog"])
     assert did == []
 
 
@@ -145,29 +145,31 @@ def test_rules_before_ufw_are_removed(make: Make) -> None:
     saved = (
         '*filter\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -m comment --comment "no one" -j REJECT --reject-with icmp-host-prohibited\nCOMMIT\n'
     )
-    way, did = make({}, {"iptables-save": (0, saved), "ip6tables-save": (127, "")})
-    way.open([80, 443])
+    replacement, did = make({}, {"iptables-save": (0, saved), "ip6tables-save": (127, "")})
+    replacement.open([80, 443])
     assert did == ["iptables --wait -D INPUT -m comment --comment no one -j REJECT --reject-with icmp-host-prohibited"]
-    assert way.gone == ["iptables -A INPUT -m comment --comment 'no one' -j REJECT --reject-with icmp-host-prohibited is removed"]
-    way.open([])
+    assert replacement.replaced == [
+        "iptables -A INPUT -m comment --comment 'no one' -j REJECT --reject-with icmp-host-prohibited is removed"
+    ]
+    replacement.open([])
     assert len(did) == 1
 
 
 def test_check_mode_says_what_would_go(make: Make, tmp_path: Path) -> None:
     """[F3] And changes nothing."""
     files = {**listening(80, "apache2", "apache2.service"), "/etc/systemd/system/blog.service": "[Service]\n"}
-    way, did = make(files, {"dpkg-query": (1, ""), "iptables-save": (0, "*filter\n-A INPUT -j DROP\n")}, check=True)
-    way.free([80], [])
-    way.set_aside(["blog"])
-    way.open([80])
-    assert did == [] and len(way.gone) == 3 and (tmp_path / "etc/systemd/system/blog.service").exists()
+    replacement, did = make(files, {"dpkg-query": (1, ""), "iptables-save": (0, "*filter\n-A INPUT -j DROP\n")}, check=True)
+    replacement.free([80], [])
+    replacement.set_aside(["blog"])
+    replacement.open([80])
+    assert did == [] and len(replacement.replaced) == 3 and (tmp_path / "etc/systemd/system/blog.service").exists()
 
 
 def test_what_cannot_be_stopped_stops_the_run_in_words(make: Make) -> None:
     """[F8]"""
-    way, _ = make(listening(80, "apache2", "apache2.service"), {"systemctl disable": (1, "Failed to disable unit\n")})
+    replacement, _ = make(listening(80, "apache2", "apache2.service"), {"systemctl disable": (1, "Failed to disable unit\n")})
     with pytest.raises(SlipwayError, match=r"systemctl disable --now apache2.service exited 1: Failed to disable unit"):
-        way.free([80], [])
+        replacement.free([80], [])
 
 
 def test_a_free_name(tmp_path: Path) -> None:

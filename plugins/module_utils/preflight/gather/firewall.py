@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Collection
 
 from ... import packet_filter
-from ..asked import Asked
 from ..facts import Firewall
+from ..needs import Needs
 from . import packages
 from .host import Host
 
@@ -18,11 +18,11 @@ _NFTABLES_FILE = "/etc/nftables.conf"
 _PERSISTENT_FILES = ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6")
 
 
-def look(host: Host, asked: Asked, on: Collection[str]) -> Firewall:
+def gather(host: Host, needs: Needs, on: Collection[str]) -> Firewall:
     """
     :arg on: units that run, or are started at boot.
     """
-    ports = asked.visited
+    ports = needs.visited
     saved = {program: host.output(f"{program}-save") for program in ("iptables", "ip6tables")}
     ruleset = host.output("nft", "list", "ruleset")
     rules = packet_filter.ufw_rules(host.text("/etc/ufw/user.rules")) + packet_filter.ufw_rules(host.text("/etc/ufw/user6.rules"))

@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""What the operator answered with replace gives way, just before something of ours takes its place."""
+"""The answer replace, carried out: what others have gives way just before something of ours takes its place."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: make_way
+module: preflight_replace
 short_description: Stop, disable or set aside what the operator wants replaced
 version_added: 0.1.0
 description:
@@ -53,13 +53,13 @@ attributes:
 
 EXAMPLES = r"""
 - name: Stop the web server that nginx takes the place of
-  slipway.vps.make_way:
+  slipway.vps.preflight_replace:
     ports: [80, 443]
     keep: [nginx.service]
 """
 
 RETURN = r"""
-gone:
+replaced:
   description: What gave way, in words.
   type: list
   elements: str
@@ -73,18 +73,18 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.packet_filter import refusing
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.findings.ports import stoppable
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import names, packages, sockets
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look.host import Host
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather import names, packages, sockets
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather.host import Host
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors import SlipwayError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files import free_name
 
 
-class Way:
-    """What is in it, on one host."""
+class Replacement:
+    """What others have on a host, and what of it gave way."""
 
     def __init__(self, host: Host, check: bool) -> None:
         self.host, self.check = host, check
-        self.gone: list[str] = []
+        self.replaced: list[str] = []
 
     def do(self, *words: str) -> None:
         """Run what changes something; an error with the program's words when it fails."""
@@ -97,7 +97,7 @@ class Way:
         triggers = self.host.output("systemctl", "show", "--property=TriggeredBy", "--value", unit).split()
         for one in (*triggers, unit):
             self.do("systemctl", "disable", "--now", one)
-            self.gone.append(f"{one} is stopped and disabled")
+            self.replaced.append(f"{one} is stopped and disabled")
 
     def free(self, ports: list[int], keep: list[str]) -> None:
         """Free ports of whoever may be stopped."""
@@ -138,7 +138,7 @@ class Way:
             target = free_name(self.host.path(unit.path).with_name(f"{name}.replaced"))
             if not self.check:
                 self.host.path(unit.path).rename(target)
-            self.gone.append(f"{unit.path} moves to {target.name}")
+            self.replaced.append(f"{unit.path} moves to {target.name}")
         if found:
             self.do("systemctl", "daemon-reload")
 
@@ -146,7 +146,7 @@ class Way:
         """Remove rules that stand before ufw's."""
         for program, rule in self.in_front(ports):
             self.do(program, "--wait", "-D", "INPUT", *rule)
-            self.gone.append(f"{program} -A INPUT {shlex.join(rule)} is removed")
+            self.replaced.append(f"{program} -A INPUT {shlex.join(rule)} is removed")
 
     def in_front(self, ports: list[int]) -> Iterator[tuple[str, list[str]]]:
         for program in ("iptables", "ip6tables") if ports else ():
@@ -160,15 +160,15 @@ def main() -> None:
         argument_spec={"ports": numbers, "keep": texts, "units": texts, "stems": texts, "rules": numbers}, supports_check_mode=True
     )
     p = module.params
-    way = Way(Host(), module.check_mode)
+    replacement = Replacement(Host(), module.check_mode)
     try:
-        way.free(p["ports"], p["keep"])
-        way.stop_where_they_are(p["units"])
-        way.set_aside(p["stems"])
-        way.open(p["rules"])
+        replacement.free(p["ports"], p["keep"])
+        replacement.stop_where_they_are(p["units"])
+        replacement.set_aside(p["stems"])
+        replacement.open(p["rules"])
     except (OSError, SlipwayError) as error:
-        module.fail_json(msg=str(error), changed=bool(way.gone), gone=way.gone)
-    module.exit_json(changed=bool(way.gone), gone=way.gone)
+        module.fail_json(msg=str(error), changed=bool(replacement.replaced), replaced=replacement.replaced)
+    module.exit_json(changed=bool(replacement.replaced), replaced=replacement.replaced)
 
 
 if __name__ == "__main__":

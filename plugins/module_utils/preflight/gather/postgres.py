@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..asked import Asked
 from ..facts import Cluster
+from ..needs import Needs
 from .host import Host
 from .names import has_mark
 
@@ -29,17 +29,17 @@ _ASK = """SELECT json_build_object(
  count(*) AS number FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL GROUP BY 1) AS sessions))"""
 
 
-def clusters(host: Host, asked: Asked) -> list[Cluster]:
+def clusters(host: Host, needs: Needs) -> list[Cluster]:
     """All of them; what is in one is asked of the one that we would use."""
     try:
         listed = json.loads(host.output("pg_lsclusters", "-j") or "[]")
     except ValueError:
         host.unknown.append("pg_lsclusters: its answer cannot be read")
         return []
-    return [_cluster(host, one, asked) for one in listed]
+    return [_cluster(host, one, needs) for one in listed]
 
 
-def _cluster(host: Host, listed: dict[str, Any], asked: Asked) -> Cluster:
+def _cluster(host: Host, listed: dict[str, Any], needs: Needs) -> Cluster:
     settings = host.text(f"{listed.get('configdir')}/conf.d/slipway.conf")
     port, running = int(listed.get("port") or 0), bool(int(listed.get("running") or 0))
     found = Cluster(
@@ -47,12 +47,12 @@ def _cluster(host: Host, listed: dict[str, Any], asked: Asked) -> Cluster:
         ours=has_mark(host, f"{listed.get('configdir')}/conf.d/slipway.conf"),
         adopted=ADOPTED in settings,
     )
-    if port != asked.postgres_port or not running:
+    if port != needs.postgres_port or not running:
         return found
-    said = _ask(host, asked, port)
+    said = _ask(host, needs, port)
     return Cluster(
         *(found.version, found.name, port, running, found.ours, found.adopted),
-        asked=said is not None,
+        readable=said is not None,
         databases=(said or {}).get("databases") or {},
         roles=(said or {}).get("roles") or [],
         superusers=(said or {}).get("superusers") or [],
@@ -62,9 +62,9 @@ def _cluster(host: Host, listed: dict[str, Any], asked: Asked) -> Cluster:
     )
 
 
-def _ask(host: Host, asked: Asked, port: int) -> dict[str, Any] | None:
+def _ask(host: Host, needs: Needs, port: int) -> dict[str, Any] | None:
     """What its superuser sees; None when the server does not let it in without a password."""
-    words = ("psql", "-XAtqw", "-h", asked.postgres_socket_dir, "-p", str(port), "-d", "postgres", "-c", _ASK)
+    words = ("psql", "-XAtqw", "-h", needs.postgres_socket_dir, "-p", str(port), "-d", "postgres", "-c", _ASK)
     status, said = host.run("runuser", "-u", "postgres", "--", *words)
     try:
         return dict(json.loads(said)) if status == 0 else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.preflight.facts import Listener
-from ansible_collections.slipway.vps.plugins.module_utils.preflight.look import (
+from ansible_collections.slipway.vps.plugins.module_utils.preflight.gather import (
     packages,
     sockets,
 )
