@@ -134,7 +134,7 @@ def main() -> None:
         changed=False,
         refuses=found.refuses,
         message=refusal(found, facts.unknown) if found.refuses else "",
-        notes=notes(found),
+        notes=notes(found, facts.ours),
         findings=[as_data(finding, needs.answers.get(finding.id, "")) for finding in findings],
         busy=[asdict(busy) for busy in facts.busy],
         facts=asdict(facts),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .finding import VARIABLE, Finding, count
+from .finding import REPLACE, VARIABLE, Finding, count
 
 #: Where the answers are written.
 FILE = "group_vars/app_servers/app.yml"
@@ -84,9 +84,10 @@ def _described(finding: Finding, more: str = "") -> list[str]:
     return lines
 
 
-def notes(found: Report) -> list[str]:
-    """What is said when the run goes on."""
-    lines = [f"{finding.id}: {choice}: {finding.choices[choice]} (seen: {finding.evidence})" for finding, choice in found.answered]
+def notes(found: Report, ours: bool = False) -> list[str]:
+    """What is said when the run goes on. On a machine of ours what was adopted or left is so already."""
+    due = [(finding, choice) for finding, choice in found.answered if choice == REPLACE or not ours]
+    lines = [f"{finding.id}: {choice}: {finding.choices[choice]} (seen: {finding.evidence})" for finding, choice in due]
     for finding in found.said:
         lines.append(f"WARNING: {finding.id}: {finding.what} ({finding.evidence})")
         lines += [f"  fix: {finding.fix}"] if finding.fix else []

@@ -75,6 +75,13 @@ def test_what_was_answered_is_said_with_what_will_be_done(needs: Needs) -> None:
     ]
 
 
+def test_what_is_so_already_is_not_said_with_each_run(needs: Needs) -> None:
+    """[F3] On a machine of ours; what is about to give way is."""
+    left = told(needs, "Redis holds keys", port__6379="leave")
+    assert notes(left) and notes(left, ours=True) == []
+    assert notes(told(needs, "Redis holds keys", port__6379="replace"), ours=True)
+
+
 def test_a_warning_that_was_answered_is_quiet(needs: Needs) -> None:
     found = told(needs, "no swap", system__swap="leave")
     assert not found.refuses and "WARNING" not in "\n".join(notes(found))
