@@ -59,7 +59,7 @@ def preflight(host: str, folder: Path, **variables: Any) -> Outcome:
     return outcome_of(command, environment, ROOT, 300)
 
 
-def test_a_clean_machine(bare: Bare, tmp_path: Path) -> None:
+def test_a_clean_machine(bare: Bare, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """[F3] Nothing needs a decision, within three seconds, and nothing was changed."""
     host = bare()
     before = shell(host, STATE)
@@ -70,7 +70,8 @@ def test_a_clean_machine(bare: Bare, tmp_path: Path) -> None:
         assert outcome.status == 0 and "changed=0" in outcome.output, str(outcome)
         took += [float(seconds) for seconds in re.findall(r"machine \| Look at the machine -+ ([\d.]+)s", outcome.output)]
     assert not differs(host, before)
-    print(f"preflight of a clean machine: {min(took)} s, with {share:.1f} processes for each processor")
+    with capsys.disabled():
+        print(f"\npreflight of a clean machine: {min(took)} s of {took}, with {share:.1f} processes for each processor")
     assert min(took) <= 3 * share
 
 
