@@ -25,7 +25,7 @@ CACHE = ROOT / ".cache"
 REPORTS = CACHE / "reports"
 BIN = Path(sys.executable).parent
 #: The scenarios of `make test`, the longest first. Others are run by name.
-SCENARIOS = ("default", "apps", "broken", "data", "keep", "edge", "deploy", "tls", "any")
+SCENARIOS = ("default", "apps", "broken", "data", "keep", "edge", "deploy", "preflight", "base", "tls", "any")
 #: Scenarios that run side by side: one alone leaves half of two cores idle, as it waits for units, clocks and visitors.
 BESIDE = 2
 #: Sources that tests build are as their authors write them.
