@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from helpers import App, journal, must, through_socket
+from helpers import App, journal, must, through_socket, until
 from machine import Visit, must_be_served
 
 #: Takes memory until somebody stops it.
@@ -37,6 +37,7 @@ def test_an_app_that_runs_wild_ends_in_its_slice(host: Any, visit: Visit, progra
     before = processes(host)
     with visit("blog") as visitors:
         assert wild(host, program).rc != 0
+        until(lambda: visitors.counts().total() >= 50)
     must_be_served(visitors)
     assert processes(host) == before
     shop, deadline = App(name="shop", domain="shop.slipway.test", socket="/run/shop/gunicorn.sock"), time.monotonic() + 15
@@ -59,6 +60,7 @@ def test_a_full_disk_of_one_app(host: Any, visit: Visit) -> None:
         with visit("blog") as visitors:
             filled = host.run("slipway shop run -- dd if=/dev/zero of=/srv/shop/shared/full bs=1M")
             assert filled.rc != 0 and "No space left" in filled.stdout + filled.stderr
+            until(lambda: visitors.counts().total() >= 50)
         must_be_served(visitors)
         must(host, "setpriv --reuid postgres --regid postgres --init-groups psql -Xqc 'CREATE TEMPORARY TABLE x AS SELECT 1'")
     finally:
