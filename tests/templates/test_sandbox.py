@@ -207,6 +207,14 @@ def test_the_nightly_backup_reaches_what_it_is_told_to() -> None:
     assert "-/var/lib/pgbackrest" in archive and "-/mnt/archive" in archive
 
 
+@pytest.mark.parametrize("name", ["backup", "offsite", "rebuild"])
+def test_what_runs_setpriv_may_ask_for_the_rights_it_has(name: str) -> None:
+    """[A9 D3] setpriv calls capset first, whatever it is told to do; barred, it ends there."""
+    unit = OFFSITE if name == "offsite" else OWNED[name]
+    filters = re.findall("^SystemCallFilter=(.+)$", unit.render(), re.MULTILINE)
+    assert not any("@privileged" in line for line in filters) or "capset" in " ".join(filters).split(), filters
+
+
 def test_an_older_postgresql_talks_to_itself() -> None:
     """[A9 D1] Before 15 its statistics go over the loopback: without them nothing is vacuumed."""
     for version, closed in (("14", False), ("15", True), ("17", True)):

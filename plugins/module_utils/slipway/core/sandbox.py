@@ -123,7 +123,7 @@ KINDS: dict[str, tuple[Line, ...]] = {
     # `slipway <app> rebuild`: packages alone, without the app's own build.
     "rebuild": (
         _only("CapabilityBoundingSet", "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID", why=_AS_USER),
-        _only("SystemCallFilter", "@system-service", "~@privileged @resources", "@chown @setuid", why=_AS_USER),
+        _only("SystemCallFilter", "@system-service", "~@privileged @resources", "@chown @setuid capset", why=_AS_USER),
         _only("PrivateUsers", why=_AS_USER),
         _only("ProcSubset", why=_COMPILERS),
         _only("UMask", "0022", why=_BUILT),
@@ -172,6 +172,12 @@ KINDS: dict[str, tuple[Line, ...]] = {
     ),
     "offsite": (
         _only("CapabilityBoundingSet", "CAP_DAC_OVERRIDE", why=_OTHERS),
+        _only(
+            "SystemCallFilter",
+            *STRICT["SystemCallFilter"],
+            "capset",
+            why="setpriv, which lets no copy outlive its parent, asks for the rights it has",
+        ),
         _only("PrivateUsers", why=_OTHERS),
         _only("ProtectHome", "read-only", why="ssh and rclone may have their settings below /root"),
     ),
