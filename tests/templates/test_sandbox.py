@@ -194,8 +194,10 @@ def test_the_nightly_backup_reaches_what_it_is_told_to() -> None:
     copies = OFFSITE.render
     assert "PrivateNetwork=yes" in night() and "SLIPWAY_OFFSITE_UNIT" not in night()
     folder = {"backup_offsite_repository": "/mnt/nas/backups"}
-    assert "PrivateNetwork=yes" in copies(**folder) and "/mnt/nas/backups" in copies(**folder) and "/mnt/nas" not in night(**folder)
+    assert "PrivateNetwork=yes" in copies(**folder) and " -/mnt/nas/backups\n" in copies(**folder) and "/mnt/nas" not in night(**folder)
+    assert "\nExecStartPre=+-/bin/mkdir -p -m 0700 /mnt/nas/backups\n" in copies(**folder)
     server = {"backup_offsite_repository": "sftp:backup@nas.example.com:/srv/blog"}
+    assert "mkdir" not in copies(**server)
     assert "PrivateNetwork" not in copies(**server) and "PrivateNetwork=yes" in night(**server)
     assert "SLIPWAY_OFFSITE_UNIT=demo-backup-offsite.service" in night(**server)
     for elsewhere in (
