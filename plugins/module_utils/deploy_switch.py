@@ -30,6 +30,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units imp
     memory_available,
     memory_used,
     queue_unit,
+    serving_units,
     start_unit,
     stop_units,
 )
@@ -61,7 +62,7 @@ class Switcher:
         if release.id == self.store.live_id() or self.settings.check_mode:
             return {"changed": False, "release": release.id}
         # A switch that was interrupted may have started it already; it drains, and serves again when it has been rehearsed.
-        if running := [serving for serving in self.app.units(release) if is_active(serving)]:
+        if running := [unit for unit in self.app.units(release) if is_active(unit)]:
             stop_units(*running)
             self.revive()
         # Asked now, while nobody is about to end: what nginx keeps open for us would be kept open to the old one.
@@ -77,8 +78,7 @@ class Switcher:
     def revive(self) -> None:
         """Without memory for two an interrupted switch leaves the live one stopped: until the new release can serve, it does."""
         live = self.store.live()
-        serve = [unit for unit in instances(self.settings.name) if not is_ending(unit)]
-        if live and not self.settings.check_mode and self.app.unit(live.id) not in serve:
+        if live and not self.settings.check_mode and self.app.unit(live.id) not in serving_units(self.settings.name):
             with contextlib.suppress(StepError):
                 self.restart_into(live, self.strays(live))
 

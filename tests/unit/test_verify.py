@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli, verify
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import status
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import x509
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import units
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.pages import Advice, Reader, Reply
@@ -161,23 +160,24 @@ def test_a_machine_that_is_left_to_another_firewall(tmp_path: Path, monkeypatch:
         assert "another firewall" in RequestPath(app(tmp_path, **said), None).firewall()
 
 
-def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, issuer: str = "CN=Some CA") -> None:
-    """The certificate on the disk, which nginx serves."""
+def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[str], days: int = 90, placeholder: bool = False) -> None:
+    """The certificate on the disk, which nginx serves; each signs itself."""
     words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null"]
     words += ["-days", str(days), "-subj", "/CN=blog", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
     pem = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    path.known.certificate.write_text(pem)
+    file = path.known.certificate.with_name("placeholder-fullchain.pem" if placeholder else "own.pem")
+    file.write_text(pem)
+    path.known.certificate.unlink(missing_ok=True)
+    path.known.certificate.symlink_to(file.name)
     monkeypatch.setattr(verify, "served_certificate", lambda domain: ssl.PEM_cert_to_DER_cert(pem))
     monkeypatch.setattr(verify, "is_active", lambda unit: unit == "blog-tls.timer")
-
-    # It signs itself, as the placeholder does: another issuer is only said.
-    monkeypatch.setattr(verify, "describe", lambda der: replace(x509.describe(der), issuer=issuer))
 
 
 def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """[E2] [K8] The right certificate; a wildcard is good for one label; somebody has to renew it."""
     certificate(path, monkeypatch, ["blog.example.com", "www.blog.example.com"])
-    assert "Some CA; 8" in path.tls() or "Some CA; 90" in path.tls()
+    # An operator's own, which signs itself: no placeholder.
+    assert "issued by CN=blog; 8" in path.tls() or "issued by CN=blog; 90" in path.tls()
     certificate(path, monkeypatch, ["*.example.com", "*.blog.example.com"])
     assert "days left" in path.tls()
     monkeypatch.setattr(verify, "is_active", lambda unit: False)
@@ -197,7 +197,7 @@ def test_a_name_that_is_not_certified_yet_is_advice(path: RequestPath, monkeypat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"issuer": "CN=blog"}, "no certificate has been issued yet. www leads elsewhere"),
+        ({"placeholder": True}, "no certificate has been issued yet. www leads elsewhere"),
         ({"names": ["www.blog.example.com"]}, "does not name blog.example.com. www leads elsewhere"),
     ],
 )
@@ -238,8 +238,8 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """[S1] The live release runs, and no other; one that ends is as it should be."""
     active, running, ending = {"blog@r1.service"}, ["blog@r1.service", "blog@r9.service"], {"blog@r9.service"}
     monkeypatch.setattr(verify, "is_active", active.__contains__)
-    monkeypatch.setattr(verify, "instances", lambda name: running)
-    monkeypatch.setattr(verify, "is_ending", ending.__contains__)
+    monkeypatch.setattr(units, "instances", lambda name: running)
+    monkeypatch.setattr(units, "is_ending", ending.__contains__)
     monkeypatch.setattr(verify, "journal", lambda *_: "journal")
     with pytest.raises(BrokenHopError, match="no release is live"):
         path.gunicorn()

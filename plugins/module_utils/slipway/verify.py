@@ -26,8 +26,8 @@ from .core.http import UnixConnection, get, served_certificate, visit
 from .core.run import Account, CommandError, command, tail
 from .core.status import FAILED
 from .core.text import table
-from .core.units import instances, is_active, is_ending, journal
-from .core.x509 import describe, first_certificate, uncovered
+from .core.units import is_active, journal, serving_units
+from .core.x509 import describe, first_certificate, is_placeholder, uncovered
 from .health import probe
 from .pages import Advice, Reader
 from .releases import Releases
@@ -76,7 +76,7 @@ class RequestPath:
         absent = uncovered(certificate.names, self.known.names)
         if self.domain in absent:
             raise BrokenHopError(f"the certificate does not name {', '.join(absent)}. {self.cause()}".strip())
-        if certificate.subject == certificate.issuer:
+        if is_placeholder(self.known.certificate):
             raise BrokenHopError(f"the placeholder is served: no certificate has been issued yet. {self.cause()}".strip())
         left = int((certificate.ends - time.time()) // DAY)
         if left < 1:
@@ -135,7 +135,7 @@ class RequestPath:
         if not is_active(unit):
             raise BrokenHopError(f"{unit} is not active\n{journal(unit, 10)}")
         # A release that systemd is stopping answers its last requests; on a busy machine that takes seconds.
-        others = [other for other in instances(self.name) if other != unit and not is_ending(other)]
+        others = [other for other in serving_units(self.name) if other != unit]
         if others:
             raise BrokenHopError(f"besides {unit} there still runs {', '.join(others)}")
         opened = f"; the sandbox is open for {', '.join(self.known.openings)}" if self.known.openings else ""

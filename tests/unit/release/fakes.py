@@ -38,8 +38,9 @@ MIB = 2**20
 TASK = 3600
 #: Everything that touches the host; each module that imports one of these names gets the replacement.
 EFFECTS = (
-    *("command", "start_unit", "queue_unit", "stop_units", "end_units", "get", "visit", "instances", "is_active", "is_ending"),
-    *("journal", "journal_since", "journal_between", "memory_available", "memory_used", "now", "reload_units"),
+    *("command", "start_unit", "queue_unit", "stop_units", "end_units", "reload_units", "get", "visit", "now"),
+    *("instances", "is_active", "is_ending", "serving_units", "memory_available", "memory_used"),
+    *("journal", "journal_since", "journal_between"),
 )
 MODULES = (confinement, deploy_build, deploy_migrate, deploy_plan, deploy_steps, deploy_switch, deploy_units, interpreter)
 
@@ -218,6 +219,9 @@ class Host:
 
     def is_ending(self, unit: str) -> bool:
         return unit in self.ending
+
+    def serving_units(self, template: str) -> list[str]:
+        return [unit for unit in self.instances(template) if unit not in self.ending]
 
     def journal(self, unit: str, lines: int = 30) -> str:
         return f"journal of {unit}"

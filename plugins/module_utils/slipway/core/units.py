@@ -32,6 +32,11 @@ def instances(template: str) -> list[str]:
     return [line.split()[0] for line in listed.splitlines() if line.split()]
 
 
+def serving_units(template: str) -> list[str]:
+    """Instances of a template, without those that are ending: they take no new requests."""
+    return [unit for unit in instances(template) if not is_ending(unit)]
+
+
 def journal(unit: str, lines: int = 30) -> str:
     """The last lines of the unit's last run. They are evidence of something else: that they cannot be read is no failure."""
     try:

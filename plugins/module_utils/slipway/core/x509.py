@@ -22,6 +22,8 @@ RENEW_SHARE = 0.4
 #: A certificate of some days (Let's Encrypt's shortlived: 160 hours) is renewed at half, as certbot and the CA advise.
 SHORT_LIVED = 10 * DAY
 RENEW_SHARE_SHORT = 0.5
+#: The role tls makes it; it signs itself, so that nginx can always start.
+PLACEHOLDER = "placeholder-fullchain.pem"
 
 
 class CertificateError(SlipwayError):
@@ -33,7 +35,6 @@ class Certificate:
     """What a certificate says of itself. Times in seconds since 1970."""
 
     names: tuple[str, ...]
-    subject: str
     issuer: str
     begins: float
     ends: float
@@ -61,13 +62,12 @@ class Certificate:
 
 
 def parse_certificate(text: str, fingerprint: str) -> Certificate:
-    """Read ``openssl x509 -noout -subject -issuer -dates -ext subjectAltName``."""
-    fields = {key: value.strip() for key, value in re.findall(r"^(subject|issuer|notBefore|notAfter)=(.*)$", text, flags=re.MULTILINE)}
+    """Read ``openssl x509 -noout -issuer -dates -ext subjectAltName``."""
+    fields = {key: value.strip() for key, value in re.findall(r"^(issuer|notBefore|notAfter)=(.*)$", text, flags=re.MULTILINE)}
     try:
         begins, ends = (float(ssl.cert_time_to_seconds(fields[key])) for key in ("notBefore", "notAfter"))
         return Certificate(
             names=tuple(sorted({name.lower() for name in re.findall(r"DNS:([^,\s]+)", text)})),
-            subject=fields["subject"].replace(" = ", "="),
             issuer=fields["issuer"].replace(" = ", "="),
             begins=begins,
             ends=ends,
@@ -100,12 +100,17 @@ def first_certificate(pem: str) -> bytes:
 
 def describe(der: bytes) -> Certificate:
     """What openssl says of a certificate in DER."""
-    words = ["openssl", "x509", "-inform", "DER", "-noout", "-subject", "-issuer", "-dates", "-ext", "subjectAltName"]
+    words = ["openssl", "x509", "-inform", "DER", "-noout", "-issuer", "-dates", "-ext", "subjectAltName"]
     status, text = attempt(words, stdin=der)
     # Without a subjectAltName openssl fails, and has said all else.
     if status != 0 and "notAfter" not in text:
         raise CertificateError(f"openssl cannot read the certificate: {text.strip()}")
     return parse_certificate(text, hashlib.sha256(der).hexdigest())
+
+
+def is_placeholder(certificate: Path) -> bool:
+    """Whether the file that nginx serves leads to the placeholder. An operator's own certificate may be self-signed as well."""
+    return certificate.is_symlink() and certificate.readlink().name == PLACEHOLDER
 
 
 def read_certificate(path: Path) -> Certificate | None:

@@ -25,7 +25,7 @@ from ..core.http import served_certificate
 from ..core.lock import locked
 from ..core.run import attempt
 from ..core.status import FAILED, OK, Status
-from ..core.x509 import Certificate, CertificateError, first_certificate, read_certificate, uncovered
+from ..core.x509 import Certificate, CertificateError, first_certificate, is_placeholder, read_certificate, uncovered
 from .attempts import REFUSALS_PER_HOUR, Failure, State, refusals_left
 from .certbot import Certbot, profile_option
 from .config import Config
@@ -35,7 +35,6 @@ from .preflight import explain, own_addresses, preflight
 
 #: Seconds until nginx's new workers must serve what the disk has.
 SERVED_TIMEOUT = 20
-PLACEHOLDER = "placeholder-fullchain.pem"
 OWN = "own.pem"
 #: Unchanged news is repeated in the journal after so long.
 REPEAT = 6 * HOUR
@@ -192,7 +191,7 @@ class Keeper:
 
     def placeholder(self) -> bool:
         """Whether the links lead to the placeholder."""
-        return self.config.certificate.is_symlink() and self.config.certificate.readlink().name == PLACEHOLDER
+        return is_placeholder(self.config.certificate)
 
     def compare(self) -> str:
         """What is wrong with what nginx serves."""
