@@ -72,7 +72,7 @@ def refusal(found: Report, unknown: Iterable[str] = ()) -> str:
         lines += [f"Answers are in {VARIABLE} ({FILE}), for example:", f"  {VARIABLE}:"]
         lines += [f'    "{finding.id}": {next(iter(finding.choices))}' for finding in choices]
     lines += [f"Not known: {one}" for one in unknown]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_warnings(found)])
 
 
 def _described(finding: Finding, more: str = "") -> list[str]:
@@ -88,6 +88,12 @@ def notes(found: Report, ours: bool = False) -> list[str]:
     """What is said when the run goes on. On a machine of ours what was adopted or left is so already."""
     due = [(finding, choice) for finding, choice in found.answered if choice == REPLACE or not ours]
     lines = [f"{finding.id}: {choice}: {finding.choices[choice]} (seen: {finding.evidence})" for finding, choice in due]
+    return [*lines, *_warnings(found)]
+
+
+def _warnings(found: Report) -> list[str]:
+    """What stops no run, and should be known."""
+    lines = []
     for finding in found.said:
         lines.append(f"WARNING: {finding.id}: {finding.what} ({finding.evidence})")
         lines += [f"  fix: {finding.fix}"] if finding.fix else []
