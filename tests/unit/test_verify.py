@@ -238,8 +238,9 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """[S1] The live release runs, and no other; one that ends is as it should be."""
     active, running, ending = {"blog@r1.service"}, ["blog@r1.service", "blog@r9.service"], {"blog@r9.service"}
     monkeypatch.setattr(verify, "is_active", active.__contains__)
-    monkeypatch.setattr(units, "instances", lambda name: running)
-    monkeypatch.setattr(units, "is_ending", ending.__contains__)
+    monkeypatch.setattr(
+        units, "instances", lambda name, states: [unit for unit in running if unit not in ending or "deactivating" in states.split(",")]
+    )
     monkeypatch.setattr(verify, "journal", lambda *_: "journal")
     with pytest.raises(BrokenHopError, match="no release is live"):
         path.gunicorn()

@@ -11,6 +11,8 @@ from .run import CommandError, attempt, command, tail
 
 #: How `journalctl --show-cursor` begins its last line.
 CURSOR = "-- cursor: "
+#: States of a unit that runs, starts, or waits to be restarted.
+SERVING = "active,activating,reloading"
 
 
 def is_active(unit: str) -> bool:
@@ -23,18 +25,21 @@ def is_ending(unit: str) -> bool:
     return command("systemctl", "show", "--property=ActiveState", "--value", unit).strip() == "deactivating"
 
 
-def instances(template: str) -> list[str]:
+def instances(template: str, states: str = f"{SERVING},deactivating") -> list[str]:
     """Units of a template (`blog` for `blog@.service`) that run, start, end or wait to be restarted."""
     listed = command(
         *("systemctl", "list-units", "--plain", "--no-legend", "--full", "--type=service"),
-        *("--state=active,activating,reloading,deactivating", f"{template}@*.service"),
+        *(f"--state={states}", f"{template}@*.service"),
     )
     return [line.split()[0] for line in listed.splitlines() if line.split()]
 
 
 def serving_units(template: str) -> list[str]:
-    """Instances of a template, without those that are ending: they take no new requests."""
-    return [unit for unit in instances(template) if not is_ending(unit)]
+    """Instances of a template, without those that are ending: they take no new requests.
+
+    In one question: asked for afterwards, one that was ending may have ended, and is no longer known to have been told to.
+    """
+    return instances(template, SERVING)
 
 
 def journal(unit: str, lines: int = 30) -> str:
