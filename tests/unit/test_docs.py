@@ -67,8 +67,8 @@ def shape(option: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# The module `contract` runs on the controller, as an action plugin, and takes no arguments.
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "contract"])
+# These run on the controller, as action plugins; `contract` takes no arguments, and `packages` has a test of its own.
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ("contract", "packages")])
 def test_a_module_takes_what_its_documentation_says(name: str, modules: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every option, with its type, default and choices."""
     documented = {key: shape(option) for key, option in modules[name]["doc"]["options"].items()}
