@@ -9,6 +9,7 @@ standard library and Gunicorn.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
@@ -74,6 +75,16 @@ class Logger(glogging.Logger):  # type: ignore[misc, unused-ignore]
 def logger(quiet: Iterable[str]) -> type[Logger]:
     """A `Logger` that leaves out requests of these paths: health checks would drown the requests of visitors."""
     return type("Logger", (Logger,), {"quiet": frozenset(quiet)})
+
+
+def keep_shared(server: Any) -> None:
+    """Gunicorn's hook `when_ready`: what the master has loaded stays in memory that its workers share with it.
+
+    Python's collector would write to all of it, at the latest when a worker ends: measured with five workers of the example app, 67,000
+    pages were copied and 2.0 to 2.8 s of CPU time went by until they had ended; 0.4 s with this.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class WarmUp:
