@@ -77,8 +77,8 @@ molecule: setup ## The molecule scenarios alone, or one of them (S=edge)
 	$(RUN) $(or $(S),molecule)
 
 .PHONY: proofs
-proofs: setup ## The long forms of seven scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments, twelve apps, each prepared machine (hours; not part of test)
-	SLIPWAY_FULL=1 $(RUN) data deploy broken keep any preflight base
+proofs: setup ## The long forms of eight scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments, twelve apps, each prepared machine (hours; not part of test)
+	SLIPWAY_FULL=1 $(RUN) default data deploy broken keep any preflight base
 
 N := 100
 .PHONY: soak

@@ -8,7 +8,7 @@ import pytest
 import testinfra
 from by_host import pytest_xdist_make_scheduler
 from fixtures import acme_root, address, app, names, visitor
-from helpers import App, run_in_app
+from helpers import FULL, App, run_in_app
 from hops import broken_before
 
 __all__ = ["acme_root", "address", "app", "names", "pytest_xdist_make_scheduler", "visitor"]
@@ -36,13 +36,19 @@ def hop(host: Any, behind: list[str], request: pytest.FixtureRequest) -> None:
         pytest.skip(f"behind {' and '.join(causes)}")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "on(debian): what does not differ between the Debians is shown on this one, unless SLIPWAY_FULL=1")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file that names its hosts runs on those alone: molecule's --hosts would overrule it."""
+    """A file that names its hosts runs on those alone: molecule's --hosts would overrule it. So does a test that is marked `on`."""
 
     def wanted(item: pytest.Item) -> bool:
         named = getattr(item.getparent(pytest.Module), "obj", None)
         hosts = getattr(named, "testinfra_hosts", [])
-        return not hosts or any(f"[{host}" in item.nodeid for host in hosts)
+        one = item.get_closest_marker("on")
+        there = not one or FULL or one.args[0] in item.nodeid
+        return there and (not hosts or any(f"[{host}" in item.nodeid for host in hosts))
 
     items[:] = filter(wanted, items)
 

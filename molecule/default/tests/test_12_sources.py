@@ -72,6 +72,7 @@ def deploy(host: Any, app: App, traffic: Traffic, source: dict[str, str], **vari
     return manifest
 
 
+@pytest.mark.on("trixie")
 def test_git(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]) -> None:
     """[A10 S1 A13] A tag of a repository: the commit is what /version tells."""
     manifest = deploy(host, app, traffic, {"type": "git", "repo": f"file://{FIXTURES}/logbook.git", "version": "v1"})
@@ -79,6 +80,7 @@ def test_git(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]) ->
     assert not host.file(f"{app.current}/.git").exists
 
 
+@pytest.mark.on("bookworm")
 def test_archive_from_a_url(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]) -> None:
     """[A10 S1] An archive that the host downloads, checked against its checksum."""
     must(host, f"systemd-run --quiet --unit=slipway-fixtures --working-directory={FIXTURES} python3 -m http.server --bind 127.0.0.1 8098")
@@ -90,6 +92,7 @@ def test_archive_from_a_url(host: Any, app: App, traffic: Traffic, fixtures: dic
     assert manifest["source"]["identity"] == fixtures["checksum"]
 
 
+@pytest.mark.on("bookworm")
 def test_package(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]) -> None:
     """[A10 A6 S1] A wheel, with the callable that the package brings; no source tree at all."""
     requirement = f"logbook @ file://{FIXTURES}/{fixtures['wheel']}"
@@ -99,6 +102,7 @@ def test_package(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]
     assert not host.file(f"{app.current}/logbook").exists
 
 
+@pytest.mark.on("trixie")
 def test_archive_from_the_controller(host: Any, app: App, traffic: Traffic, fixtures: dict[str, str]) -> None:
     """[A10 A6 S1] An archive on the controller, with a factory as entry point."""
     source = {"type": "archive", "file": fixtures["archive"]}

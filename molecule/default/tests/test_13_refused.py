@@ -63,6 +63,7 @@ def test_bad_input(host: Any, app: App, traffic: Traffic) -> None:
     assert "slipway.vps.gunicorn" not in outcome.output, "a role ran all the same"
 
 
+@pytest.mark.on("trixie")
 def test_unreachable_repository(host: Any, app: App, traffic: Traffic) -> None:
     """[A12] The message names the variable, git's own words and what to look at."""
     source = {"type": "git", "repo": "file:///nowhere/app.git", "version": "v1"}
@@ -72,6 +73,7 @@ def test_unreachable_repository(host: Any, app: App, traffic: Traffic) -> None:
     )
 
 
+@pytest.mark.on("bookworm")
 def test_requirement_that_does_not_exist(host: Any, app: App, traffic: Traffic, tmp_path: Path) -> None:
     """[A10] The step and the requirement are named."""
     source = example(tmp_path, **{"requirements.txt": "flask==0.0.0.1\n"})
@@ -79,6 +81,7 @@ def test_requirement_that_does_not_exist(host: Any, app: App, traffic: Traffic, 
     assert "The step 'dependencies' failed" in outcome.output and "flask==0.0.0.1" in outcome.output, str(outcome)
 
 
+@pytest.mark.on("bookworm")
 def test_app_that_fails_to_import(host: Any, app: App, traffic: Traffic) -> None:
     """[A6] The traceback is shown."""
     outcome = refused(host, app, traffic, {"app_env": environment(app, LOGBOOK_FAULT="import")})
