@@ -130,7 +130,8 @@ def test_the_night_as_cron_starts_it(keep: Keep) -> None:
     result = keep.host.run("systemctl start demo-backup.service")
     assert result.rc == 0, keep.host.run("journalctl --no-pager -n 40 -t demo-backup -u 'demo-backup*'").stdout
     status = keep.status()
-    assert status["last_success"]["name"] in status["last_offsite"]["copied"] and not status.get("failures")
+    # A restore that was refused, by a test before, is no step of the night.
+    assert status["last_success"]["name"] in status["last_offsite"]["copied"] and set(status.get("failures", {})) <= {"restore"}, status
     assert must(keep.host, "systemctl show -P Result -P PrivateNetwork demo-backup.service").split() == ["success", "yes"]
     assert must(keep.host, "systemctl show -P Result demo-backup-offsite.service").strip() == "success"
 
