@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import host, proof, rules, store
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, host, rules, store
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import files
 
 LISTING = """\
@@ -379,7 +379,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(syslog, "syslog", lambda *_: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(proof, "PROGRAMS", tmp_path / "postgresql")
+    monkeypatch.setattr(database, "PROGRAMS", tmp_path / "postgresql")
     made = Play(tmp_path)
     for name, module in EFFECTS.items():
         monkeypatch.setattr(module, name, made.effect(name, getattr(module, name)))

@@ -461,3 +461,17 @@ def test_the_database_of_another_host_is_asked_over_the_network(play: Play) -> N
     assert 'CREATE DATABASE "demo_restore" OWNER "blog_1"' in play.said("queries") and "--role=blog_1" in play.said("restores")
     assert "data_directory" not in play.said("queries")
     assert rules.conninfo("it's\\x") == "'it\\'s\\\\x'"
+
+
+@pytest.mark.parametrize(("versions", "taken"), [((15, 17), 15), ((17,), 17), ((17, 18), 17), ((14,), 0), ((), 0)])
+def test_the_programs_are_those_of_the_servers_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: tuple[int, ...], taken: int
+) -> None:
+    """[D1 D3] Two are installed while data move from one to the other: what one pg_dump writes, the older pg_restore cannot read."""
+    for version in versions:
+        (tmp_path / f"{version}/bin").mkdir(parents=True)
+        (tmp_path / f"{version}/bin/pg_restore").touch()
+    monkeypatch.setattr(database, "PROGRAMS", tmp_path)
+    server = database.Server("/run/postgresql", "postgres")
+    monkeypatch.setattr(server, "sql", lambda query: f"{taken or 16}.4 (Debian)")
+    assert server._client("pg_restore") == (str(tmp_path / f"{taken}/bin/pg_restore") if taken else "pg_restore")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import host, proof
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import database, host, proof
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import lock
 
 from .backup_play import Play, play
@@ -107,7 +107,7 @@ def test_what_is_not_the_backups_fault_is_not_held_against_it(play: Play, troubl
     elif trouble == "full disk":
         play.say("pg_restore", "could not extend file: No space left on device")
     elif trouble == "no server":
-        monkeypatch.setattr(proof, "PROGRAMS", play.root / "nowhere")
+        monkeypatch.setattr(database, "PROGRAMS", play.root / "nowhere")
     elif trouble == "no pg_restore":
         monkeypatch.setattr(shutil, "which", lambda tool: None if tool == "pg_restore" else tool)
     elif trouble == "does not start":
@@ -126,7 +126,7 @@ def test_what_is_not_the_backups_fault_is_not_held_against_it(play: Play, troubl
 
 def test_a_missing_server_says_what_to_install(play: Play, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert play.run("create") == 0
-    monkeypatch.setattr(proof, "PROGRAMS", play.root / "nowhere")
+    monkeypatch.setattr(database, "PROGRAMS", play.root / "nowhere")
     assert play.run("verify") == 1
     assert "apt install postgresql-17, or backup_proof: false" in capsys.readouterr().err
 

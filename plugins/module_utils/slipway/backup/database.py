@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from .rules import (
 )
 
 SWAP_ATTEMPTS = 5
+#: Where Debian keeps the programs of each version.
+PROGRAMS = Path("/usr/lib/postgresql")
 #: What the server of another host is called in the service file.
 SERVICE = "slipway"
 #: Seconds to wait for a table that somebody has locked. A backup that waits forever is one that nobody hears of.
@@ -85,6 +88,11 @@ class Snapshot:
         return counted(lines)
 
 
+def installed(program: str) -> list[int]:
+    """Versions of PostgreSQL that have this program here, the oldest first."""
+    return sorted(int(path.parents[1].name) for path in PROGRAMS.glob(f"*/bin/{program}") if path.parents[1].name.isdigit())
+
+
 class Server:
     """A server: reached in ``socket_dir`` as its superuser ``admin``, or elsewhere as libpq's ``service`` file says."""
 
@@ -101,6 +109,19 @@ class Server:
         if self.service:
             return ["--dbname", f"service={SERVICE} dbname={conninfo(database)}"]
         return ["--host", self.socket_dir, "--port", str(self.port), "--dbname", database]
+
+    @cached_property
+    def _version(self) -> int:
+        return major(self.sql("SHOW server_version"))
+
+    def _client(self, program: str) -> str:
+        """The program of the server's own version, or of the next newer one that is installed.
+
+        Debian's wrapper takes the newest pg_dump and the oldest server's pg_restore where two versions are installed (while data move
+        from one to the other), and that one cannot read what the other wrote.
+        """
+        fitting = next((one for one in installed(program) if one >= self._version), None)
+        return str(PROGRAMS / str(fitting) / "bin" / program) if fitting else program
 
     def _environment(self, options: str) -> dict[str, str]:
         return {"PGOPTIONS": options, **({"PGSERVICEFILE": str(self.service)} if self.service else {})}
@@ -156,11 +177,11 @@ class Server:
 
     def dump(self, database: str, target: Path, moment: Snapshot, wanted: str) -> str:
         """Write a dump folder, several tables at a time, as of ``moment``; how it is compressed."""
-        compress = compression(wanted, major(host.run(["pg_dump", "--version"], user=self.admin)))
+        compress = compression(wanted, major(host.run([self._client("pg_dump"), "--version"], user=self.admin)))
         files.make_folder(target, self.admin)
         # The folders above are root's alone: the descriptor leads past them. What is in the folder is synced later, by root.
         with files.opened(target) as (descriptor, path):
-            command = ["pg_dump", "--format=directory", f"--jobs={self.jobs}", f"--compress={compress}", "--no-sync"]
+            command = [self._client("pg_dump"), "--format=directory", f"--jobs={self.jobs}", f"--compress={compress}", "--no-sync"]
             command += [f"--file={path}", f"--snapshot={moment.identity}", *self._where(database)]
             command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
             host.run(command, user=self.admin, pass_fds=(descriptor,), environment=self._environment(""))
@@ -171,7 +192,7 @@ class Server:
         return self._pg_restore(dump, options)
 
     def _pg_restore(self, dump: Path, options: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-        command = [*self.priority, "pg_restore", *options]
+        command = [*self.priority, self._client("pg_restore"), *options]
         # A dump of a format before this one: one file.
         if dump.is_file():
             with dump.open("rb") as handle:
@@ -225,7 +246,8 @@ class Server:
             dump = Path(scratch, "properties")
             files.make_folder(dump, self.admin)
             with files.opened(dump) as (descriptor, path):
-                command = ["pg_dump", "--format=directory", "--schema-only", "--no-sync", f"--file={path}", *self._where(database)]
+                command = [self._client("pg_dump"), "--format=directory", "--schema-only", "--no-sync", f"--file={path}"]
+                command += self._where(database)
                 command += [f"--lock-wait-timeout={LOCK_WAIT}s"]
                 host.run(command, user=self.admin, pass_fds=(descriptor,), environment=self._environment(""))
             entries = property_entries(self.read_dump(dump, "--create", "--list"))

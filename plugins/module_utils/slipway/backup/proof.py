@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core import clock, files
-from . import host
+from . import database, host
 from .database import Server
 from .rules import BackupError, contents, is_whole, major, quote
 from .store import DUMP, FILES, PROOF, Backups
 
 #: Where Debian and Ubuntu keep the server's programs.
-PROGRAMS = Path("/usr/lib/postgresql")
 #: Seconds for an empty cluster to answer. It takes less than one; a busy disk is given time.
 START_WAIT = 60
 NO_ROOM = "No space left on device"
@@ -124,14 +123,14 @@ class Proof:
 
     def programs(self, version: int) -> Path:
         """Where the server of this version is installed, or else of the next newer one."""
-        found = sorted(int(path.parents[1].name) for path in PROGRAMS.glob("*/bin/initdb") if path.parents[1].name.isdigit())
+        found, where = database.installed("initdb"), database.PROGRAMS
         fit = [there for there in found if there >= version]
         if not fit:
             raise host.MissingError(
-                f"no PostgreSQL server {version} is installed to restore into ({PROGRAMS}: {', '.join(map(str, found)) or 'none'});"
+                f"no PostgreSQL server {version} is installed to restore into ({where}: {', '.join(map(str, found)) or 'none'});"
                 f" apt install postgresql-{version}, or backup_proof: false"
             )
-        return PROGRAMS / str(fit[0]) / "bin"
+        return where / str(fit[0]) / "bin"
 
     def clean(self, programs: Path) -> None:
         """End and remove what an interrupted proof left."""
