@@ -17,9 +17,8 @@ def test_other_apps_come_while_the_first_serves(host: Any, play: Play, visit: Vi
     """[F2 S1] Nobody who uses the first app notices, and nothing of it changes."""
     before, started = owned(host, "blog"), must(host, "systemctl show --value --property=ActiveEnterTimestamp postgresql@17-main")
     with visit("blog") as visitors:
-        for name in ("shop", "tiny"):
-            outcome = play("site.yml", "--limit", name)
-            assert outcome.status == 0, str(outcome)
+        outcome = play("site.yml", "--limit", "shop,tiny")
+        assert outcome.status == 0, str(outcome)
     must_be_served(visitors, least=200)
     assert Counter(rows(host, "blog", visitors.prefix)) == Counter(visitors.sent)
     assert owned(host, "blog") == before
