@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.modules import files
 
-
-class EndedError(Exception):
-    """The module would have ended here."""
+from .module_call import call_module
 
 
 @pytest.fixture
@@ -26,21 +23,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def call(check: bool = False, **arguments: Any) -> dict[str, Any]:
         for kind in ("folders", "files"):
             arguments[kind] = [{**owned, **wanted} for wanted in arguments.get(kind, [])]
-        said: dict[str, Any] = {}
-
-        def end(_: Any, **result: Any) -> None:
-            said.update(result)
-            raise EndedError
-
-        monkeypatch.setattr(AnsibleModule, "exit_json", end)
-        monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, **result: end(self, failed=True, **result))
         monkeypatch.setattr(AnsibleModule, "tmpdir", str(scratch), raising=False)
-        parameters = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_ARGS", json.dumps(parameters).encode())
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_PROFILE", "legacy")
-        with pytest.raises(EndedError):
-            files.main()
-        return said
+        return call_module(files, monkeypatch, arguments, check)
 
     return call
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.action import guard as action
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import guard as guards
@@ -24,6 +23,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors im
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.guard import Guard
 from ansible_collections.slipway.vps.plugins.modules import guard as module
 from ansible_collections.slipway.vps.plugins.plugin_utils.fresh import Fresh, Login
+
+from .module_call import call_module
 
 
 class Host:
@@ -293,30 +294,13 @@ def test_killed_while_reverting_it_goes_on(ssh: Host, monkeypatch: pytest.Monkey
 # --- The module ---------------------------------------------------------------------------------------------------------------------------
 
 
-class EndedError(Exception):
-    """The module would have ended here."""
-
-
 @pytest.fixture
 def say(ssh: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """Run the module on the host."""
     monkeypatch.setattr(module, "Guard", lambda name: dataclasses.replace(ssh.guard, name=name))
 
     def call(state: str, check: bool = False, **words: Any) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-
-        def end(_: Any, **result: Any) -> None:
-            said.update(result)
-            raise EndedError
-
-        monkeypatch.setattr(AnsibleModule, "exit_json", end)
-        monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, **result: end(self, failed=True, **result))
-        parameters = {"ANSIBLE_MODULE_ARGS": {"name": "ssh", "state": state, **words, "_ansible_check_mode": check}}
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_ARGS", json.dumps(parameters).encode())
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_PROFILE", "legacy")
-        with pytest.raises(EndedError):
-            module.main()
-        return said
+        return call_module(module, monkeypatch, {"name": "ssh", "state": state, **words}, check)
 
     return call
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import run
 from ansible_collections.slipway.vps.plugins.module_utils.swap import GIB, MIB, Host, parsed, plan
 from ansible_collections.slipway.vps.plugins.module_utils.sysctl import Kernel, names
 from ansible_collections.slipway.vps.plugins.modules import swap as swap_module
 from ansible_collections.slipway.vps.plugins.modules import sysctl as sysctl_module
 
+from .module_call import call_module
+
 Call = Callable[..., dict[str, Any]]
-
-
-class EndedError(Exception):
-    """The module would have ended here."""
 
 
 @pytest.fixture
@@ -28,20 +24,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a module with its arguments."""
 
     def run_module(module: Any, check: bool = False, **words: Any) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-
-        def end(_: Any, **result: Any) -> None:
-            said.update(result)
-            raise EndedError
-
-        monkeypatch.setattr(AnsibleModule, "exit_json", end)
-        monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, **result: end(self, failed=True, **result))
-        parameters = {"ANSIBLE_MODULE_ARGS": {**words, "_ansible_check_mode": check}}
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_ARGS", json.dumps(parameters).encode())
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_PROFILE", "legacy")
-        with pytest.raises(EndedError):
-            module.main()
-        return said
+        return call_module(module, monkeypatch, {**words}, check)
 
     return run_module
 

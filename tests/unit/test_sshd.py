@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.action import sshd_plan as action
 from ansible_collections.slipway.vps.plugins.module_utils import sshd
 from ansible_collections.slipway.vps.plugins.module_utils.sshd import Comes, Decision, Wanted, decide, needs_key_proof
 from ansible_collections.slipway.vps.plugins.modules import sshd_config, sshd_plan
 from ansible_collections.slipway.vps.plugins.plugin_utils.fresh import Fresh, Login, Session
+
+from .module_call import call_module
 
 #: As Debian's package leaves it.
 PACKAGE = {
@@ -254,10 +254,6 @@ if verb == "-T":
 """
 
 
-class EndedError(Exception):
-    """The module would have ended here."""
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     found = tmp_path / "ssh"
@@ -289,20 +285,7 @@ def configure(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run.PATH", f"{keygen.parent}:/usr/bin:/bin")
 
     def call(content: str, check: bool = False, **words: Any) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-
-        def end(_: Any, **result: Any) -> None:
-            said.update(result)
-            raise EndedError
-
-        monkeypatch.setattr(AnsibleModule, "exit_json", end)
-        monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, **result: end(self, failed=True, **result))
-        parameters = {"ANSIBLE_MODULE_ARGS": {"content": content, "root": str(folder), **words, "_ansible_check_mode": check}}
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_ARGS", json.dumps(parameters).encode())
-        monkeypatch.setattr("ansible.module_utils.basic._ANSIBLE_PROFILE", "legacy")
-        with pytest.raises(EndedError):
-            sshd_config.main()
-        return said
+        return call_module(sshd_config, monkeypatch, {"content": content, "root": str(folder), **words}, check)
 
     return call
 

@@ -93,6 +93,12 @@ def installed(program: str) -> list[int]:
     return sorted(int(path.parents[1].name) for path in PROGRAMS.glob(f"*/bin/{program}") if path.parents[1].name.isdigit())
 
 
+def folder_for(version: int, program: str) -> Path | None:
+    """Where this version has the program, or else the next newer one; None where neither is installed."""
+    fitting = next((one for one in installed(program) if one >= version), None)
+    return PROGRAMS / str(fitting) / "bin" if fitting else None
+
+
 class Server:
     """A server: reached in ``socket_dir`` as its superuser ``admin``, or elsewhere as libpq's ``service`` file says."""
 
@@ -120,8 +126,8 @@ class Server:
         Debian's wrapper takes the newest pg_dump and the oldest server's pg_restore where two versions are installed (while data move
         from one to the other), and that one cannot read what the other wrote.
         """
-        fitting = next((one for one in installed(program) if one >= self._version), None)
-        return str(PROGRAMS / str(fitting) / "bin" / program) if fitting else program
+        folder = folder_for(self._version, program)
+        return str(folder / program) if folder else program
 
     def _environment(self, options: str) -> dict[str, str]:
         return {"PGOPTIONS": options, **({"PGSERVICEFILE": str(self.service)} if self.service else {})}

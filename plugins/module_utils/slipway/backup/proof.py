@@ -123,14 +123,14 @@ class Proof:
 
     def programs(self, version: int) -> Path:
         """Where the server of this version is installed, or else of the next newer one."""
-        found, where = database.installed("initdb"), database.PROGRAMS
-        fit = [there for there in found if there >= version]
-        if not fit:
+        folder = database.folder_for(version, "initdb")
+        if not folder:
+            found, where = database.installed("initdb"), database.PROGRAMS
             raise host.MissingError(
                 f"no PostgreSQL server {version} is installed to restore into ({where}: {', '.join(map(str, found)) or 'none'});"
                 f" apt install postgresql-{version}, or backup_proof: false"
             )
-        return where / str(fit[0]) / "bin"
+        return folder
 
     def clean(self, programs: Path) -> None:
         """End and remove what an interrupted proof left."""
