@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.vps.plugins.module_utils.former import FORMER, note, renamed, said_before
 from ansible_collections.slipway.vps.plugins.module_utils.model import App
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, resolve_machine, resolve_secrets, stated_urls, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules import judge, notes
@@ -32,10 +33,7 @@ MODEL_INPUTS = (
     *("postgres_allow", "postgres_readonly_users", "postgres_app_hosts"),
     *("postgres_max_connections", "postgres_connections_admin", "postgres_connections_backup"),
     *("postgres_limits_app", "postgres_limits_readonly", "postgres_limits_migrate"),
-    *(
-        f"gunicorn_{name}"
-        for name in ("worker_class", "workers", "threads", "timeout", "graceful_timeout", "worker_memory", "memory_share")
-    ),
+    *(f"server_{name}" for name in ("worker_class", "workers", "threads", "timeout", "graceful_timeout", "worker_memory", "memory_share")),
     *("backup_engine", "backup_hour", "backup_minute"),
     "base_sandbox",
 )
@@ -66,6 +64,8 @@ class Entry:
     variables: Mapping[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
+    #: Names of today of what it says under a former one.
+    former: set[str] = field(default_factory=set)
     unresolved: list[Problem] = field(default_factory=list)
 
 
@@ -103,8 +103,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             return {**result, "failed": True, "msg": _message(found)}
         if part == "secrets":
             secrets = replace(resolve_secrets(entry.values), source=self._located(entry)[0])
-            return {**result, **asdict(secrets), "machine": self._said_by_others(entry, entries)}
-        if said := notes({**self._roles.defaults, **entry.values}):
+            return {**result, **asdict(secrets), "facts": self._facts(entry, entries)}
+        if said := [*notes({**self._roles.defaults, **entry.values}), *note(variables)]:
             result["warnings"] = [*result.get("warnings", []), *said]
         return {**result, **self._model(entry, machine, entries, variables)}
 
@@ -132,7 +132,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         counts as one that ``app_database_url`` says.
         """
         defaults = self._roles.defaults
-        entry = Entry(name, variables)
+        former, variables = said_before(variables), renamed(variables)
+        entry = Entry(name, variables, former=set(former))
         entry.said = {
             variable for variable in self._roles.options if variable in variables and not _same(variables[variable], defaults.get(variable))
         }
@@ -294,15 +295,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
     # --- What is returned ----------------------------------------------------------------------
 
-    def _said_by_others(self, entry: Entry, entries: list[Entry]) -> dict[str, Any]:
-        """What only other apps of the machine say of it: it holds for whichever entry the machine's part runs on."""
-        return {
+    def _facts(self, entry: Entry, entries: list[Entry]) -> dict[str, Any]:
+        """Variables that roles shall find: what this entry says under a former name, and what only other apps of the machine say of it,
+        which holds for whichever entry the machine's part runs on."""
+        own = {name: entry.values[name] for name in sorted(entry.former) if name in entry.values}
+        others = {
             name: value
             for other in entries
             if other is not entry
             for name, value in self._said_of_machine(other).items()
             if name not in entry.said
         }
+        return {**own, **others}
 
     def _model(self, entry: Entry, name: str, entries: list[Entry], variables: Mapping[str, Any]) -> dict[str, Any]:
         machine = resolve_machine(name, {other.name: {**self._roles.defaults, **other.values} for other in entries}, JOINED)
@@ -358,7 +362,8 @@ def _place(variable: str, entry: Entry, key: str = "") -> str:
     root = Path(str(entry.variables["inventory_dir"]))
     # One key may stand in a line of its own, or in the variable's.
     within = rf"\s*[\"']?{re.escape(key)}[\"']?\s*:|" if key else ""
-    definition = re.compile(rf"{within}\s*{re.escape(variable)}\s*:{'.*' + re.escape(key) if key else ''}")
+    written = FORMER[variable] if variable in entry.former else variable
+    definition = re.compile(rf"{within}\s*{re.escape(written)}\s*:{'.*' + re.escape(key) if key else ''}")
     encrypted = ""
     for path in _variable_files(root, entry):
         lines = path.read_text(errors="replace").splitlines()

@@ -41,7 +41,7 @@ WATCH_EVERY = 1.0
 #: Seconds for which an ending Gunicorn still answers on connections that nginx keeps open (its STOP_KEEPALIVE_LINGER of 2 s, and the
 #: second in which it notices): until then what comes through nginx may be the old release's.
 LINGER = 3.5
-#: Seconds that the workers of a release get to answer their first request, which is ours; far above gunicorn_warm_up_timeout.
+#: Seconds that the workers of a release get to answer their first request, which is ours; far above server_warm_up_timeout.
 WARM_WITHIN = 15
 
 

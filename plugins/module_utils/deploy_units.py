@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """What a release runs besides Gunicorn: background processes and timers, as they were when it was built.
 
-The role gunicorn writes their units into `/etc/<app>/units`; a build keeps a copy in the release (`.units`), and a switch gives systemd
+The role server writes their units into `/etc/<app>/units`; a build keeps a copy in the release (`.units`), and a switch gives systemd
 that copy. So going back to a release brings back what it had, whatever the inventory says today:
 
 - `<app>-<process>@.service` becomes `<app>-<process>@<release>.service`, a unit of this release alone;

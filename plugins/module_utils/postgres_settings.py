@@ -164,7 +164,7 @@ def too_few(shares: list[Share], most: int) -> Violation | None:
         return None
     indented = "\n".join(f"    {line}" for line in arithmetic(shares).splitlines())
     what = f"{most} is less than the {needed} connections that can be asked for while two releases run side by side:\n{indented}"
-    fix = "remove it (then it is computed), or set fewer gunicorn_workers, gunicorn_threads or a smaller app_database_pool"
+    fix = "remove it (then it is computed), or set fewer server_workers, server_threads or a smaller app_database_pool"
     return Violation("postgres_max_connections", what, fix)
 
 
@@ -177,7 +177,7 @@ def too_much(most: int, host: Host, share: float) -> Violation | None:
         f"{most} x {CONNECTION // MIB} MiB = {most * CONNECTION // MIB} MiB for connections alone,"
         f" and PostgreSQL may count on {budget // MIB} MiB (postgres_memory_share {share:g} of {host.memory // MIB} MiB)"
     )
-    fix = "set fewer gunicorn_workers or a smaller app_database_pool, or raise postgres_memory_share, or take a larger host"
+    fix = "set fewer server_workers or a smaller app_database_pool, or raise postgres_memory_share, or take a larger host"
     return Violation("postgres_max_connections", what, fix)
 
 

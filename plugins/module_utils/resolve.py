@@ -51,7 +51,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.source import asked_fo
 DATABASE_NAMES = ("DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "FLASK_SQLALCHEMY_DATABASE_URI", "DATABASE_URI", "POSTGRES_URL")
 #: What an app may use of a machine, in the order of `app_services`.
 SERVICES = ("postgres", "redis")
-#: Variables of the environment that overrule Gunicorn's settings (roles/gunicorn), and the setting each of them names.
+#: Variables of the environment that overrule Gunicorn's settings (roles/server), and the setting each of them names.
 SERVER_NAMES = {
     "GUNICORN_WORKER_CLASS": "worker_class",
     "WEB_CONCURRENCY": "workers",
@@ -249,15 +249,15 @@ def resolve_server(said: Values, apps: int) -> Server:
     """Gunicorn's settings; the app's environment overrules the variables, as it does for the running process."""
     environment = environment_of(said)
     chosen: dict[str, Any] = {
-        setting: environment.get(variable) if str(environment.get(variable) or "") else said[f"gunicorn_{setting}"]
+        setting: environment.get(variable) if str(environment.get(variable) or "") else said[f"server_{setting}"]
         for variable, setting in SERVER_NAMES.items()
     }
     return Server(
         worker_class=str(chosen["worker_class"]),
         workers=str(chosen["workers"]),
         threads=int(chosen["threads"]),
-        worker_memory=int(said["gunicorn_worker_memory"]),
-        memory_share=round(float(said["gunicorn_memory_share"]) / apps, 4),
+        worker_memory=int(said["server_worker_memory"]),
+        memory_share=round(float(said["server_memory_share"]) / apps, 4),
         timeout=int(chosen["timeout"]),
         graceful_timeout=int(chosen["graceful_timeout"]),
     )

@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """How many workers Gunicorn runs when nobody says a number.
 
-The role gunicorn installs this file beside Gunicorn's configuration, which imports it; PostgreSQL's connections are counted with it on
+The role server installs this file beside Gunicorn's configuration, which imports it; PostgreSQL's connections are counted with it on
 the controller. So it imports the standard library only, and runs on Python 3.9.
 """
 

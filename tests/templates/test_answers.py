@@ -182,8 +182,8 @@ def test_each_play_asks_whether_ufw_is_wanted(play: str) -> None:
 
 def test_units_of_others_are_set_aside_by_the_role_that_writes_them() -> None:
     """[F3]"""
-    assert value("gunicorn", "__gunicorn_replaced_units", **MANY) == ["demo"]
-    assert value("gunicorn", "__gunicorn_replaced_units") == []
+    assert value("server", "__server_replaced_units", **MANY) == ["demo"]
+    assert value("server", "__server_replaced_units") == []
     condition = task("tls", "configure", "configure | Set a unit of others aside, where the operator said so")["when"]
     assert value("tls", condition, **MANY) is True and value("tls", condition) is False
 

@@ -18,7 +18,7 @@ def test_one_limit_for_headers() -> None:
     assert "large_client_header_buffers 4 64k;" in lines(nginx(HTTP, nginx_large_client_header_buffers="4 64k"))
     app = lines(servers(nginx(SITE, nginx_response_header_size="64k"))["443 demo.slipway.test"])
     assert "proxy_buffer_size 64k;" in app and "proxy_buffers 8 64k;" in app, "nginx takes no larger first buffer than its others hold"
-    gunicorn = render("gunicorn", "etc/app/gunicorn.conf.py.j2").splitlines()
+    gunicorn = render("server", "etc/app/gunicorn.conf.py.j2").splitlines()
     assert "limit_request_line = 0" in gunicorn and "limit_request_field_size = 1048576" in gunicorn
 
 
@@ -78,7 +78,7 @@ def test_a_path_may_have_limits_of_its_own() -> None:
 
 def test_what_fits_what() -> None:
     """[E7] A short queue is a 502 at once, or a second's wait: each is at least as long as what may stand in it."""
-    backlog = value("gunicorn", "gunicorn_backlog")
+    backlog = value("server", "server_backlog")
     connections, most = value("nginx", "nginx_worker_connections"), value("nginx", "nginx_somaxconn")
     assert most >= backlog and most >= value("nginx", "nginx_backlog")
     assert connections >= 2 * backlog, "each request that waits for the app holds two"

@@ -164,7 +164,7 @@ def test_the_sum_is_made_of_what_gunicorn_is_told() -> None:
     """[D2] Of each app of the machine, after what its environment overrules: the role hands the module the model as it is."""
     (task,) = [task for task in yaml.safe_load((ROOT / "roles/postgres/tasks/plan.yml").read_text()) if "slipway.vps.postgres_plan" in task]
     assert task["slipway.vps.postgres_plan"]["apps"] == "{{ app.machine.apps }}"
-    told = {"gunicorn_workers": 3, "gunicorn_threads": "2", "gunicorn_worker_class": "gthread", "app_database_pool": "7"}
+    told = {"server_workers": 3, "server_threads": "2", "server_worker_class": "gthread", "app_database_pool": "7"}
     apps = model_of(**told, app_env={"WEB_CONCURRENCY": 5}, postgres_app_hosts=2)["machine"]["apps"]
     (client,) = map(Client.of, apps)
     assert (client.server["workers"], client.server["threads"], client.server["worker_class"]) == ("5", 2, "gthread")

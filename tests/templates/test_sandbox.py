@@ -37,7 +37,7 @@ class Unit(NamedTuple):
 
 
 def gunicorn(template: str) -> Callable[..., str]:
-    return lambda **scenario: render("gunicorn", template, item=ITEM, **scenario)
+    return lambda **scenario: render("server", template, item=ITEM, **scenario)
 
 
 def drop_in(role: str, template: str, distribution: str, **more: Any) -> Callable[..., str]:

@@ -12,7 +12,7 @@ TRACEBACK = "Traceback (most recent call last):"
 
 
 def access(status: Any, **more: Any) -> str:
-    """A line of Gunicorn's access log as the role gunicorn writes it."""
+    """A line of Gunicorn's access log as the role server writes it."""
     return json.dumps({"logger": "gunicorn.access", "status": status, **more}, separators=(",", ":"))
 
 

@@ -13,15 +13,15 @@ NEEDED = 63
 
 
 def connections(**changes: Any) -> list[Any]:
-    return check(**{"gunicorn_workers": 4, "postgres_max_connections": NEEDED, **changes})
+    return check(**{"server_workers": 4, "postgres_max_connections": NEEDED, **changes})
 
 
 def test_connections_that_fit_are_taken() -> None:
     """[D2] Exactly as many as can be asked for."""
     assert connections() == []
     # Computed from what is needed, or not known before the host is looked at: the role postgres does the sum.
-    assert connections(postgres_max_connections="auto", gunicorn_workers=400) == []
-    assert connections(gunicorn_workers="auto", postgres_max_connections=10) == []
+    assert connections(postgres_max_connections="auto", server_workers=400) == []
+    assert connections(server_workers="auto", postgres_max_connections=10) == []
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_connections_that_fit_are_taken() -> None:
     [
         ({"postgres_max_connections": NEEDED - 1}, NEEDED),
         ({"postgres_max_connections": "62"}, NEEDED),
-        ({"gunicorn_workers": 5}, NEEDED + 10),
-        ({"gunicorn_threads": 5}, NEEDED + 8),
+        ({"server_workers": 5}, NEEDED + 10),
+        ({"server_threads": 5}, NEEDED + 8),
         ({"app_database_pool": 6}, 4 * 6 * 2 + 6 * 2 + 13),
         ({"postgres_app_hosts": 2}, 2 * NEEDED - 13),
         ({"postgres_connections_admin": 6}, NEEDED + 1),
@@ -43,7 +43,7 @@ def test_connections_that_fit_are_taken() -> None:
 def test_too_few_connections_are_refused(changes: dict[str, Any], needed: int) -> None:
     """[D2] [K10] With the arithmetic, before anything changes."""
     found = connections(**changes)
-    only(found, "postgres_max_connections", f"less than the {needed} connections", "fewer gunicorn_workers")
+    only(found, "postgres_max_connections", f"less than the {needed} connections", "fewer server_workers")
     assert f"{needed}" in found[0].what.splitlines()[-1] and "x 2 releases" in found[0].what, found
 
 
@@ -51,7 +51,7 @@ def test_too_few_connections_are_refused(changes: dict[str, Any], needed: int) -
     ("variable", "name", "value"),
     [
         *(("postgres_max_connections", "postgres_max_connections", value) for value in ("many", 0, -1, "1e3")),
-        *(("gunicorn_workers", "gunicorn_workers", value) for value in ("four", 0)),
+        *(("server_workers", "server_workers", value) for value in ("four", 0)),
         ("postgres_app_hosts", "postgres_app_hosts", 0),
     ],
 )
@@ -64,10 +64,10 @@ def test_numbers_that_are_none_are_refused(variable: str, name: str, value: Any)
     ("name", "value", "what"),
     [
         ("postgres_max_connections", [20], "must be text, and is a list"),
-        ("gunicorn_workers", True, "must be text, and is the bool True"),
-        ("gunicorn_threads", "auto four", "must be a whole number, and is 'auto four'"),
-        ("gunicorn_memory_share", "half", "must be a number, and is 'half'"),
-        ("gunicorn_worker_class", "gevant", "is 'gevant'"),
+        ("server_workers", True, "must be text, and is the bool True"),
+        ("server_threads", "auto four", "must be a whole number, and is 'auto four'"),
+        ("server_memory_share", "half", "must be a number, and is 'half'"),
+        ("server_worker_class", "gevant", "is 'gevant'"),
     ],
 )
 def test_numbers_of_another_type_are_refused_once(name: str, value: Any, what: str) -> None:

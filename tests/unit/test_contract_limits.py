@@ -20,7 +20,7 @@ SAID: dict[str, Any] = {"app_memory_max": "auto", "app_tasks_max": "auto", "app_
         *(("app_memory_max", value) for value in ("600", "0M", "120%", "0%", "half", "600 M", "600MB", "")),
         *(("app_tasks_max", value) for value in ("5", "many", "0", "101%")),
         *(("release_build_memory", value) for value in ("512", "none")),
-        *(("gunicorn_memory_max", value) for value in ("512", "512MB")),
+        *(("server_memory_max", value) for value in ("512", "512MB")),
         *(("app_cpu_weight", value) for value in (0, 10001, -1)),
     ],
 )
@@ -32,8 +32,8 @@ def test_a_limit_that_systemd_would_pass_over_is_refused(variable: str, value: A
 @pytest.mark.parametrize(
     "inputs",
     [
-        {"app_memory_max": "600M", "app_tasks_max": "400", "release_build_memory": "40%", "gunicorn_memory_max": "512M"},
-        {"app_memory_max": "infinity", "app_tasks_max": "12.5%", "gunicorn_memory_max": ""},
+        {"app_memory_max": "600M", "app_tasks_max": "400", "release_build_memory": "40%", "server_memory_max": "512M"},
+        {"app_memory_max": "infinity", "app_tasks_max": "12.5%", "server_memory_max": ""},
         SAID,
     ],
 )

@@ -119,8 +119,8 @@ MACHINE = sorted(
 def test_what_one_app_says_holds_for_the_machine(tmp_path: Path) -> None:
     """[F2] Whichever entry the machine's part runs on."""
     inventory = Inventory(tmp_path, {"blog": {}, "shop": {"postgres_version": "17", "nginx_worker_connections": 4096}})
-    assert inventory.secrets("blog")["machine"] == {"postgres_version": "17", "nginx_worker_connections": 4096}
-    assert inventory.secrets("shop")["machine"] == {}
+    assert inventory.secrets("blog")["facts"] == {"postgres_version": "17", "nginx_worker_connections": 4096}
+    assert inventory.secrets("shop")["facts"] == {}
 
 
 def test_what_both_say_alike_is_no_conflict(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_both_say_alike_is_no_conflict(tmp_path: Path) -> None:
         {"nginx_worker_connections": 4096},
     )
     assert inventory.refusal("blog") == inventory.refusal("shop") == ""
-    assert "postgres_version" not in inventory.secrets("shop")["machine"]
+    assert "postgres_version" not in inventory.secrets("shop")["facts"]
 
 
 def test_settings_of_the_machine_that_disagree_are_refused(tmp_path: Path) -> None:

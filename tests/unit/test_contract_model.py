@@ -77,8 +77,8 @@ def test_a_name_follows_from_the_apps(path: str) -> None:
         ({"app_redis_url": "redis://cache.example.com/0"}, "redis.local", False),
         ({"app_redis_cache": True}, "redis.cache.url", "unix:///run/redis-blog-cache/redis.sock?db=0"),
         ({"app_redis_cache": "yes"}, "redis.cache.name", "blog-cache"),
-        ({"gunicorn_workers": 3}, "server.workers", "3"),
-        ({"gunicorn_threads": "8"}, "server.threads", 8),
+        ({"server_workers": 3}, "server.workers", "3"),
+        ({"server_threads": "8"}, "server.threads", 8),
         ({"app_domain": "www.blog.example.com"}, "domain", "www.blog.example.com"),
         ({"postgres_allow": ["192.0.2.1", "192.0.2.2"]}, "database.hosts", 2),
         ({"postgres_app_hosts": 5}, "database.hosts", 5),
@@ -92,7 +92,7 @@ def test_what_the_operator_says_wins_with_all_that_follows(said: dict[str, Any],
 def test_a_shortened_socket_reaches_every_layer() -> None:
     """[F1] [A5] As our own message advises: units, nginx and the release module are given the same path (at a26d27e one built its own)."""
     short = {**BLOG, "app_socket": "/run/b.sock"}
-    unit = render("gunicorn", "etc/systemd/system/app.socket.j2", **short)
+    unit = render("server", "etc/systemd/system/app.socket.j2", **short)
     site = render("nginx", "etc/nginx/sites-available/site.conf.j2", **short, **NGINX)
     assert "ListenStream=/run/b.sock" in unit.splitlines() and "unix:/run/b.sock" in site
     assert "/run/blog/gunicorn.sock" not in site + unit
@@ -113,7 +113,7 @@ def test_the_environment_says_what_the_layers_have() -> None:
 def test_the_environment_overrules_gunicorns_settings() -> None:
     """[F1] [A2] As it does for the running process; an empty one is none. The sum of connections reads the same numbers."""
     environment = {"app_env": {"WEB_CONCURRENCY": 7, "GUNICORN_THREADS": ""}, "app_secrets": {"GUNICORN_TIMEOUT": "9"}}
-    server = model_of(**BLOG, gunicorn_workers=2, **environment)["server"]
+    server = model_of(**BLOG, server_workers=2, **environment)["server"]
     assert (server["workers"], server["threads"], server["timeout"]) == ("7", 4, 9)
 
 
@@ -182,7 +182,7 @@ def shared(**more: dict[str, Any]) -> Any:
 def test_apps_share_the_memory_of_their_machine() -> None:
     """[F2] [A3] The operator's share is the machine's; each app has its part of it."""
     assert [app.server.memory_share for app in shared(blog={}, shop={}).apps] == [0.25, 0.25]
-    assert [app.server.memory_share for app in shared(blog={}, shop={"gunicorn_memory_share": 0.3}, wiki={}).apps] == [0.1667, 0.1, 0.1667]
+    assert [app.server.memory_share for app in shared(blog={}, shop={"server_memory_share": 0.3}, wiki={}).apps] == [0.1667, 0.1, 0.1667]
     assert shared(blog={}).apps[0].server.memory_share == 0.5
 
 

@@ -67,7 +67,7 @@ def test_no_value_of_any_variable_is_a_traceback(role: str) -> None:
 def test_pairs_of_oddities(name: str) -> None:
     """[F8] A rule that reads two variables meets both of them broken."""
     for value in ODD:
-        for other, also in (("app_processes", {"worker": None}), ("app_proxy_hops", "²"), ("gunicorn_workers", []), ("app_redis_url", 5)):
+        for other, also in (("app_processes", {"worker": None}), ("app_proxy_hops", "²"), ("server_workers", []), ("app_redis_url", 5)):
             found = check(**{name: value, other: also})
             assert found, (name, value, other)
 
@@ -101,7 +101,7 @@ def test_a_time_that_no_clock_shows(name: str, value: Any) -> None:
     ("name", "value", "fix"),
     [
         ("backup_engine", "pgbackrests", "dump, pgbackrest"),
-        ("gunicorn_worker_class", "threads", "sync, gthread, gevent, asgi"),
+        ("server_worker_class", "threads", "sync, gthread, gevent, asgi"),
         ("postgres_storage", "nvme", "ssd, hdd"),
         ("nginx_tls_policy", "old", "modern, intermediate"),
     ],

@@ -177,7 +177,7 @@ SAID = {
     ),
 }
 #: What plays hand from one role to another.
-HANDED_OVER = {"gunicorn_requirements", "gunicorn_runtime_files", "nginx_firewall_rules", "postgres_firewall_rules"}
+HANDED_OVER = {"server_requirements", "server_runtime_files", "nginx_firewall_rules", "postgres_firewall_rules"}
 #: What else a play reads, and why.
 PLAY_EXCEPTIONS = {
     # The deploys of a rotation are given other secrets than the vault's, one after the other.
@@ -212,7 +212,7 @@ def test_a_play_reads_the_model(play: Path) -> None:
 
 def test_the_scan_of_plays_sees_a_violation() -> None:
     play = ROOT / "playbooks/verify.yml"
-    for name in ("app_name", "app_socket", "__backup_command", "nginx_packages", "__rotate", "gunicorn_workers", "app_secrets"):
+    for name in ("app_name", "app_socket", "__backup_command", "nginx_packages", "__rotate", "server_workers", "app_secrets"):
         assert foreign_to(play, {name, "app", "__verify", "target"}) == {name}
     assert foreign_to(ROOT / "playbooks/unfreeze.yml", {"__freeze_reason"}) == set()
 

@@ -223,7 +223,7 @@ def test_there_is_one_switch_that_shows_secrets() -> None:
 
 def test_no_unit_has_a_secret_in_its_environment() -> None:
     """[A11] `systemctl show` prints Environment= to everybody."""
-    templates = [*ROOT.glob("roles/*/templates/etc/systemd/system/**/*.j2"), *ROOT.glob("roles/gunicorn/templates/etc/app/units/*.j2")]
+    templates = [*ROOT.glob("roles/*/templates/etc/systemd/system/**/*.j2"), *ROOT.glob("roles/server/templates/etc/app/units/*.j2")]
     assert len(templates) > 10
     for template in templates:
         for line in template.read_text().splitlines():

@@ -187,7 +187,7 @@ def test_everything_is_looked_at() -> None:
     names = {str(path.relative_to(ROOT)) for path in files()}
     assert len(names) > 150 and names >= {
         *("plugins/modules/release.py", "plugins/action/contract.py", "playbooks/site.yml", "roles/nginx/tasks/site.yml"),
-        "roles/gunicorn/templates/etc/systemd/system/app.socket.j2",
+        "roles/server/templates/etc/systemd/system/app.socket.j2",
     }
 
 

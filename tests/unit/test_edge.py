@@ -53,7 +53,7 @@ GOOD: dict[str, Any] = {
     "nginx_hsts_preload": True,
     "nginx_hsts_include_subdomains": True,
     "nginx_hsts_max_age": 63072000,
-    "gunicorn_backlog": 2048,
+    "server_backlog": 2048,
     "nginx_somaxconn": 4096,
 }
 
@@ -99,7 +99,7 @@ def test_what_is_right_passes() -> None:
         ({"app_proxy_hops": "2", "nginx_trusted_proxies": []}, "app_proxy_hops", "names none"),
         ({"nginx_hsts_include_subdomains": False}, "nginx_hsts_preload", "needs every subdomain"),
         ({"nginx_hsts_max_age": 86400}, "nginx_hsts_preload", "of a year at least"),
-        ({"gunicorn_backlog": "8192"}, "gunicorn_backlog", "cuts every queue down"),
+        ({"server_backlog": "8192"}, "server_backlog", "cuts every queue down"),
         ({"nginx_response_header_size": "32 kB"}, "nginx_response_header_size", "is no size"),
         ({"nginx_client_max_body_size": "10 MB"}, "nginx_client_max_body_size", "is no size"),
         ({"nginx_large_client_header_buffers": "32k"}, "nginx_large_client_header_buffers", "is no size"),

@@ -43,7 +43,7 @@ def look(tool: Tool, folder: Path, *words: str, **variables: Any) -> tuple[int, 
 
 def test_what_is_computed_is_shown(tool: Tool, tmp_path: Path) -> None:
     """[D1] [D2] The arithmetic, the size of the host, and each setting with its reason; Gunicorn's numbers arrive."""
-    status, output = look(tool, tmp_path, gunicorn_workers=3, gunicorn_threads=2, postgres_settings_custom={"work_mem": "7MB"})
+    status, output = look(tool, tmp_path, server_workers=3, server_threads=2, postgres_settings_custom={"work_mem": "7MB"})
     assert status == 0 and "changed=0" in output, output
     assert re.search(r"web +18 += 3 workers x 3 connections \(2 threads \+ 1 for health checks\) x 2 releases", output), output
     assert re.search(r"max_connections +200 ", output) and re.search(r"work_mem +7MB +yours", output), output
@@ -61,7 +61,7 @@ def test_without_any_wish_the_host_decides(tool: Tool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", ["auto", 4])
 def test_too_few_connections_stop_the_run(tool: Tool, tmp_path: Path, workers: Any) -> None:
     """[D2] By the contract where the number is known, and by the role where only the host can tell it."""
-    status, output = look(tool, tmp_path, gunicorn_workers=workers, postgres_max_connections=20)
+    status, output = look(tool, tmp_path, server_workers=workers, postgres_max_connections=20)
     assert status != 0 and "20 is less than the " in output and "x 2 releases" in output, output
-    assert "Nothing" in output and "fewer gunicorn_workers" in output and "Traceback" not in output, output
+    assert "Nothing" in output and "fewer server_workers" in output and "Traceback" not in output, output
     assert ("postgres_plan" in output or "plan |" in output) is (workers == "auto"), output

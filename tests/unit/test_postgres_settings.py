@@ -42,9 +42,9 @@ def size(text: str) -> int:
     return int(match[1]) * {"kB": 2**10, "MB": MIB, "GB": GIB}[match[2]]
 
 
-#: What the role gunicorn says when nobody says otherwise.
-DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/gunicorn/defaults/main.yml").read_text())
-SERVER = {name: DEFAULTS[f"gunicorn_{name}"] for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")}
+#: What the role server says when nobody says otherwise.
+DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/server/defaults/main.yml").read_text())
+SERVER = {name: DEFAULTS[f"server_{name}"] for name in ("workers", "worker_class", "threads", "worker_memory", "memory_share")}
 
 
 def values(host: Host, share: float = 0.25, storage: str = "ssd", server: dict[str, Any] | None = None) -> dict[str, str]:

@@ -61,7 +61,7 @@ def test_prefixes() -> None:
     assert not list(bad_prefix({"app_url_prefix": "/blog", "app_env": {"SCRIPT_NAME": "/blog"}}))
     (found,) = bad_prefix({"app_env": {"SCRIPT_NAME": "/blog"}})
     assert (found.variable, found.fix) == ("app_env", "set app_url_prefix: /blog"), "one truth"
-    assert "ASGI" in next(bad_prefix({"app_url_prefix": "/blog", "gunicorn_worker_class": "asgi"})).what
+    assert "ASGI" in next(bad_prefix({"app_url_prefix": "/blog", "server_worker_class": "asgi"})).what
 
 
 def test_nobody_else_writes_a_bare_front_page() -> None:

@@ -37,7 +37,7 @@ def nested(options: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, M
 
 
 def test_all_roles_are_looked_at() -> None:
-    assert {"app", "base", "firewall", "tls", "nginx", "gunicorn", "release", "postgres", "redis", "backup", "logs", "preflight"} <= set(
+    assert {"app", "base", "firewall", "tls", "nginx", "server", "release", "postgres", "redis", "backup", "logs", "preflight"} <= set(
         ROLES
     )
 

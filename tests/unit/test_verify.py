@@ -90,7 +90,7 @@ def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
     hops = list(dict.fromkeys(check.hop for check in CHECKS))
     served = [*SERVED, "timers", "backup", "logs", "public endpoint", "pages"]
-    assert hops == ["firewall", "tls", "nginx", "socket", "gunicorn", "app", *served]
+    assert hops == ["firewall", "tls", "nginx", "socket", "server", "app", *served]
     assert {hop for check in CHECKS for hop in check.behind} <= set(hops)
 
 
@@ -243,16 +243,16 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(verify, "journal", lambda *_: "journal")
     with pytest.raises(BrokenHopError, match="no release is live"):
-        path.gunicorn()
+        path.server()
     path.known.root.mkdir()
     path.known.current.symlink_to("releases/r1")
-    assert path.gunicorn() == "release r1"
+    assert path.server() == "release r1"
     running.append("blog@r0.service")
     with pytest.raises(BrokenHopError, match=r"there still runs blog@r0\.service$"):
-        path.gunicorn()
+        path.server()
     active.clear()
     with pytest.raises(BrokenHopError, match="not active"):
-        path.gunicorn()
+        path.server()
 
 
 @pytest.mark.parametrize(("answer", "good"), [((200, "ok"), True), ((503, "database"), False), ((0, "refused"), False), ((302, ""), False)])

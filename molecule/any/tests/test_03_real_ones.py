@@ -84,7 +84,7 @@ def test_isso(host: Any, browser: requests.Session) -> None:
 def test_a_second_release_and_back(name: str, play: Callable[..., Outcome], browser: requests.Session, apps: tuple[Brought, ...]) -> None:
     """[S1 F10] Deployed anew and rolled back, it answers as before."""
     (app,) = (app for app in apps if app.name == name)
-    for words in (("playbooks/deploy.yml", "-e", "gunicorn_threads=3"), ("playbooks/rollback.yml",)):
+    for words in (("playbooks/deploy.yml", "-e", "server_threads=3"), ("playbooks/rollback.yml",)):
         done = play(*words, "--limit", name)
         assert done.status == 0, str(done)
         assert browser.get(app.front, timeout=30).status_code == 200

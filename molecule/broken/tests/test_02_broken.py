@@ -104,7 +104,7 @@ def test_missing_variable(host: Any, app: App, traffic: Traffic) -> None:
     """[A12] A variable that the app requires is absent: named before any host is touched."""
     outcome, _ = refused(host, app, traffic, {"app_env": {"LOGBOOK_LEDGER": 1}})
     assert "UPLOAD_FOLDER is required and not set" in outcome.output, str(outcome)
-    assert "slipway.vps.gunicorn" not in outcome.output, "a role ran all the same"
+    assert "slipway.vps.server" not in outcome.output, "a role ran all the same"
 
 
 def test_too_little_space(host: Any, app: App, traffic: Traffic, tree: Tree) -> None:

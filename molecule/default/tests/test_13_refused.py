@@ -60,7 +60,7 @@ def test_bad_input(host: Any, app: App, traffic: Traffic) -> None:
         "UPLOAD_FOLDER is required and not set",
     ):
         assert words in outcome.output, f"{words!r} is not in\n{outcome}"
-    assert "slipway.vps.gunicorn" not in outcome.output, "a role ran all the same"
+    assert "slipway.vps.server" not in outcome.output, "a role ran all the same"
 
 
 @pytest.mark.on("trixie")

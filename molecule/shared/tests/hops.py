@@ -12,13 +12,13 @@ PROBES = {
     "tls": "readlink -e /etc/ssl/demo/fullchain.pem | grep -q ^/etc/letsencrypt/",
     "nginx": "systemctl is-active nginx",
     "socket": "systemctl is-active demo.socket && stat -c '%a %G' /run/demo/gunicorn.sock | grep -qx '660 www-data'",
-    "gunicorn": 'systemctl is-active "demo@$(basename "$(readlink /srv/demo/current)").service"',
+    "server": 'systemctl is-active "demo@$(basename "$(readlink /srv/demo/current)").service"',
     "postgres": "runuser -u demo -- psql -XAtqc 'select 1' demo",
     "redis": "runuser -u demo -- redis-cli -s /run/redis-demo/redis.sock ping | grep -qx PONG",
     "firewall": "ufw status | grep -qE '^443/tcp +ALLOW'",
 }
 _DATA = ("postgres", "redis")
-_APP = ("socket", "gunicorn", *_DATA)
+_APP = ("socket", "server", *_DATA)
 _ALL = ("firewall", "nginx", "tls", *_APP)
 #: Test file: the other hops it cannot do without.
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "test_02_tls": ("nginx",),
     "test_03_nginx::test_rates_are_limited_per_path": _APP,
     "test_03_nginx::test_maintenance": _APP,
-    "test_04_socket": ("gunicorn",),
+    "test_04_socket": ("server",),
     "test_05_gunicorn": ("socket", *_DATA),
     "test_06_app": _APP,
     "test_09_backup": ("postgres",),

@@ -31,19 +31,19 @@ def look(project: Project, settings: django.Settings) -> Iterator[Finding]:
 def server(project: Project) -> Iterator[Finding]:
     """Settings of Gunicorn that the author chose, or that a library cannot do without."""
     if project.entry.asgi:
-        yield Value("gunicorn_worker_class", "asgi", f"{project.entry.source} is an ASGI app")
+        yield Value("server_worker_class", "asgi", f"{project.entry.source} is an ASGI app")
     for line, source in commands.lines(project.tree):
         served = commands.server(line)
         if served and served.target:
             if served.worker_class and not project.entry.asgi:
-                yield Value("gunicorn_worker_class", served.worker_class, source)
+                yield Value("server_worker_class", served.worker_class, source)
             if served.timeout > 30:
-                yield Value("gunicorn_timeout", served.timeout, source)
+                yield Value("server_timeout", served.timeout, source)
             break
     if needed := project.needs("flask-socketio", "python-socketio"):
-        yield Value("gunicorn_workers", "1", f"requirement {needed}: a client's requests must reach the same worker")
+        yield Value("server_workers", "1", f"requirement {needed}: a client's requests must reach the same worker")
         if not project.entry.asgi:
-            yield Value("gunicorn_threads", 100, f"requirement {needed}: each WebSocket holds a thread")
+            yield Value("server_threads", 100, f"requirement {needed}: each WebSocket holds a thread")
     if needed := project.needs("apscheduler", "flask-apscheduler", "schedule"):
         yield Note(f"{needed} runs jobs inside of the app, once in each worker: app_timers runs a command once, on a calendar")
 

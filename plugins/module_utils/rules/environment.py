@@ -31,7 +31,7 @@ def reserved_names(values: Values) -> Iterator[Problem]:
         if key in OWN_NAMES:
             yield Problem(variable, f"{key} is set by each release for itself", "remove it")
         elif key == "GUNICORN_CMD_ARGS":
-            fix = "remove it and set gunicorn_workers, gunicorn_timeout and their like (docs/settings.md)"
+            fix = "remove it and set server_workers, server_timeout and their like (docs/settings.md)"
             yield Problem(variable, "GUNICORN_CMD_ARGS would overrule the socket and every other setting of Gunicorn", fix)
         elif key in LIBPQ_NAMES:
             fix = "remove it and write app_database_url, or app_database for another name on this host"
@@ -86,7 +86,7 @@ def other_server(values: Values) -> Iterator[Problem]:
         variable, value = said(values).get(name, ("", ""))
         if setting != "worker_class" and str(value) and not re.fullmatch(r"[1-9]\d{0,5}", str(value), re.ASCII):
             what = f"{name} is {value!r}, and must be a whole number, 1 at least"
-            yield Problem(variable, what, f"write a number, or remove it and set gunicorn_{setting}")
+            yield Problem(variable, what, f"write a number, or remove it and set server_{setting}")
 
 
 RULES = (

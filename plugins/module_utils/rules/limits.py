@@ -16,19 +16,19 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 _PERCENT = r"(100|[1-9]\d?)(\.\d{1,2})?%"
 _MEMORY = re.compile(rf"[1-9]\d*[KMGT]|{_PERCENT}|infinity")
 _TASKS = re.compile(rf"[1-9]\d{{1,6}}|{_PERCENT}|infinity")
-_ASKED = {"app_memory_max": _MEMORY, "app_tasks_max": _TASKS, "release_build_memory": _MEMORY, "gunicorn_memory_max": _MEMORY}
+_ASKED = {"app_memory_max": _MEMORY, "app_tasks_max": _TASKS, "release_build_memory": _MEMORY, "server_memory_max": _MEMORY}
 _EXAMPLE = {
     "app_memory_max": "600M, 40%, or auto",
     "app_tasks_max": "400, 40%, or auto",
     "release_build_memory": "600M, 40%, or auto",
-    "gunicorn_memory_max": "512M, or leave it empty for none",
+    "server_memory_max": "512M, or leave it empty for none",
 }
 
 
 def bad_limits(values: Values) -> Iterator[Problem]:
     """systemd passes over a limit that it cannot read, and the unit runs without one."""
     for name, pattern in _ASKED.items():
-        none = "" if name == "gunicorn_memory_max" else "auto"
+        none = "" if name == "server_memory_max" else "auto"
         said = str(values.get(name, none))
         if said != none and not pattern.fullmatch(said):
             yield Problem(name, f"is {said!r}, which is no limit to systemd", f"write, for example, {_EXAMPLE[name]}")
@@ -64,6 +64,6 @@ def notes(values: Values) -> Iterator[str]:
 
 
 RULES = (
-    (bad_limits, ("app_memory_max", "app_tasks_max", "release_build_memory", "gunicorn_memory_max", "app_cpu_weight")),
+    (bad_limits, ("app_memory_max", "app_tasks_max", "release_build_memory", "server_memory_max", "app_cpu_weight")),
     (bad_network, ("app_network", "app_name", "app_domains", "app_env", "app_secrets", "app_database_url", "app_services")),
 )

@@ -58,7 +58,7 @@ def bad_prefix(values: Values) -> Iterator[Problem]:
             yield Problem(
                 name, f"SCRIPT_NAME is {said!r}, and nginx and the health checks go by app_url_prefix", f"set app_url_prefix: {said}"
             )
-    if prefix and values.get("gunicorn_worker_class") == "asgi":
+    if prefix and values.get("server_worker_class") == "asgi":
         what = "an ASGI app takes its prefix from the framework, and Gunicorn's worker does not hand it over"
         yield Problem("app_url_prefix", what, "mount the app below the path itself (root_path), and leave app_url_prefix empty")
 
@@ -178,10 +178,10 @@ def _bad_sizes(values: Values) -> Iterator[Problem]:
 
 
 def _bad_queue(values: Mapping[str, Any]) -> Iterator[Problem]:
-    backlog, most = values.get("gunicorn_backlog", 0), values.get("nginx_somaxconn", 0)
+    backlog, most = values.get("server_backlog", 0), values.get("nginx_somaxconn", 0)
     if str(backlog).isdigit() and str(most).isdigit() and 0 < int(most) < int(backlog):
         what = f"is {backlog}, and the kernel cuts every queue down to nginx_somaxconn, {most}"
-        yield Problem("gunicorn_backlog", what, f"set nginx_somaxconn: {backlog}")
+        yield Problem("server_backlog", what, f"set nginx_somaxconn: {backlog}")
 
 
 RULES = ((bad_nginx, ()), (bad_verify_paths, ("app_verify_paths",)), (bad_prefix, ("app_url_prefix", "app_env", "app_secrets")))

@@ -26,9 +26,9 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import P
 #: Fewest characters of a database password that other hosts may try.
 PASSWORD_MIN = 16
 #: Numbers of other roles that go into the sum of connections.
-_COUNTS = (*("gunicorn_workers", "gunicorn_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),)
+_COUNTS = (*("server_workers", "server_threads", "postgres_app_hosts", "postgres_connections_admin", "postgres_connections_backup"),)
 #: What the sum needs of Gunicorn's settings.
-_SERVER = tuple(f"gunicorn_{name}" for name in (*SERVER_NAMES.values(), "worker_memory", "memory_share"))
+_SERVER = tuple(f"server_{name}" for name in (*SERVER_NAMES.values(), "worker_memory", "memory_share"))
 _COUNT = re.compile(r"[1-9]\d{0,5}")
 
 

@@ -127,7 +127,7 @@ class RequestPath:
             raise BrokenHopError(f"{path} has mode {mode:04o} and group {group}; 0660 and {self.known.proxy_group} are due")
         return f"{path} 0660 {group}"
 
-    def gunicorn(self) -> str:
+    def server(self) -> str:
         live = self.releases.live_id()
         if not live:
             raise BrokenHopError("no release is live")
@@ -273,8 +273,8 @@ CHECKS = (
     Check("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
     Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
     Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
-    Check("gunicorn", "the live release runs", RequestPath.gunicorn, "ansible-playbook slipway.vps.deploy; journalctl -u '{name}@*'"),
-    Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "gunicorn", "postgres", "sqlite", "redis")),
+    Check("server", "the live release runs", RequestPath.server, "ansible-playbook slipway.vps.deploy; journalctl -u '{name}@*'"),
+    Check("app", "ready", RequestPath.app, "journalctl -u '{name}@*' -n 50", ("socket", "server", "postgres", "sqlite", "redis")),
     Check(
         "postgres",
         "reachable as the app",
@@ -297,7 +297,7 @@ CHECKS = (
         f"{SITE} data; journalctl -u redis-server@{{name}}",
         used=lambda path: path.known.redis_local,
     ),
-    Check("timers", "run, and ran well", RequestPath.timers, "journalctl -u '{name}-<timer>' -n 50", ("gunicorn",)),
+    Check("timers", "run, and ran well", RequestPath.timers, "journalctl -u '{name}-<timer>' -n 50", ("server",)),
     Check("backup", "taken by cron", RequestPath.backup, f"{SITE} keep; then: journalctl -t {{name}}-backup, and slipway.vps.backup"),
     Check("logs", "rotated", RequestPath.logs, f"{SITE} keep"),
     Check(
@@ -305,9 +305,9 @@ CHECKS = (
         "a visitor's request",
         RequestPath.public_endpoint,
         "journalctl -u '{name}@*' -n 50",
-        ("nginx", "socket", "gunicorn", "app"),
+        ("nginx", "socket", "server", "app"),
     ),
-    Check("pages", "as a browser sees them", RequestPath.pages, "see above", ("nginx", "socket", "gunicorn", "app", "public endpoint")),
+    Check("pages", "as a browser sees them", RequestPath.pages, "see above", ("nginx", "socket", "server", "app", "public endpoint")),
 )
 
 

@@ -60,8 +60,8 @@ def test_what_the_roles_write_is_ours(fake: Fake, needs: Needs) -> None:
             "/var/log/blog/backup.log": "",
             "/var/backups/blog/20261120/manifest.json": "{}",
             "/etc/ssl/blog/privkey.pem": "",
-            "/etc/systemd/system/blog.service": "# slipway:gunicorn\n[Unit]\n",
-            "/etc/systemd/system/blog-worker@.service": "# slipway:gunicorn\n",
+            "/etc/systemd/system/blog.service": "# slipway:server\n[Unit]\n",
+            "/etc/systemd/system/blog-worker@.service": "# slipway:server\n",
             "/etc/logrotate.d/blog": "# slipway:logs\n",
             "/etc/nginx/sites-available/blog.conf": "# slipway:nginx\n",
             "/etc/nginx/sites-enabled/blog.conf": "-> ../sites-available/blog.conf",
@@ -89,7 +89,7 @@ def test_what_an_older_slipway_left_is_ours(fake: Fake, needs: Needs) -> None:
     """[F3] Without app.json; a user without the comment, beside files with the mark."""
     host = fake(
         {
-            "/etc/blog/gunicorn.conf.py": "# slipway:gunicorn\n",
+            "/etc/blog/gunicorn.conf.py": "# slipway:server\n",
             "/srv/blog/releases/20261120T072201-abc/release.json": "{}",
             "/var/log/blog/x.log": "",
         },
@@ -196,5 +196,5 @@ def test_drop_ins_of_others(fake: Fake, needs: Needs) -> None:
     """[K2] They would change a unit of ours; beside one of ours they are the operator's own."""
     files = {"/etc/systemd/system/blog.service.d/user.conf": "[Service]\nUser=root\n"}
     assert [unit.path for unit in names.gather(fake(files, {"getent": (2, "")}), needs).units] == ["/etc/systemd/system/blog.service.d"]
-    host = fake({"/etc/systemd/system/blog.service": "# slipway:gunicorn\n"}, {"getent": (2, "")})
+    host = fake({"/etc/systemd/system/blog.service": "# slipway:server\n"}, {"getent": (2, "")})
     assert [unit.ours for unit in names.gather(host, needs).units] == [True]

@@ -15,7 +15,7 @@ SYSTEMD = 249
 #: systemd's own minimum for what our units rely on.
 KERNEL = (4, 15)
 ARCHITECTURES = ("amd64", "arm64")
-#: Gunicorn's queue of connections (roles/gunicorn); a shorter one of the kernel would cut it down.
+#: Gunicorn's queue of connections (roles/server); a shorter one of the kernel would cut it down.
 QUEUE = 2048
 #: MiB below which a build needs swap.
 SMALL = 900
