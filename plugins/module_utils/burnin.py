@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ansible_collections.slipway.vps.plugins.module_utils.servers import SERVERS
+
 #: Fewer failures than this are no verdict: a single one may be a visitor's doing.
 FEWEST = 3
+_ACCESS = re.compile(rf'{{"logger":"({"|".join(SERVERS)})\.access"')
 
 
 class Tally(NamedTuple):
@@ -31,10 +35,10 @@ class Tally(NamedTuple):
 
 
 def tally(lines: Iterable[str]) -> Tally:
-    """Count Gunicorn's access lines, the answers 5xx among them, and tracebacks, in lines of the journal."""
+    """Count the server's access lines, the answers 5xx among them, and tracebacks, in lines of the journal."""
     requests = errors = tracebacks = 0
     for line in lines:
-        if line.startswith('{"logger":"gunicorn.access"'):
+        if _ACCESS.match(line):
             try:
                 status = int(json.loads(line)["status"])
             except (ValueError, KeyError, TypeError):

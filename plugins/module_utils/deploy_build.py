@@ -26,6 +26,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.precompress import pre
 from ansible_collections.slipway.vps.plugins.module_utils.releases import (
     MANIFEST,
     READY,
+    SERVER,
     Release,
     fingerprint,
     new_id,
@@ -253,6 +254,7 @@ class Builder:
             text = (self.settings.config_dir / "environment").read_bytes().decode()
             own: dict[str, Any] = {"SLIPWAY_COMMIT": release.commit, "SLIPWAY_RELEASE": release.id, "SLIPWAY_WSGI": self.settings.wsgi}
             write_atomically(folder / "environment", text + environment_file(own), 0o640, (0, self.app.account.gid))
+            write_atomically(folder / SERVER, f"{self.settings.server}\n", 0o644)
 
     def check_unchanged(self, wanted: str) -> None:
         """What was built is what was asked for: another run, refused by the lock, may have written its configuration meanwhile."""

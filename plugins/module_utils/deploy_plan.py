@@ -27,7 +27,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.releases import (
 )
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError, command
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units import is_active
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.rebuild import PROBE
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.rebuild import check_packages
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.releases import code_of
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
@@ -103,7 +103,7 @@ class Planner:
             return
         folder = self.store.folder(target.id)
         try:
-            command(str(folder / ".venv/bin/python"), "-c", PROBE, account=self.app.account, cwd=folder)
+            command(*check_packages(folder / ".venv/bin/python", self.settings.config_dir), account=self.app.account, cwd=folder)
         except (CommandError, OSError):
             built = f"{target.id} was built for Python {target.python or 'of another version'}"
             mend = f"`slipway {self.settings.name} rebuild --release {target.id}`"

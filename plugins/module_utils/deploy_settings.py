@@ -30,6 +30,7 @@ class Settings:
     group: str
     writable: tuple[str, ...]
     confinement: Confinement
+    server: str
     wsgi: str
     host: str
     ready: str

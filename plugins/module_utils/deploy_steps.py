@@ -137,8 +137,8 @@ class HostedApp:
             raise StepError(failure.step, f"{failure.evidence}\n{why}", failure.outcome) from failure
 
     def check_entry_point(self, release: Release) -> None:
-        """Import the app as Gunicorn will."""
-        words = (".venv/bin/gunicorn", "--config", f"{self.settings.config_dir}/gunicorn.conf.py", "--check-config")
+        """Import the app as its server will."""
+        words = (".venv/bin/python", f"{self.settings.config_dir}/server/slipway_server.py", "--check-config")
         settings = tuple(f'Environment="{name}={value}"' for name, value in self.rehearsed_with(release).items())
         with self.trying(release), self.step("import"):
             try:

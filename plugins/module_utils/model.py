@@ -120,9 +120,16 @@ class Health:
 
 @dataclass(frozen=True)
 class Server:
-    """Gunicorn's settings that other layers depend on, after what the app's environment says of them."""
+    """The server's settings that other layers depend on, after what the app's environment says of them."""
 
+    #: gunicorn, granian and their like (``app_server``).
+    name: str
+    #: Between server and app: wsgi or asgi.
+    interface: str
+    #: Of Gunicorn.
     worker_class: str
+    #: What a release's environment needs for it.
+    requirements: list[str]
     #: A number, or auto.
     workers: str
     threads: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ansible_collections.slipway.vps.plugins.module_utils.servers import at_once
 from ansible_collections.slipway.vps.plugins.module_utils.workers import automatic_workers
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -54,7 +55,7 @@ class Setting(NamedTuple):
 
 
 def workers(server: Mapping[str, Any], host: Host | None) -> int | None:
-    """Gunicorn's workers on one host; None when they depend on a host whose size is not known."""
+    """The app's workers on one host; None when they depend on a host whose size is not known."""
     if str(server["workers"]) != "auto":
         return int(server["workers"])
     if host is None:
@@ -67,17 +68,16 @@ def per_worker(server: Mapping[str, Any], pool: int) -> tuple[int, str]:
     """Connections of one worker, and how that comes about: its pool where the operator names one, else what its threads can use."""
     if pool:
         return pool, f"{pool} connections (app_database_pool)"
-    if server["worker_class"] in ("sync", "gthread"):
-        threads = 1 if server["worker_class"] == "sync" else int(server["threads"])
+    if threads := at_once(server):
         # A thread holds one connection; a readiness check that does not trust the pool opens one more.
         return threads + 1, f"{threads + 1} connections ({threads} thread{'s' if threads > 1 else ''} + 1 for health checks)"
-    return POOL, f"{POOL} connections (SQLAlchemy's pool: {server['worker_class']} has no limit of threads)"
+    return POOL, f"{POOL} connections (SQLAlchemy's pool: nothing limits what a worker answers at once)"
 
 
 class Client(NamedTuple):
     """What one app connects with.
 
-    :ivar server: C(workers), C(worker_class), C(threads), C(worker_memory) and C(memory_share) of Gunicorn.
+    :ivar server: C(workers), C(threads), C(worker_memory), C(memory_share) of the server; C(name), C(interface) and C(worker_class).
     :ivar hosts: how many hosts the app runs on.
     :ivar pool: most connections of one process; 0: what its threads can use.
     :ivar processes: `app_processes`.

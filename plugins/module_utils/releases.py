@@ -25,6 +25,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.files imp
 BUILDING, READY, LIVE, RETIRED = "building", "ready", "live", "retired"
 FAILED, ROLLED_BACK = "failed", "rolled-back"
 MANIFEST = "release.json"
+#: The name of the server that a release was built with: what starts it reads that (roles/server/files/slipway_server.py).
+SERVER = ".server"
 #: How many releases before the live one keep their assets reachable.
 PREVIOUS = 2
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-z]{1,12}")

@@ -43,6 +43,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     union,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.redis_url import KOMBU, LIMITS, PLAIN, spelled
+from ansible_collections.slipway.vps.plugins.module_utils.servers import ASGI, interface, requirements
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox import BASIC, FULL
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
@@ -246,14 +247,21 @@ def is_own_redis(url: str, socket: str) -> bool:
 
 
 def resolve_server(said: Values, apps: int) -> Server:
-    """Gunicorn's settings; the app's environment overrules the variables, as it does for the running process."""
+    """The server's settings; the app's environment overrules the variables, as it does for the running process."""
     environment = environment_of(said)
     chosen: dict[str, Any] = {
         setting: environment.get(variable) if str(environment.get(variable) or "") else said[f"server_{setting}"]
         for variable, setting in SERVER_NAMES.items()
     }
+    name, worker_class = str(said["app_server"]), str(chosen["worker_class"])
+    speaks = interface(name, worker_class, str(said["app_interface"]))
+    if name == "gunicorn" and speaks == ASGI:
+        worker_class = "asgi"
     return Server(
-        worker_class=str(chosen["worker_class"]),
+        name=name,
+        interface=speaks,
+        worker_class=worker_class,
+        requirements=requirements(name, worker_class),
         workers=str(chosen["workers"]),
         threads=int(chosen["threads"]),
         worker_memory=int(said["server_worker_memory"]),

@@ -401,6 +401,7 @@ PARAMETERS: dict[str, Any] = {
             *("owner", "schema"),
         )
     },
+    "server": {"type": "str", "default": "gunicorn"},
     "ready_timeout": {"type": "float", "default": 30},
     **{name: {"type": "path"} for name in ("tree", "archive")},
     **{name: {"type": "bool", "default": False} for name in ("rehearsal_writes", "force", "downgrade")},

@@ -265,11 +265,11 @@ def test_runtime_files_cover_every_unit() -> None:
     units = value("server", "__server_release_units", app_processes=PROCESSES, app_timers=TIMERS)
     assert {str(Path(file["path"]).parent) for file in units} == {"/etc/demo/units"}
     starters = {f"/etc/systemd/system/demo{kind}" for kind in (".socket", ".service", "-rehearsal@.service", "-rebuild.service")}
+    starters.add("/etc/demo/server.json")
     assert set(value("server", "server_runtime_files", app_processes=PROCESSES)) == written - starters
     assert value("server", "server_runtime_files", app_processes=PROCESSES) == [
         "/etc/demo/gunicorn.conf.py",
-        "/etc/demo/gunicorn/slipway_gunicorn.py",
-        "/etc/demo/gunicorn/slipway_workers.py",
+        *(f"/etc/demo/server/slipway_{name}.py" for name in ("workers", "warmup", "gunicorn", "entry", "server")),
         "/etc/systemd/system/demo@.service",
         "/etc/demo/units",
     ]

@@ -59,7 +59,7 @@ class Host:
             raise CommandError(failure)
         if FREEZE in words:
             return json.dumps(PACKAGES)
-        if words[-1] == module.PROBE:
+        if words[-1] == "--check-packages":
             if not (self.venv / f"lib/python{self.python}").is_dir():
                 raise CommandError("No module named 'gunicorn'")
             return ""

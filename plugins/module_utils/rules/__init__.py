@@ -22,6 +22,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules import (
     preflight,
     redis,
     runs,
+    server,
     services,
     source,
     ssh,
@@ -41,6 +42,7 @@ RULES: tuple[tuple[Callable[[Values], Iterator[Problem]], tuple[str, ...]], ...]
     *limits.RULES,
     *postgres.RULES,
     *redis.RULES,
+    *server.RULES,
     *services.RULES,
     *tls.RULES,
     *nginx.RULES,
@@ -59,7 +61,7 @@ def notes(values: Values) -> list[str]:
 
     :arg values: resolved values, the defaults among them.
     """
-    return [*app.notes(values), *services.notes(values), *limits.notes(values), *firewall.notes(values)]
+    return [*app.notes(values), *server.notes(values), *services.notes(values), *limits.notes(values), *firewall.notes(values)]
 
 
 def problems(values: Values, broken: frozenset[str] = frozenset()) -> list[Problem]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values
+from ansible_collections.slipway.vps.plugins.module_utils.rules.server import speaks
+from ansible_collections.slipway.vps.plugins.module_utils.servers import ASGI
 
 _PATH = re.compile(r"/[\w./~%+@:-]*")
 _PREFIX = re.compile(r"(/[\w.~-]+)+")
@@ -58,8 +60,8 @@ def bad_prefix(values: Values) -> Iterator[Problem]:
             yield Problem(
                 name, f"SCRIPT_NAME is {said!r}, and nginx and the health checks go by app_url_prefix", f"set app_url_prefix: {said}"
             )
-    if prefix and values.get("server_worker_class") == "asgi":
-        what = "an ASGI app takes its prefix from the framework, and Gunicorn's worker does not hand it over"
+    if prefix and speaks(values) == ASGI:
+        what = "an ASGI app takes its prefix from the framework, and servers do not hand it over alike"
         yield Problem("app_url_prefix", what, "mount the app below the path itself (root_path), and leave app_url_prefix empty")
 
 

@@ -32,8 +32,6 @@ SYSTEM = Path("/usr/bin")
 COMMANDS = ".venv-commands.json"
 #: The virtual environment that is being replaced.
 BEFORE = ".venv.before"
-#: Every release has Gunicorn: a Python that finds it finds the rest.
-PROBE = "import gunicorn"
 #: Seconds to wait for the network of a host that boots, and between two tries.
 NETWORK_WAIT, NETWORK_PAUSE = 300, 10
 #: Run by the system's python3 over the packages of another: their names, versions and origins.
@@ -75,6 +73,11 @@ def add(subjects: Any, common: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=main)
 
 
+def check_packages(python: Path, config_dir: Path) -> tuple[str, ...]:
+    """A command that fails, in a release's folder, where this Python does not find its server: where it does it finds the rest."""
+    return (str(python), str(config_dir / "server/slipway_server.py"), "--check-packages")
+
+
 class Rebuild:
     """One release, and its virtual environment."""
 
@@ -97,7 +100,7 @@ class Rebuild:
     def works(self) -> bool:
         """Whether its Python finds its packages."""
         try:
-            command(str(self.python), "-c", PROBE, account=self.account, cwd=self.folder)
+            command(*check_packages(self.python, self.app.config_dir), account=self.account, cwd=self.folder)
         except (CommandError, OSError):
             return False
         return True

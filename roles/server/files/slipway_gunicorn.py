@@ -3,7 +3,7 @@
 # slipway:server
 """What Gunicorn's configuration does besides setting values: the log of requests, and the warm-up of workers.
 
-gunicorn.conf.py imports it from the folder `gunicorn` beside itself, with the Python of the app's release: it needs Python 3.9, the
+gunicorn.conf.py imports it from the folder `server` beside itself, with the Python of the app's release: it needs Python 3.9, the
 standard library and Gunicorn.
 """
 
@@ -12,18 +12,13 @@ from __future__ import annotations
 import gc
 import json
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
-from wsgiref.util import setup_testing_defaults
 
 from gunicorn import glogging, util
+from slipway_warmup import WarmUp
 
 Value = TypeVar("Value", str, int)
-#: Chunks of an answer that the warm-up reads; an endless stream ends there.
-CHUNKS = 1000
 
 
 def setting(name: str, default: Value) -> Value:
@@ -32,11 +27,6 @@ def setting(name: str, default: Value) -> Value:
     ValueError where the variable is no number and ``default`` is one: Gunicorn then does not start, and says so.
     """
     return type(default)(os.environ.get(name) or default)
-
-
-def runtime_folder() -> Path:
-    """The folder of this release below /run, the last that the unit names; without systemd, the memory."""
-    return Path(os.environ.get("RUNTIME_DIRECTORY", "/dev/shm").split(":")[-1])
 
 
 def chown(path: str, uid: int, gid: int) -> None:
@@ -87,71 +77,15 @@ def keep_shared(server: Any) -> None:
     gc.freeze()
 
 
-class WarmUp:
-    """A worker's first request fills caches and opens connections. It is ours, not a visitor's.
+def warm_up(paths: Sequence[str], domain: str, timeout: float) -> tuple[Callable[[Any], None], Callable[[Any], None]]:
+    """Gunicorn's hooks `on_starting` and `post_worker_init`, which let each worker ask itself before visitors do."""
+    warmth = WarmUp(paths, domain, timeout)
 
-    While the file `cold` is in the release's runtime folder, the release before serves as well (module slipway.vps.release).
-    """
+    def on_starting(server: Any) -> None:
+        warmth.begin()
 
-    def __init__(self, paths: Sequence[str], domain: str, timeout: float) -> None:
-        """:arg timeout: seconds for all paths; then visitors come, as they would without this."""
-        self.paths = paths
-        self.domain = domain
-        self.timeout = timeout
-        #: Without systemd nobody looks at the file.
-        self.watched = "RUNTIME_DIRECTORY" in os.environ
-        self.cold = runtime_folder() / "cold"
+    def post_worker_init(worker: Any) -> None:
+        # An ASGI worker has none.
+        warmth.worker(worker.pid, getattr(worker, "wsgi", None), worker.cfg.workers, worker.log.warning)
 
-    def on_starting(self, server: Any) -> None:
-        """Gunicorn's hook, before it has workers."""
-        if self.watched:
-            self.cold.write_text("workers that answer still miss\n")
-
-    def post_worker_init(self, worker: Any) -> None:
-        """Gunicorn's hook, in each worker when it has the app."""
-        visitor = threading.Thread(target=self.visit, args=(worker,), daemon=True)
-        visitor.start()
-        # Whatever the app waits for.
-        visitor.join(self.timeout)
-        if self.watched:
-            self.cold.with_name(f"warm-{worker.pid}").touch()
-            if len(list(self.cold.parent.glob("warm-*"))) >= worker.cfg.workers:
-                self.cold.unlink(missing_ok=True)
-
-    def visit(self, worker: Any) -> None:
-        """Ask the worker's app for each path."""
-        if threading.get_native_id() != os.getpid():
-            # This thread alone (gevent has but one): visitors come first.
-            os.nice(10)
-        # An ASGI worker has none: its app wants an event loop.
-        if not getattr(worker, "wsgi", None):
-            return
-        for path in self.paths:
-            try:
-                body = worker.wsgi(self.request(path), start_response)
-                list(islice(body, CHUNKS))
-                getattr(body, "close", lambda: None)()
-            except Exception as error:
-                worker.log.warning("warm-up: GET %s: %r", path, error)
-
-    def request(self, path: str) -> dict[str, Any]:
-        """What nginx would make of a visitor's GET."""
-        prefix = os.environ.get("SCRIPT_NAME", "")
-        environ: dict[str, Any] = {
-            **{
-                "SCRIPT_NAME": prefix,
-                "PATH_INFO": path.removeprefix(prefix),
-                "HTTP_HOST": self.domain,
-                "REMOTE_ADDR": "",
-                "wsgi.url_scheme": "https",
-            },
-            **{"HTTP_X_FORWARDED_FOR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_HOST": self.domain},
-            **{"HTTP_USER_AGENT": "slipway-warm-up", "wsgi.multithread": True, "wsgi.multiprocess": True},
-        }
-        setup_testing_defaults(environ)
-        return environ
-
-
-def start_response(status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
-    """WSGI's; what is said is not of interest."""
-    return lambda data: None
+    return on_starting, post_worker_init

@@ -275,6 +275,7 @@ def parameters(root: Path) -> dict[str, Any]:
         **{"socket": "/run/blog/gunicorn.sock", "rehearsal_socket": "/run/blog-rehearsal/gunicorn.sock"},
         **{"runtime_dir": str(root / "run")},
         **{
+            "server": "gunicorn",
             "wsgi": "blog:app",
             "host": "blog.example.com",
             "ready": "/healthz/ready",

@@ -249,13 +249,13 @@ def test_planning_changes_nothing(deploy: Make, root: Path, host: Host, history:
     before, active = files(root), set(host.active)
     host.did.clear()
     assert deploy().do("plan_rollback") == deploy(check_mode=True).do("plan_rollback")
-    asked = [line for line in host.did if not line.endswith("-c import gunicorn")]
+    asked = [line for line in host.did if not line.endswith(" --check-packages")]
     assert files(root) == before and host.active == active and asked == []
 
 
 def test_a_release_whose_python_has_gone_is_refused(deploy: Make, root: Path, host: Host, history: Release) -> None:
     """[S1] [F8] After an upgrade of the system: it could not start. The message says what brings it back."""
-    host.fails = {f"{OLD}/.venv/bin/python -c": "No module named 'gunicorn'"}
+    host.fails = {"slipway_server.py --check-packages": "No module named 'gunicorn'"}
     change(root, OLD, python="3.11.2")
     for named in ("", OLD):
         with pytest.raises(StepError, match=rf"{OLD} was built for Python 3\.11\.2.*\n.*slipway blog rebuild --release {OLD}") as failure:

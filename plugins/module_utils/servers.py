@@ -1,0 +1,68 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""The servers that can run an app, and what each of them can do (docs/servers.md). How each is started: roles/server/files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+WSGI, ASGI = "wsgi", "asgi"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a server."""
+
+    #: What a release's environment gets, unless the app brings it; versions of 2026-11.
+    requirements: tuple[str, ...]
+    #: Interfaces between server and app that it speaks, the usual one first.
+    interfaces: tuple[str, ...] = (WSGI,)
+    #: Replaces a worker after so many requests (`server_max_requests`).
+    recycles: bool = True
+    #: Ends a worker that answers nothing (`server_timeout`).
+    times_out: bool = False
+    #: Has several processes.
+    workers: bool = True
+
+
+SERVERS: Mapping[str, Known] = MappingProxyType(
+    {
+        "gunicorn": Known(("gunicorn==27.0.1",), (WSGI, ASGI), times_out=True),
+        "granian": Known(("granian==2.8.9",), (WSGI, ASGI), recycles=False),
+        # The same program as uwsgi, as a wheel: nothing has to be compiled.
+        "uwsgi": Known(("pyuwsgi==2.0.30.post1",), times_out=True),
+        "waitress": Known(("waitress==3.0.2",), recycles=False, workers=False),
+        "hypercorn": Known(("hypercorn==0.18.0",), (ASGI, WSGI)),
+        "uvicorn": Known(("uvicorn[standard]==0.54.0",), (ASGI,)),
+    }
+)
+#: Gunicorn's extra for this class of worker names what that imports besides; an app may bring a Gunicorn of its own without it.
+GEVENT = ("gunicorn[gevent]==27.0.1", "gevent==26.9.0")
+
+
+def requirements(server: str, worker_class: str) -> list[str]:
+    """What the environment of a release needs for its server."""
+    return list(GEVENT if (server, worker_class) == ("gunicorn", "gevent") else SERVERS[server].requirements)
+
+
+def interface(server: str, worker_class: str, said: str) -> str:
+    """The interface that is said, or the one that the rest of the inputs means."""
+    if said:
+        return said
+    if server == "gunicorn":
+        return ASGI if worker_class == "asgi" else WSGI
+    return WSGI if WSGI in SERVERS[server].interfaces else ASGI
+
+
+def at_once(server: Mapping[str, Any]) -> int | None:
+    """How many requests one worker answers at once; None where nothing limits it.
+
+    :arg server: C(threads), and C(name), C(interface) and C(worker_class) where they are not the usual ones.
+    """
+    name, worker_class = str(server.get("name", "gunicorn")), str(server.get("worker_class", "gthread"))
+    if server.get("interface") == ASGI or name == "hypercorn" or (name == "gunicorn" and worker_class not in ("sync", "gthread")):
+        return None
+    return 1 if (name, worker_class) == ("gunicorn", "sync") else int(server["threads"])
