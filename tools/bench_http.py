@@ -1,44 +1,77 @@
 #!/usr/bin/env python3
-"""What `make bench-http` runs: this deployment against the same app as Gunicorn's, nginx's and Flask's own docs deploy it. Asserts nothing.
+"""What `make bench-http` runs: one app behind each server as Slipway sets it up, and as the guides do (STOCK), in turns. Asserts nothing.
 
-    bench_http.py [--host CONTAINER] [--neighbour CONTAINER] [--domain NAME] [--rounds N] [--seconds N]
+    bench_http.py [--rounds N] [--seconds N] [--servers a,b] [--workloads a,b] [--small] [--keep]
 
-STOCK is a second container beside the first: sync workers (as many as here), nginx without kept connections to them, an RSA-2048
-certificate, nginx's own gzip. Both answer on core 0, the client asks from core 1; one after the other, in turns, and the median of the
-rounds counts. Per CPU second: of what nginx and Gunicorn used, so that it is right on a busy machine, too. The neighbour's wrk is
-a closed loop: its percentiles leave out who would have come while it waited.
+A bare Debian 13 (tools/demo.py) gets bench/app six times by site.yml, each time with another `app_server`. STOCK is a second container
+beside it: as many sync workers of Gunicorn, nginx as in Gunicorn's manual, an RSA-2048 certificate. Servers and nginx have core 0, the
+client core 1; only what is being asked runs. Each run is a row of bench/results/http.csv; medians, ratios to STOCK and spread are printed.
+How to read them: bench/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
+import csv
+import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
-from testhost import platform
+import demo
+import yaml
+from testhost import CACHE, ROOT, platform
 
-ROOT = Path(__file__).resolve().parents[1]
-STOCK, STOCK_DOMAIN = "slipway-stock", "stock.slipway.test"
-#: A view that says one word and asks nobody. Neither side logs it: else this would measure the journal.
-HELLO = "/healthz/live"
-CONNECTIONS = 64
+SERVERS = ("gunicorn", "granian", "uwsgi", "waitress", "hypercorn", "uvicorn")
+FILES, RESULTS = CACHE / "bench", ROOT / "bench/results/http.csv"
+STOCK, STOCK_DOMAIN, STOCK_ADDRESS = "slipway-stock", "stock.slipway.test", "10.213.77.20"
+#: The app with its static files. Not in this work tree: what git ignores would stay behind.
+APP = Path(tempfile.gettempdir()) / "slipway-bench-app"
+#: In the neighbour.
+PROGRAM, UPLOAD, ROW = "/var/tmp/bench_load.py", "/var/tmp/upload", "/var/tmp/row"
+COLUMNS = ("at", "system", "workload", "connections", "rate", "round", "figure", "value")
 
+
+class Workload(NamedTuple):
+    """What is asked, and how: words for bench_load.py."""
+
+    path: str
+    words: tuple[str, ...] = ()
+    #: Asked over connections that are kept, for some seconds.
+    timed: bool = True
+
+
+WORKLOADS = {
+    "hello": Workload("/hello"),
+    "cpu 5 ms": Workload("/cpu"),
+    "wait 50 ms": Workload("/wait"),
+    "read": Workload("/read"),
+    "write": Workload("/write", ("--data", ROW, "--header", "Content-Type: text/plain")),
+    "static 1 MB": Workload("/static/megabyte.bin"),
+    "handshakes": Workload("/static/dot.txt", ("--handshakes", "1800"), timed=False),
+    "slow upload": Workload("/upload", ("--uploads", "8", "--data", UPLOAD, "--limit", "5M"), timed=False),
+}
+#: The guides' way: https://docs.gunicorn.org/en/stable/deploy.html, with sites as Debian's nginx has them.
 SETUP = r"""
 set -e
-apt-get install -y --no-install-recommends nginx openssl python3-venv curl >/dev/null 2>&1
+apt-get install -y --no-install-recommends nginx openssl python3-venv curl postgresql >/dev/null 2>&1
 useradd --system app
 python3 -m venv /srv/venv
-/srv/venv/bin/pip install --quiet --requirement /srv/app/requirements.txt
+/srv/venv/bin/pip install --quiet gunicorn==27.0.1 --requirement /srv/app/requirements.txt
+runuser -u postgres -- createuser app && runuser -u postgres -- createdb --owner app app
 openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj /CN=$DOMAIN -addext subjectAltName=DNS:$DOMAIN \
     -out /etc/ssl/stock.pem -keyout /etc/ssl/stock.key 2>/dev/null
-mkdir -p /srv/uploads /srv/instance && chown -R app /srv/app /srv/uploads /srv/instance
-# https://docs.gunicorn.org/en/stable/deploy.html: systemd, and nginx as the example there.
+chown -R app /srv/app && cd /srv/app
+runuser -u app -- env DATABASE_URL=postgresql:///app?host=/run/postgresql /srv/venv/bin/python benchmark.py
 cat >/etc/systemd/system/gunicorn.service <<UNIT
 [Unit]
 Requires=gunicorn.socket
@@ -49,9 +82,8 @@ User=app
 Group=app
 RuntimeDirectory=gunicorn
 WorkingDirectory=/srv/app
-Environment=LOGBOOK_CONFIG=development SECRET_KEY=0d3f1c0a5b7d9e8462a1b3c5d7e9f0123456789a DATABASE_URL=sqlite:////srv/instance/x.db
-Environment=UPLOAD_FOLDER=/srv/uploads PROXY_HOPS=1
-ExecStart=/srv/venv/bin/gunicorn --workers $WORKERS 'logbook:create_app()'
+Environment=DATABASE_URL=postgresql:///app?host=/run/postgresql
+ExecStart=/srv/venv/bin/gunicorn --workers $WORKERS benchmark:app
 ExecReload=/bin/kill -s HUP \$MAINPID
 KillMode=mixed
 TimeoutStopSec=5
@@ -77,9 +109,13 @@ server {
   ssl_certificate_key /etc/ssl/stock.key;
   client_max_body_size 4G;
   keepalive_timeout 5;
-  access_log off;
+  location = /hello {
+    access_log off;
+    proxy_set_header Host \$http_host;
+    proxy_pass http://app_server;
+  }
   location /static/ {
-    alias /srv/app/logbook/static/;
+    alias /srv/app/static/;
   }
   location / {
     proxy_set_header X-Forwarded-For \$proxy_add_x_forwarded_for;
@@ -96,10 +132,23 @@ systemctl restart nginx
 """
 
 
-def run(*words: str, ok: tuple[int, ...] = (0,)) -> str:
+class System(NamedTuple):
+    """One way to serve the app."""
+
+    name: str
+    container: str
+    address: str
+    domain: str
+    #: Units that are started for it; those of the others are stopped.
+    unit: str
+    #: Units whose CPU time counts.
+    counted: tuple[str, ...]
+
+
+def run(*words: str) -> str:
     result = subprocess.run(words, text=True, capture_output=True, check=False)
-    if result.returncode not in ok:
-        raise SystemExit(f"bench_http: `{' '.join(words[:5])} …` exited {result.returncode}:\n{(result.stdout + result.stderr)[-1500:]}")
+    if result.returncode != 0:
+        raise SystemExit(f"bench_http: `{' '.join(words[:6])} …` exited {result.returncode}:\n{(result.stdout + result.stderr)[-2500:]}")
     return result.stdout
 
 
@@ -107,156 +156,214 @@ def inside(container: str, script: str) -> str:
     return run("docker", "exec", container, "sh", "-c", script)
 
 
-@contextmanager
-def stock(host: str, workers: int) -> Iterator[None]:
-    """The second container, on the first one's network, for as long as it is needed."""
-    network = run(
-        "docker", "container", "inspect", "--format={{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", host
-    ).strip()
-    shared, command = platform("host")
-    options = [*shared, f"--network={network}", f"--network-alias={STOCK_DOMAIN}", f"--hostname={STOCK}"]
-    run("docker", "run", "--detach", f"--name={STOCK}", *options, "slipway-test:trixie", *command)
-    try:
-        run("docker", "exec", STOCK, "mkdir", "-p", "/srv/app")
-        run("docker", "cp", "-q", f"{ROOT}/examples/flask-app/.", f"{STOCK}:/srv/app")
-        run("docker", "exec", f"--env=DOMAIN={STOCK_DOMAIN}", f"--env=WORKERS={workers}", STOCK, "sh", "-c", SETUP)
-        inside(STOCK, f"curl -skf --retry 30 --retry-all-errors --retry-delay 1 https://localhost{HELLO} -H 'Host: {STOCK_DOMAIN}'")
-        yield
-    finally:
-        run("docker", "rm", "--force", "--volumes", STOCK)
+def of(server: str) -> System:
+    name = f"{server}app"
+    return System(server, demo.HOST, demo.ADDRESS, f"{name}.slipway.test", f"{name}.service", (f"slipway-{name}.slice", "nginx.service"))
 
 
-@contextmanager
-def pinned(servers: list[str], client: str) -> Iterator[None]:
-    """Servers on core 0, the client on core 1: neither takes the other's time."""
-    cores = {
-        name: run("docker", "container", "inspect", "--format={{.HostConfig.CpusetCpus}}", name).strip() for name in [*servers, client]
+STOCKED = System("STOCK", STOCK, STOCK_ADDRESS, STOCK_DOMAIN, "gunicorn.service", ("gunicorn.service", "nginx.service"))
+
+
+# --- The machines -----------------------------------------------------------------------------------------------------
+
+
+def inventory(servers: list[str]) -> Path:
+    """An entry for each server, all of them one machine; the certificates are our own, of the kind that certbot asks for."""
+    FILES.mkdir(parents=True, exist_ok=True)
+    pem = f"-nodes -days 90 -subj /CN=bench -out {FILES}/cert.pem -keyout {FILES}/key.pem"
+    names = ",".join(f"DNS:{of(server).domain}" for server in servers)
+    if not (FILES / "cert.pem").exists():
+        words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -addext subjectAltName={names} {pem}"
+        run(*words.split())
+    machine = {
+        "ansible_host": demo.ADDRESS,
+        "ansible_user": "admin",
+        "ansible_ssh_private_key_file": str(demo.FILES / "id_ed25519"),
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={demo.FILES / 'known_hosts'}",
     }
-    every = f"0-{len(Path('/proc/cpuinfo').read_text().split('processor')) - 2}"
-    for name in cores:
-        run("docker", "update", "--cpuset-cpus", "1" if name == client else "0", name)
+    shared = {
+        "app_source": {"type": "path", "path": str(APP)},
+        "app_migrate_command": "python benchmark.py",
+        "app_health_ready": "/hello",
+        "app_services": ["postgres"],
+        "app_static": {"/static/": "static"},
+        "app_secrets": {"SECRET_KEY": "3f1c0a5b7d9e8462a1b3c5d7e9f0123456789abcdef0fedcba98765432101234"},
+        "tls_certificate_file": str(FILES / "cert.pem"),
+        "tls_key_file": str(FILES / "key.pem"),
+        "deploy_burn_in": 0,
+        # Of the machine as if each were alone on it: the others are stopped.
+        "server_memory_share": 0.5 * len(servers),
+    }
+    hosts = {
+        f"{server}app": {
+            **machine,
+            "app_name": f"{server}app",
+            "app_domains": [of(server).domain],
+            "app_server": server,
+            "app_wsgi": "benchmark:asgi" if server == "uvicorn" else "benchmark:app",
+        }
+        for server in servers
+    }
+    file = FILES / "hosts.yml"
+    file.write_text(yaml.safe_dump({"app_servers": {"hosts": hosts, "vars": shared}}))
+    return file
+
+
+def build(servers: list[str]) -> None:
+    """Slipway's machine, by site.yml."""
+    demo.up()
+    shutil.rmtree(APP, ignore_errors=True)
+    shutil.copytree(ROOT / "bench/app", APP)
+    (APP / "static").mkdir()
+    (APP / "static/megabyte.bin").write_bytes(os.urandom(1_000_000))
+    (APP / "static/dot.txt").write_text(".\n")
+    command = ["ansible-playbook", "-i", str(inventory(servers)), "site.yml"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"bench_http: {' '.join(command)} exited {done.returncode}")
+
+
+def build_stock(workers: int) -> None:
+    """The guides' machine, beside it."""
+    shared, command = platform("host")
+    options = [*shared, f"--network={demo.NETWORK}", f"--ip={STOCK_ADDRESS}", f"--hostname={STOCK}"]
+    run("docker", "run", "--detach", f"--name={STOCK}", *options, "slipway-test:trixie", *command)
+    run("docker", "exec", STOCK, "mkdir", "-p", "/srv/app")
+    run("docker", "cp", "-q", f"{APP}/.", f"{STOCK}:/srv/app")
+    run("docker", "exec", f"--env=DOMAIN={STOCK_DOMAIN}", f"--env=WORKERS={workers}", STOCK, "sh", "-c", SETUP)
+
+
+@contextmanager
+def pinned(servers: list[str], client: str, memory: str) -> Iterator[None]:
+    """Servers on core 0, the client on core 1: neither takes the other's time."""
+    every = f"0-{(os.cpu_count() or 1) - 1}"
+    limits = [f"--memory={memory}", f"--memory-swap={memory}"] if memory else []
+    for name in servers:
+        run("docker", "update", "--cpuset-cpus=0", *limits, name)
+    run("docker", "update", "--cpuset-cpus=1", client)
     try:
         yield
     finally:
-        for name, before in cores.items():
-            run("docker", "update", "--cpuset-cpus", before or every, name)
+        run("docker", "update", f"--cpuset-cpus={every}", client)
 
 
-def wrk(neighbour: str, domain: str, seconds: int) -> tuple[float, float, float]:
-    """Requests a second, p50 and p99 in ms, over kept TLS connections."""
-    command = f"wrk --threads 1 --connections {CONNECTIONS} --duration {seconds}s --timeout 10s --latency https://{domain}{HELLO}"
-    said = inside(neighbour, command)
-    if failed := re.search(r"(Non-2xx.*|Socket errors.*)", said):
-        print(f"  {domain}: {failed[1]}")
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert rate, said
-    return float(rate[1]), milliseconds(said, "50%"), milliseconds(said, "99%")
+@contextmanager
+def alone(system: System, systems: list[System]) -> Iterator[None]:
+    """Only this one runs."""
+    for other in systems:
+        name = other.unit.removesuffix(".service")
+        inside(other.container, f"systemctl stop {name}.socket {name}.service '{name}@*.service'")
+    name = system.unit.removesuffix(".service")
+    inside(system.container, f"systemctl start {name}.socket {name}.service")
+    check = f"curl -skf --retry 60 --retry-all-errors --retry-delay 1 -o /dev/null https://localhost/hello -H 'Host: {system.domain}'"
+    inside(system.container, f"curl -V >/dev/null && {check} --connect-to ::{system.address}:443")
+    yield
 
 
-def milliseconds(said: str, name: str) -> float:
-    found = re.search(rf"{name}\s+([\d.]+)(us|ms|s)", said)
-    assert found, said
-    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
+# --- Measuring --------------------------------------------------------------------------------------------------------
 
 
-def handshakes(container: str, neighbour: str, domain: str, batches: int = 8) -> tuple[float, float]:
-    """Full handshakes a second, each with one static file; and in a second of the server's own CPU time, however slow the client is.
-
-    h2load resumes no session (wrk does). 300 at a time: STOCK's nginx holds no more than 768 connections.
-    """
-    before = cpu_seconds(container)
-    command = f"h2load --h1 -t 1 -c 300 -n 300 -m 1 https://{domain}/static/anchor.svg"
-    said = inside(neighbour, f"for i in $(seq {batches}); do {command}; done")
-    took = [float(number) * (0.001 if unit == "ms" else 1) for number, unit in re.findall(r"finished in ([\d.]+)(m?s),", said)]
-    done = sum(map(int, re.findall(r"(\d+) 2xx", said)))
-    assert len(took) == batches, said
-    return done / sum(took), done / max(cpu_seconds(container) - before, 0.01)
+def cpu_seconds(system: System) -> float:
+    """CPU time that these units have had so far."""
+    said = inside(system.container, f"systemctl show --property=CPUUsageNSec --value {' '.join(map(repr, system.counted))}")
+    return sum(int(line) for line in said.split() if line.isdigit()) / 1e9
 
 
-def cpu_seconds(container: str, programs: str = "nginx") -> float:
-    """CPU time that these programs have had so far (a pattern of their names)."""
-    ticks = inside(container, f"cat $(pgrep '{programs}' | sed 's,.*,/proc/&/stat,')")
-    return sum(sum(map(int, line.rsplit(")", 1)[1].split()[11:13])) for line in ticks.splitlines()) / 100
+def load(system: System, workload: Workload, *words: str) -> dict[str, float]:
+    """One load, with the CPU time of the server and nginx for each request."""
+    before = cpu_seconds(system)
+    command = [*("docker", "exec", demo.ACME_NAME, "python3", PROGRAM), f"https://{system.domain}{workload.path}"]
+    found: dict[str, float] = json.loads(run(*command, f"--connect={system.address}:443", *workload.words, *words))
+    return {**found, "CPU s": cpu_seconds(system) - before}
 
 
-def static_bytes(neighbour: str, domain: str) -> int:
-    """What a browser of today downloads of the app's style."""
-    ask = (
-        f"import http.client,ssl;c=http.client.HTTPSConnection('{domain}',context=ssl._create_unverified_context());"
-        "c.request('GET','/static/logbook.css',headers={'Accept-Encoding':'gzip, br'});print(len(c.getresponse().read()))"
-    )
-    return int(inside(neighbour, f'python3 -c "{ask}"'))
+def measured(system: System, name: str, seconds: int) -> Iterator[tuple[int, float, dict[str, float]]]:
+    """Closed loops of 64 and 256 connections, then a constant rate of half and four fifths of what that could do."""
+    workload = WORKLOADS[name]
+    if not workload.timed:
+        yield 0, 0, load(system, workload)
+        return
+    most = 0.0
+    for connections in (64, 256):
+        found = load(system, workload, f"--connections={connections}", f"--seconds={seconds}")
+        most = max(most, found["requests/s"])
+        found["requests/CPU s"] = found["requests/s"] * seconds / max(found["CPU s"], 0.01)
+        yield connections, 0, found
+    for share in (0.5, 0.8):
+        yield 64, share, load(system, workload, "--connections=64", f"--seconds={seconds}", f"--rate={most * share:.1f}")
 
 
-def direct(host: str, domain: str, socket: str, seconds: int) -> dict[str, float]:
-    """What is left of Gunicorn's rate when nginx and TLS stand before it: one client, on the host, for both ways."""
+def prepare_neighbour() -> None:
+    """The client's programs and what it sends."""
+    inside(demo.ACME_NAME, "command -v h2load >/dev/null || apt-get install -y --no-install-recommends nghttp2-client curl >/dev/null 2>&1")
+    run("docker", "cp", "-q", str(ROOT / "tools/bench_load.py"), f"{demo.ACME_NAME}:{PROGRAM}")
+    inside(demo.ACME_NAME, f"head -c 10000000 /dev/urandom >{UPLOAD}; echo a visit >{ROW}")
 
-    def rate(where: str) -> tuple[float, float]:
-        before = cpu_seconds(host, "gunicorn")
-        said = inside(host, f"h2load --h1 -t 1 -c {CONNECTIONS} -D {seconds} {where} 2>&1")
-        found = re.search(r"finished in [\d.]+\w+, ([\d.]+) req/s", said)
-        assert found and " 0 2xx" not in said, said
-        return float(found[1]), float(found[1]) * seconds / (cpu_seconds(host, "gunicorn") - before)
 
-    headers = f"-H 'Host: {domain}' -H 'X-Forwarded-Proto: https' -H 'X-Forwarded-For: 192.0.2.1' -H 'X-Forwarded-Host: {domain}'"
-    alone, alone_cpu = rate(f"-B unix:{socket} {headers} http://{domain}{HELLO}")
-    through, through_cpu = rate(f"--connect-to 127.0.0.1:443 https://{domain}{HELLO}")
-    return {"requests/s": through / alone, "requests per CPU s of Gunicorn": through_cpu / alone_cpu}
+def show(rows: list[dict[str, object]]) -> None:
+    """Medians and their ratios to STOCK."""
+    found: dict[tuple[object, ...], list[float]] = {}
+    for row in rows:
+        key = (row["workload"], row["connections"], row["rate"], row["figure"], row["system"])
+        found.setdefault(key, []).append(float(str(row["value"])))
+    print(f"\n{'workload':14}{'conn.':>6}{'rate':>6}  {'figure':22}{'system':12}{'median':>12}{'least':>12}{'most':>12}{'to STOCK':>10}")
+    for (workload, connections, rate, figure, system), values in found.items():
+        if figure in ("CPU s", "failed") and not any(values):
+            continue
+        stock = found.get((workload, connections, rate, figure, "STOCK"))
+        middle = statistics.median(values)
+        ratio = f"{middle / statistics.median(stock):10.2f}" if stock and statistics.median(stock) else ""
+        label = f"{workload!s:14}{connections!s:>6}{rate!s:>6}  {figure!s:22}{system!s:12}"
+        print(f"{label}{middle:12,.1f}{min(values):12,.1f}{max(values):12,.1f}{ratio}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default="slipway-demo")
-    parser.add_argument("--neighbour", default="slipway-acme")
-    parser.add_argument("--domain", default="demo.slipway.test")
-    parser.add_argument("--socket", default="/run/demo/gunicorn.sock")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
-    arguments = parser.parse_args()
-    host, neighbour, seconds = arguments.host, arguments.neighbour, arguments.seconds
-    for container, packages in ((neighbour, "wrk nghttp2-client"), (host, "nghttp2-client")):
-        inside(container, f"command -v h2load >/dev/null || apt-get install -y --no-install-recommends {packages} >/dev/null 2>&1")
-    # The master is not a worker.
-    workers = int(inside(host, "pgrep -c -f '[.]venv/bin/gunicorn'")) - 1
-    print(f"{workers} workers of Gunicorn each, {CONNECTIONS} kept connections, {arguments.rounds} rounds of {seconds} s, in turns")
-    found: dict[str, dict[str, list[float]]] = {"slipway": {}, "stock": {}}
-    kept: dict[str, list[float]] = {}
-    with stock(host, workers), pinned([host, STOCK], neighbour):
-        time.sleep(1)
-        sides = {"slipway": (host, arguments.domain), "stock": (STOCK, STOCK_DOMAIN)}
-        for _, domain in sides.values():
-            wrk(neighbour, domain, 2)
-        for number in range(arguments.rounds):
-            for side, (container, domain) in sides.items():
-                before = cpu_seconds(container, "nginx|gunicorn")
-                rate, p50, p99 = wrk(neighbour, domain, seconds)
-                spent = cpu_seconds(container, "nginx|gunicorn") - before
-                new, cheap = handshakes(container, neighbour, domain)
-                figures = {
-                    "requests/s": rate,
-                    "requests/CPU s": rate * seconds / spent,
-                    "p50 ms": p50,
-                    "p99 ms": p99,
-                    "handshakes/s": new,
-                    "handshakes/CPU s": cheap,
-                }
-                for name, figure in figures.items():
-                    found[side].setdefault(name, []).append(figure)
-                print(f"  round {number + 1} {side:8}" + "".join(f"  {name} {figure:,.1f}" for name, figure in figures.items()), flush=True)
-            for name, share in direct(host, arguments.domain, arguments.socket, seconds).items():
-                kept.setdefault(name, []).append(share)
-        sizes = {side: static_bytes(neighbour, domain) for side, (_, domain) in sides.items()}
-    print(f"\n{'':28}{'slipway':>12}{'STOCK':>12}{'ratio':>8}{'spread of the ratio':>24}")
-    for name in found["stock"]:
-        ours, theirs = found["slipway"][name], found["stock"][name]
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        middle = statistics.median(ratios)
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"{name:28}{statistics.median(ours):12,.1f}{statistics.median(theirs):12,.1f}{middle:8.2f}{spread:>24}")
-    print(f"{'bytes of logbook.css':28}{sizes['slipway']:12,}{sizes['stock']:12,}{sizes['slipway'] / sizes['stock']:8.2f}")
-    for name, shares in kept.items():
-        spread = f"{min(shares):.2f} to {max(shares):.2f}"
-        print(f"nginx with TLS keeps {statistics.median(shares):.2f} ({spread}) of Gunicorn's own {name} on its socket")
+    parser.add_argument("--servers", default=",".join(SERVERS))
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--small", action="store_true", help="512 MB for each machine")
+    parser.add_argument("--keep", action="store_true", help="leave the machines, and take those that are there")
+    options = parser.parse_args()
+    servers = options.servers.split(",")
+    systems = [STOCKED, *(of(server) for server in servers)]
+    rows: list[dict[str, object]] = []
+    if not (options.keep and demo.running(STOCK)):
+        build(servers)
+        workers = 2 * (os.cpu_count() or 1) + 1
+        build_stock(workers)
+    prepare_neighbour()
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    fresh = not RESULTS.exists()
+    with RESULTS.open("a", newline="") as stream, pinned([demo.HOST, STOCK], demo.ACME_NAME, "512m" if options.small else ""):
+        sheet = csv.DictWriter(stream, COLUMNS)
+        if fresh:
+            sheet.writeheader()
+        for number in range(options.rounds):
+            for name in options.workloads.split(","):
+                for system in systems:
+                    with alone(system, systems):
+                        time.sleep(1)
+                        for connections, rate, figures in measured(system, name, options.seconds):
+                            at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                            label = {
+                                "at": at,
+                                "system": system.name,
+                                "workload": name,
+                                "connections": connections,
+                                "rate": rate,
+                                "round": number + 1,
+                            }
+                            new = [{**label, "figure": figure, "value": round(value, 3)} for figure, value in figures.items()]
+                            sheet.writerows(new)
+                            stream.flush()
+                            rows += new
+                    print(f"round {number + 1}: {name}: {system.name}: {figures}", flush=True)
+    show(rows)
+    if not options.keep:
+        run("docker", "rm", "--force", "--volumes", STOCK)
+        demo.down()
     return 0
 
 
