@@ -75,6 +75,10 @@ options:
     description: C(sandbox), C(slice), C(build_memory), C(secrets_file) and C(secrets_delivery) of the app, as the model has them.
     type: dict
     default: {}
+  server:
+    description: Name of the server that the release gets (C(app_server)); what starts it reads it in the release.
+    type: str
+    default: gunicorn
   wsgi:
     description: Entry point, C(module:callable) or C(module:factory()).
     type: str
