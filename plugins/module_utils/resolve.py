@@ -253,8 +253,8 @@ def resolve_server(said: Values, apps: int) -> Server:
         setting: environment.get(variable) if str(environment.get(variable) or "") else said[f"server_{setting}"]
         for variable, setting in SERVER_NAMES.items()
     }
-    name, worker_class = str(said["app_server"]), str(chosen["worker_class"])
-    speaks = interface(name, worker_class, str(said["app_interface"]))
+    name, worker_class = str(said.get("app_server") or "gunicorn"), str(chosen["worker_class"])
+    speaks = interface(name, worker_class, str(said.get("app_interface") or ""))
     if name == "gunicorn" and speaks == ASGI:
         worker_class = "asgi"
     return Server(

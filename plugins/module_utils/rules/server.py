@@ -21,7 +21,7 @@ def speaks(values: Values) -> str:
 
 def other_interface(values: Values) -> Iterator[Problem]:
     """An interface that the server does not speak."""
-    name, wanted = str(values["app_server"]), speaks(values)
+    name, wanted = str(values.get("app_server") or "gunicorn"), speaks(values)
     if wanted not in SERVERS[name].interfaces:
         able = ", ".join(other for other, known in SERVERS.items() if wanted in known.interfaces)
         yield Problem("app_interface", f"is {wanted}, which {name} does not speak", f"set app_server to one of {able}")
