@@ -54,6 +54,11 @@ options:
     suboptions:
       path: {description: The folder., type: path, required: true}
       keep: {description: Names of the files that stay., type: list, elements: str, required: true}
+  absent:
+    description: Files and whole folders that are no longer needed; last of all.
+    type: list
+    elements: path
+    default: []
 attributes:
   check_mode:
     description: Reports what would change.
@@ -84,6 +89,7 @@ changes:
 
 import os
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -162,6 +168,17 @@ class Files:
                 if not self.module.check_mode:
                     path.unlink()
 
+    def remove(self, path: Path) -> None:
+        if not os.path.lexists(path):
+            return
+        self.changes.append(str(path))
+        if self.module.check_mode:
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
 
 def main() -> None:
     owned: dict[str, Any] = {"owner": {"type": "str", "default": "root"}, "group": {"type": "str", "default": "root"}}
@@ -179,6 +196,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "links": {"type": "list", "elements": "dict", "default": [], "options": link},
             "exclusive": {"type": "list", "elements": "dict", "default": [], "options": only},
+            "absent": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -192,6 +210,8 @@ def main() -> None:
             files.link(wanted)
         for wanted in module.params["exclusive"]:
             files.remove_others(Path(wanted["path"]), wanted["keep"])
+        for leftover in module.params["absent"]:
+            files.remove(Path(leftover))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or ''}: {error.strerror}", changes=files.changes)
     module.exit_json(changed=bool(files.changes), changes=files.changes, diff=files.diffs)

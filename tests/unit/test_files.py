@@ -92,6 +92,20 @@ def test_only_files_that_are_wanted_stay(run: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "keep", "scratch"]
 
 
+def test_what_is_no_longer_needed_goes(run: Any, tmp_path: Path) -> None:
+    """[A2] A folder with all that is in it, a file, a dangling link; what a link leads to stays."""
+    (tmp_path / "folder/below").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, target in (("link", "nowhere"), ("way", "kept")):
+        (tmp_path / name).symlink_to(target)
+    gone = [str(tmp_path / name) for name in ("folder", "file", "link", "way")]
+    assert run(check=True, absent=gone)["changes"] == gone and (tmp_path / "folder/below").is_dir()
+    assert run(absent=[*gone, str(tmp_path / "never")])["changes"] == gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "scratch"]
+    assert run(absent=gone)["changed"] is False
+
+
 def test_a_path_that_cannot_be_written_is_named(run: Any, tmp_path: Path) -> None:
     """[A2] A file stands where a folder is wanted."""
     (tmp_path / "file").write_text("")
