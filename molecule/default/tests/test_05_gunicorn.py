@@ -32,9 +32,9 @@ def test_runs_as_the_app_without_a_shell(host: Any, app: App) -> None:
 
 def test_not_the_development_server(host: Any, app: App) -> None:
     """[A1] Gunicorn from the release's own environment, with debug off."""
-    properties = host.service(live_unit(host, app)).systemd_properties
+    master = host.service(live_unit(host, app)).systemd_properties["MainPID"]
     release = live_unit(host, app).split("@")[1].removesuffix(".service")
-    assert f"{app.root}/releases/{release}/.venv/bin/gunicorn" in properties["ExecStart"]
+    assert f"{app.root}/releases/{release}/.venv/bin/gunicorn" in must(host, f"cat /proc/{master}/cmdline")
     assert running_environment(host, app)["FLASK_DEBUG"] == "0"
 
 
