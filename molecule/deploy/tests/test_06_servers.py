@@ -40,7 +40,7 @@ def test_a_switch_to_another_server_loses_nothing(host: Any, app: App, visitors:
         assert "gunicorn" not in said and (server in said or "slipway_server.py" in said), said
         if PAIRS:
             now = live(host, app)
-            outcome, seen = switch(host, app, tmp_path, writers.prefix, PAIRS)
+            outcome, seen = switch(host, app, tmp_path, writers.prefix, PAIRS, app_server=server)
             assert outcome.status == 0, str(outcome)
             must_alternate(seen, app, now, writers.prefix, PAIRS)
         back = playbook("rollback", host, {"release": before})

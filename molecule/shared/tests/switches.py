@@ -42,13 +42,13 @@ def environment(app: App, **more: Any) -> dict[str, Any]:
     return {"LOGBOOK_LEDGER": 1, "UPLOAD_FOLDER": f"{app.shared}/uploads", **more}
 
 
-def plays(app: App, run: str, first: int, pairs: int) -> Iterator[dict[str, Any]]:
+def plays(app: App, run: str, first: int, pairs: int, **more: Any) -> Iterator[dict[str, Any]]:
     """Deploy, look, roll back, look; ``pairs`` times."""
     for number in range(first, first + pairs):
         for verb in ("deploy", "rollback"):
             play: dict[str, Any] = {"name": f"{verb} {number}", "ansible.builtin.import_playbook": str(ROOT / f"playbooks/{verb}.yml")}
             if verb == "deploy":
-                play["vars"] = {"app_env": environment(app, SWITCH=f"{run}-{number}"), "deploy_burn_in": 0, "resolve_again": True}
+                play["vars"] = {"app_env": environment(app, SWITCH=f"{run}-{number}"), "deploy_burn_in": 0, "resolve_again": True, **more}
             yield play
             look = {"argv": ["python3", "-c", NOTE, f"{verb} {number}"]}
             keep = {"path": LOG, "create": True, "mode": "0644", "line": "{{ switch_note.stdout }}"}
@@ -63,10 +63,10 @@ def plays(app: App, run: str, first: int, pairs: int) -> Iterator[dict[str, Any]
             }
 
 
-def switch(host: Any, app: App, folder: Path, run: str, pairs: int, first: int = 1) -> tuple[Outcome, list[Switch]]:
-    """``pairs`` deploys, each with its rollback. Another ``run`` makes other releases: what was rolled away from is not deployed again."""
+def switch(host: Any, app: App, folder: Path, run: str, pairs: int, first: int = 1, **more: Any) -> tuple[Outcome, list[Switch]]:
+    """``pairs`` deploys (with ``more`` variables), each with its rollback. Another ``run`` makes other releases: what was rolled away from is not deployed again."""
     book = folder / f"switches-{first}.yml"
-    book.write_text(json.dumps(list(plays(app, run, first, pairs)), indent=1))
+    book.write_text(json.dumps(list(plays(app, run, first, pairs, **more)), indent=1))
     host.run(f"rm -f {LOG}")
     outcome = run_playbook(book, host, timeout=60 + 300 * pairs, nice=19)
     seen = [Switch(**json.loads(line)) for line in host.run(f"cat {LOG}").stdout.splitlines()]
