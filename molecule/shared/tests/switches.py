@@ -64,7 +64,10 @@ def plays(app: App, run: str, first: int, pairs: int, **more: Any) -> Iterator[d
 
 
 def switch(host: Any, app: App, folder: Path, run: str, pairs: int, first: int = 1, **more: Any) -> tuple[Outcome, list[Switch]]:
-    """``pairs`` deploys (with ``more`` variables), each with its rollback. Another ``run`` makes other releases: what was rolled away from is not deployed again."""
+    """``pairs`` deploys (with ``more`` variables), each with its rollback.
+
+    Another ``run`` makes other releases: what was rolled away from is not deployed again.
+    """
     book = folder / f"switches-{first}.yml"
     book.write_text(json.dumps(list(plays(app, run, first, pairs, **more)), indent=1))
     host.run(f"rm -f {LOG}")
