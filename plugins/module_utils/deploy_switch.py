@@ -38,9 +38,6 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import 
 
 #: Seconds between two looks at the new release during the burn-in.
 WATCH_EVERY = 1.0
-#: Seconds for which an ending Gunicorn still answers on connections that nginx keeps open (its STOP_KEEPALIVE_LINGER of 2 s, and the
-#: second in which it notices): until then what comes through nginx may be the old release's.
-LINGER = 3.5
 #: Seconds that the workers of a release get to answer their first request, which is ours; far above server_warm_up_timeout.
 WARM_WITHIN = 15
 
@@ -65,7 +62,7 @@ class Switcher:
         if running := [unit for unit in self.app.units(release) if is_active(unit)]:
             stop_units(*running)
             self.revive()
-        # Asked now, while nobody is about to end: what nginx keeps open for us would be kept open to the old one.
+        # By the release before: what nginx does not serve now, the new one is not to blame for.
         if not release.on_trial:
             release.served_before = self.public_endpoint() is None
             self.store.save(release)
@@ -325,7 +322,6 @@ class Switcher:
             return result
         serves = f"release {release.id} serves"
         with self.app.step("public endpoint", outcome=serves):
-            self.await_end(release)
             problem = self.public_endpoint()
         if not release.on_trial:
             if problem:
@@ -343,12 +339,6 @@ class Switcher:
         release.on_trial = False
         self.store.save(release)
         return result
-
-    def await_end(self, live: Release) -> None:
-        """Until nginx can no longer reach another release by a connection that it keeps open."""
-        deadline = time.monotonic() + LINGER
-        while not all(map(self.is_worker, self.ending(live))) and time.monotonic() < deadline:
-            time.sleep(0.1)
 
     def burn_in(self, release: Release) -> tuple[str, str | None]:
         """Count what the release answers, to visitors and to us, for as long as asked or until the verdict is in.

@@ -10,11 +10,14 @@ from typing import Any
 #: Settings that were Gunicorn's alone, and are any server's now.
 _SERVER = (
     *("worker_class", "workers", "threads", "worker_memory", "memory_share", "preload", "warm_up_paths", "warm_up_timeout"),
-    *("timeout", "graceful_timeout", "keepalive", "max_requests", "max_requests_jitter", "backlog", "log_level", "access_log"),
+    *("timeout", "graceful_timeout", "max_requests", "max_requests_jitter", "backlog", "log_level", "access_log"),
     *("limit_nofile", "tasks_max", "memory_max", "requirements", "runtime_files"),
 )
 #: The name of today to the one before.
 FORMER = {f"server_{name}": f"gunicorn_{name}" for name in _SERVER}
+#: Names that have no effect any more, and why.
+_CONNECTION = "nginx asks each request on a connection of its own (docs/servers.md)"
+GONE = dict.fromkeys(("nginx_upstream_keepalive", "nginx_upstream_keepalive_timeout", "gunicorn_keepalive"), _CONNECTION)
 
 
 def said_before(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,13 +26,14 @@ def said_before(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def renamed(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables under today's names."""
-    former = set(FORMER.values())
-    return {**{name: value for name, value in variables.items() if name not in former}, **said_before(variables)}
+    """The variables under today's names, without those that are gone."""
+    old = {*FORMER.values(), *GONE}
+    return {**{name: value for name, value in variables.items() if name not in old}, **said_before(variables)}
 
 
 def note(given: Iterable[str]) -> list[str]:
-    """One sentence for all former names that are said."""
+    """A sentence for all former names that are said, and one for each that is gone."""
     known = set(given)
     pairs = [f"{former} is {name} now" for name, former in FORMER.items() if former in known]
-    return [f"{'; '.join(pairs)}. The former names go on working; rename them when you come by."] if pairs else []
+    said = [f"{'; '.join(pairs)}. The former names go on working; rename them when you come by."] if pairs else []
+    return said + [f"{name} has no effect any more: {why}. Remove it when you come by." for name, why in GONE.items() if name in known]

@@ -39,6 +39,8 @@ SERVERS: Mapping[str, Known] = MappingProxyType(
         "uvicorn": Known(("uvicorn[standard]==0.54.0",), (ASGI,)),
     }
 )
+#: Classes of Gunicorn's workers that answer a bounded number of requests at once.
+THREADED = ("auto", "sync", "gthread")
 #: Gunicorn's extra for this class of worker names what that imports besides; an app may bring a Gunicorn of its own without it.
 GEVENT = ("gunicorn[gevent]==27.0.1", "gevent==26.9.0")
 
@@ -62,7 +64,7 @@ def at_once(server: Mapping[str, Any]) -> int | None:
 
     :arg server: C(threads), and C(name), C(interface) and C(worker_class) where they are not the usual ones.
     """
-    name, worker_class = str(server.get("name", "gunicorn")), str(server.get("worker_class", "gthread"))
-    if server.get("interface") == ASGI or name == "hypercorn" or (name == "gunicorn" and worker_class not in ("sync", "gthread")):
+    name, worker_class = str(server.get("name", "gunicorn")), str(server.get("worker_class", "auto"))
+    if server.get("interface") == ASGI or name == "hypercorn" or (name == "gunicorn" and worker_class not in THREADED):
         return None
     return 1 if (name, worker_class) == ("gunicorn", "sync") else int(server["threads"])

@@ -45,16 +45,16 @@ def install(folder: Path, **scenario: Any) -> str:
     return (folder / "gunicorn.conf.py").read_text()
 
 
-def configuration(environment: dict[str, str] | None = None, **scenario: Any) -> dict[str, Any]:
+def configuration(environment: dict[str, str] | None = None, version: int = 27, **scenario: Any) -> dict[str, Any]:
     """What Gunicorn would read, in a process of its own: the file runs with a stand-in for Gunicorn's logger."""
     with tempfile.TemporaryDirectory() as folder:
-        return read(install(Path(folder), **scenario), environment)
+        return read(install(Path(folder), **scenario), environment, version)
 
 
-def read(text: str, environment: dict[str, str] | None) -> dict[str, Any]:
+def read(text: str, environment: dict[str, str] | None, version: int = 27) -> dict[str, Any]:
     program = (
         "import json,sys,types;g=types.ModuleType('gunicorn')\n"
-        "g.glogging,g.util=types.SimpleNamespace(Logger=object),types.SimpleNamespace()\n"
+        f"g.glogging,g.util,g.version_info=types.SimpleNamespace(Logger=object),types.SimpleNamespace(),({version}, 0, 1)\n"
         "sys.modules['gunicorn']=g\n"
         f"scope={{}};exec({text!r},scope)\n"
         "print(json.dumps({k:v for k,v in scope.items() if isinstance(v,(str,int,list,type(None))) and not k.startswith('__')}))"
@@ -224,10 +224,30 @@ def test_an_opening_of_the_sandbox_changes_what_it_must(template: str, opening: 
     assert gone == expected_gone.get(opening, set())
 
 
+OURS = "slipway_threads.ThreadWorker"
+
+
+@pytest.mark.parametrize(
+    ("named", "version", "found"),
+    [
+        ("auto", 27, (OURS, 1000)),
+        ("auto", 26, ("gthread", 4)),
+        ("auto", 28, ("gthread", 4)),
+        ("gthread", 27, ("gthread", 4)),
+        ("gevent", 28, ("gevent", 1000)),
+    ],
+)
+def test_a_worker_takes_no_connection_that_has_to_wait(named: str, version: int, found: tuple[str, int]) -> None:
+    """[A4] Ours with the Gunicorn that it was tested with; with another, as many connections as threads."""
+    read = configuration(version=version, server_worker_class=named)
+    assert (read["worker_class"], read["worker_connections"]) == found
+    assert configuration({"GUNICORN_WORKER_CLASS": named}, version, server_worker_class="sync")["worker_class"] == found[0]
+
+
 def test_configuration_defaults() -> None:
     """[A2 A7 A8] Gunicorn's values as the project promises them."""
     found = configuration()
-    expected = {"wsgi_app": "blog:app", "worker_class": "gthread", "threads": 4, "timeout": 30, "graceful_timeout": 30, "keepalive": 75}
+    expected = {"wsgi_app": "blog:app", "worker_class": OURS, "threads": 4, "timeout": 30, "graceful_timeout": 30, "keepalive": 0}
     assert {key: found[key] for key in expected} == expected
     assert (found["preload_app"], found["control_socket_disable"], found["accesslog"], found["bind"]) == (True, True, "-", [])
 
@@ -244,10 +264,10 @@ def test_workers_are_bounded_by_memory() -> None:
     assert configuration(server_workers=3)["workers"] == 3
 
 
-@pytest.mark.parametrize(("worker_class", "needs"), [("gthread", 1), ("sync", 1), ("gevent", 2), ("asgi", 1)])
+@pytest.mark.parametrize(("worker_class", "needs"), [("auto", 1), ("gthread", 1), ("sync", 1), ("gevent", 2), ("asgi", 1)])
 def test_worker_classes(worker_class: str, needs: int) -> None:
     """[A4] [K6] One variable chooses the class and brings what it needs; what gevent's worker imports besides, Gunicorn's extra names."""
-    assert configuration(server_worker_class=worker_class)["worker_class"] == worker_class
+    assert configuration(server_worker_class=worker_class)["worker_class"] == (OURS if worker_class == "auto" else worker_class)
     requirements = value("server", "server_requirements", server_worker_class=worker_class)
     assert len(requirements) == needs and requirements[0].startswith("gunicorn[gevent]==" if worker_class == "gevent" else "gunicorn==")
     assert (worker_class == "gevent") == any(name.startswith("gevent==") for name in requirements)
@@ -269,7 +289,7 @@ def test_runtime_files_cover_every_unit() -> None:
     assert set(value("server", "server_runtime_files", app_processes=PROCESSES)) == written - starters
     assert value("server", "server_runtime_files", app_processes=PROCESSES) == [
         "/etc/demo/gunicorn.conf.py",
-        *(f"/etc/demo/server/slipway_{name}.py" for name in ("workers", "warmup", "gunicorn", "entry", "server")),
+        *(f"/etc/demo/server/slipway_{name}.py" for name in ("workers", "warmup", "threads", "gunicorn", "entry", "server")),
         "/etc/systemd/system/demo@.service",
         "/etc/demo/units",
     ]
@@ -279,7 +299,7 @@ def test_runtime_files_cover_every_unit() -> None:
 BOOT = """
 import gc, json, os, pathlib, sys, threading, time, types
 glogging = types.SimpleNamespace(Logger=object)
-sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging, util=types.SimpleNamespace())
+sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging, util=types.SimpleNamespace(), version_info=(27, 0, 1))
 scope, asked, said, cold = {}, [], [], []
 exec(sys.argv[1], scope)
 folder = pathlib.Path(os.environ["RUNTIME_DIRECTORY"])
@@ -361,7 +381,8 @@ class Base:
     def __init__(self, accesslog):
         self.cfg = types.SimpleNamespace(accesslog=accesslog)
         self.access_log = types.SimpleNamespace(info=lambda text, *words: print(text % words))
-sys.modules["gunicorn"] = types.SimpleNamespace(glogging=types.SimpleNamespace(Logger=Base), util=types.SimpleNamespace())
+glogging = types.SimpleNamespace(Logger=Base)
+sys.modules["gunicorn"] = types.SimpleNamespace(glogging=glogging, util=types.SimpleNamespace(), version_info=(27, 0, 1))
 scope = {}
 exec(sys.argv[1], scope)
 environ = {"PATH_INFO": json.loads(sys.argv[2]), "REQUEST_METHOD": "GET", "HTTP_X_REQUEST_ID": "4f2a", "HTTP_X_FORWARDED_FOR": "192.0.2.7"}

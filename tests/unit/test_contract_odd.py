@@ -101,7 +101,7 @@ def test_a_time_that_no_clock_shows(name: str, value: Any) -> None:
     ("name", "value", "fix"),
     [
         ("backup_engine", "pgbackrests", "dump, pgbackrest"),
-        ("server_worker_class", "threads", "sync, gthread, gevent, asgi"),
+        ("server_worker_class", "threads", "auto, sync, gthread, gevent, asgi"),
         ("postgres_storage", "nvme", "ssd, hdd"),
         ("nginx_tls_policy", "old", "modern, intermediate"),
     ],

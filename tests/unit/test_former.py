@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.slipway.vps.plugins.module_utils.former import FORMER, note, renamed
+from ansible_collections.slipway.vps.plugins.module_utils.former import FORMER, GONE, note, renamed
 
 from .conftest import ROOT
 from .inventory import Inventory
@@ -52,6 +52,14 @@ def test_what_is_wrong_with_it_names_the_line_that_is_there(tmp_path: Path) -> N
 def test_a_name_that_never_was_is_refused(tmp_path: Path) -> None:
     """[F8] As each unknown name with a role's prefix."""
     assert "server_worker " in Inventory(tmp_path, {"blog": {"server_worker": 3}}).refusal("blog")
+
+
+def test_a_name_that_is_gone_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """[F8] It was right once. The run says that it has no effect, and why."""
+    inventory = Inventory(tmp_path, {"blog": {"nginx_upstream_keepalive": 64, "gunicorn_keepalive": 5}})
+    assert inventory.refusal("blog") == "" and not set(GONE) & (OPTIONS | DEFAULTS)
+    first, second = note({"gunicorn_keepalive": 5, "nginx_upstream_keepalive": 64})
+    assert first.startswith("nginx_upstream_keepalive has no effect any more: nginx asks each request") and "gunicorn_keepalive" in second
 
 
 def test_the_run_says_it_once() -> None:

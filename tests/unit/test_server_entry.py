@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,7 +173,7 @@ def test_the_last_worker_that_has_answered_makes_it_warm(entry: ModuleType, tmp_
     run.mkdir()
     told.bind(str(tmp_path / "notify"))
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"/run/rehearsal:{run}")
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("SLIPWAY_NOTIFY", str(tmp_path / "notify"))
     entry.warm_up(entry.config()).begin()
     assert (run / "cold").exists()
     for number in (1, 2):
@@ -211,14 +212,46 @@ def test_the_app_is_imported_before_it_serves(release: Path, monkeypatch: pytest
     assert failed.returncode and "there is no 'absent' in blogging" in failed.stderr
 
 
+def test_what_a_worker_says_reaches_systemd_from_the_main_process(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[S1] [F6] systemd listens to no other (NotifyAccess=main); the process that workers begin in passes it on."""
+    (tmp_path / "run").mkdir()
+    (release / "waitress").mkdir()
+    (release / "waitress/__init__.py").write_text("wasyncore = None")
+    # A server that has its app in another process.
+    (release / "waitress/server.py").write_text(
+        "import subprocess, sys, time\n"
+        "def create_server(app, **options):\n"
+        "    word = 'import os, slipway_entry; assert \"NOTIFY_SOCKET\" not in os.environ; slipway_entry.warmed()'\n"
+        "    subprocess.run([sys.executable, '-c', word], check=True)\n"
+        "    time.sleep(1)\n"
+        "    sys.exit()\n"
+    )
+    more = {"workers": 2, "threads": 4, "memory_share": 0.5, "worker_memory": 128, "backlog": 8, "timeout": 30, "graceful_timeout": 30}
+    (tmp_path / "etc/server.json").write_text(json.dumps({**VALUES, **more}))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "systemd"))
+    command = [sys.executable, str(tmp_path / "etc/server/slipway_server.py"), "--workers=2", "--bind", f"unix:{tmp_path}/s"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "systemd"))
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        systemd.settimeout(30)
+        main = subprocess.Popen(command, cwd=release)
+        for _ in range(2):
+            words, ancillary, _, _ = systemd.recvmsg(100, socket.CMSG_SPACE(12))
+            (pid,) = {struct.unpack("iii", data)[0] for _, _, data in ancillary}
+            assert (words, pid) == (b"READY=1", main.pid)
+        assert main.wait(30) == 0
+
+
 def test_a_python_that_does_not_find_the_server_is_noticed(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[S1] After an upgrade of the system. Which server it is the release says; an older one has Gunicorn."""
-    for name in ("waitress", "gunicorn"):
+    monkeypatch.setenv("PYTHONPATH", str(release))
+    (release / "gunicorn.py").write_text("raise ImportError('the last Python had it')")
+    for name, said in (("waitress", "No module named 'waitress'"), ("gunicorn", "the last Python had it")):
         (release / ".server").write_text(name)
         failed = run(release, "--check-packages")
-        assert failed.returncode and f"No module named '{name}'" in failed.stderr
+        assert failed.returncode and said in failed.stderr
     (release / ".server").unlink()
-    assert "No module named 'gunicorn'" in run(release, "--check-packages").stderr
+    assert "the last Python had it" in run(release, "--check-packages").stderr
     (release / "gunicorn.py").write_text("")
-    monkeypatch.setenv("PYTHONPATH", str(release))
     assert run(release, "--check-packages").returncode == 0

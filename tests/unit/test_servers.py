@@ -12,7 +12,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.servers import ASGI, S
 from .conftest import ROOT
 
 OPTIONS = yaml.safe_load((ROOT / "roles/app/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-USUAL = {"app_server": "gunicorn", "app_interface": "", "server_worker_class": "gthread", "server_max_requests": 0}
+USUAL = {"app_server": "gunicorn", "app_interface": "", "server_worker_class": "auto", "server_max_requests": 0}
 
 
 def test_what_can_be_chosen_is_known() -> None:
@@ -24,18 +24,18 @@ def test_what_can_be_chosen_is_known() -> None:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_each_version_is_pinned(name: str) -> None:
-    assert all("==" in one for one in requirements(name, "gthread")) and requirements(name, "gthread")
+    assert all("==" in one for one in requirements(name, "auto")) and requirements(name, "auto")
 
 
 def test_gevent_is_gunicorns() -> None:
     """[A4] What its worker imports besides, Gunicorn's extra names."""
-    assert len(requirements("gunicorn", "gevent")) == 2 and requirements("granian", "gevent") == requirements("granian", "gthread")
+    assert len(requirements("gunicorn", "gevent")) == 2 and requirements("granian", "gevent") == requirements("granian", "auto")
 
 
 @pytest.mark.parametrize(
     ("server", "worker_class", "said", "found"),
     [
-        ("gunicorn", "gthread", "", WSGI),
+        ("gunicorn", "auto", "", WSGI),
         ("gunicorn", "asgi", "", ASGI),
         ("gunicorn", "gthread", ASGI, ASGI),
         ("uvicorn", "gthread", "", ASGI),

@@ -52,7 +52,7 @@ def test_workers_fit_the_host(host: Any, app: App) -> None:
     master = host.service(live_unit(host, app)).systemd_properties["MainPID"]
     workers = must(host, f"ps --ppid {master} -o pid=").split()
     assert len(workers) == expected, must(host, f"ps --ppid {master} -f")
-    assert "Using worker: gthread" in must(host, f"journalctl -u {live_unit(host, app)} --no-pager")
+    assert "Using worker: slipway_threads.ThreadWorker" in must(host, f"journalctl -u {live_unit(host, app)} --no-pager")
 
 
 def test_unit_survives_and_drains(host: Any, app: App) -> None:

@@ -36,7 +36,7 @@ def notes(values: Values) -> Iterator[str]:
     known = SERVERS[name]
     if int(values.get("server_max_requests") or 0) and not known.recycles:
         yield f"{name} replaces no worker after a number of requests: server_max_requests has no effect (docs/servers.md)."
-    if name != "gunicorn" and str(values.get("server_worker_class") or "gthread") != "gthread":
+    if name != "gunicorn" and str(values.get("server_worker_class") or "auto") != "auto":
         yield f"server_worker_class is Gunicorn's: with app_server: {name} it has no effect."
 
 

@@ -186,7 +186,8 @@ def warmed() -> Any:
     app = wrapped()
     bare = None if values["interface"] == "asgi" else app.app
     warm_up(values).worker(os.getpid(), bare, int(os.environ["SLIPWAY_WORKERS"]), lambda text: print(text, file=sys.stderr, flush=True))
-    notify("READY=1")
+    if "SLIPWAY_NOTIFY" in os.environ:
+        tell(os.environ["SLIPWAY_NOTIFY"], b"READY=1")
     return app
 
 
@@ -195,9 +196,7 @@ def warm_up(values: dict[str, Any]) -> WarmUp:
     return WarmUp(values["warm_up_paths"], domain=values["domain"], timeout=values["warm_up_timeout"])
 
 
-def notify(text: str) -> None:
-    """Tell systemd, where it listens (sd_notify)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as server:
-            server.sendto(text.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
+def tell(address: str, words: bytes) -> None:
+    """Send ``words`` to who listens at ``address``, a path or @name (sd_notify)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as server:
+        server.sendto(words, f"\0{address[1:]}" if address.startswith("@") else address)

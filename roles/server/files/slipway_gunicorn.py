@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
 # slipway:server
-"""What Gunicorn's configuration does besides setting values: the log of requests, and the warm-up of workers.
+"""What Gunicorn's configuration does besides setting values: the class of worker, the log of requests, and the warm-up of workers.
 
 gunicorn.conf.py imports it from the folder `server` beside itself, with the Python of the app's release: it needs Python 3.9, the
 standard library and Gunicorn.
@@ -15,10 +15,15 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from gunicorn import glogging, util
+from gunicorn import glogging, util, version_info
 from slipway_warmup import WarmUp
 
 Value = TypeVar("Value", str, int)
+
+#: Gunicorn's major versions that slipway_threads.py was tested with: it builds on parts that Gunicorn may change.
+THREADS_FIT = (27,)
+#: Connections of one worker that Gunicorn takes where nothing else is said (its own default).
+CONNECTIONS = 1000
 
 
 def setting(name: str, default: Value) -> Value:
@@ -27,6 +32,18 @@ def setting(name: str, default: Value) -> Value:
     ValueError where the variable is no number and ``default`` is one: Gunicorn then does not start, and says so.
     """
     return type(default)(os.environ.get(name) or default)
+
+
+def class_of(named: str) -> str:
+    """Gunicorn's name of a class of worker. ``auto``: ours, and gthread where the app brings another Gunicorn than ours was tested with."""
+    if named != "auto":
+        return named
+    return "slipway_threads.ThreadWorker" if version_info[0] in THREADS_FIT else "gthread"
+
+
+def connections(worker_class: str, threads: int) -> int:
+    """How many connections a worker takes: gthread no more than it has threads, or quick requests would wait behind slow ones."""
+    return threads if worker_class == "gthread" else CONNECTIONS
 
 
 def chown(path: str, uid: int, gid: int) -> None:

@@ -15,13 +15,16 @@ import importlib
 import os
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import slipway_entry
+from slipway_warmup import runtime_folder
 from slipway_workers import automatic_workers_here
 
 #: The descriptor that systemd passes, and that every server is told.
@@ -62,7 +65,7 @@ def granian(values: dict[str, Any]) -> None:
 
 
 def uwsgi(values: dict[str, Any]) -> None:
-    """WSGI, in C. It takes the place of this process, as systemd's notification wants it."""
+    """WSGI, in C. A child, since it knows nothing of what its workers tell systemd."""
     options: dict[str, Any] = {
         "http-socket": f"fd://{FD}",
         "module": f"{ENTRY}()",
@@ -87,7 +90,9 @@ def uwsgi(values: dict[str, Any]) -> None:
     }
     words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value]
     program = str(Path(sys.executable).with_name("uwsgi"))
-    os.execv(program, [program, *words])
+    child = subprocess.Popen([program, *words], pass_fds=[FD])
+    signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))
+    sys.exit(child.wait())
 
 
 def waitress(values: dict[str, Any]) -> None:
@@ -202,6 +207,22 @@ def listen(path: str, backlog: int) -> None:
     os.dup2(server.detach(), FD)
 
 
+def relay() -> None:
+    """Pass what workers say on to systemd, which listens to the main process alone (NotifyAccess=main)."""
+    if address := os.environ.pop("NOTIFY_SOCKET", ""):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        inner = runtime_folder() / "notify"
+        inner.unlink(missing_ok=True)
+        listener.bind(str(inner))
+        os.environ["SLIPWAY_NOTIFY"] = str(inner)
+
+        def listen() -> None:
+            while True:
+                slipway_entry.tell(address, listener.recv(4096))
+
+        threading.Thread(target=listen, daemon=True).start()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bind", help="unix:PATH, instead of the socket that systemd passes")
@@ -235,6 +256,7 @@ def main() -> int:
         listen(options.bind.removeprefix("unix:"), values["backlog"])
     os.set_inheritable(FD, True)
     slipway_entry.warm_up(values).begin()
+    relay()
     ADAPTERS[name].serve(values)
     return 0
 

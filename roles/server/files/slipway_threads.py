@@ -3,9 +3,11 @@
 # slipway:server
 """A worker of Gunicorn whose threads take connections themselves: whichever worker is free takes the next request.
 
-Gunicorn's own (gthread) accepts connections for threads that are busy, and a kept one stays with its worker: quick requests wait behind
-slow ones while other workers idle (benoitc/gunicorn#3433). Here a connection is taken by the thread that answers it, and is one request.
-While one thread of a worker computes, the others leave connections to other workers; while it waits, they help.
+Gunicorn's own (gthread) accepts connections for threads that are busy: quick requests wait behind slow ones while other workers idle
+(benoitc/gunicorn#3433). Here the thread that takes a connection answers it, and a connection is one request. While one thread of a worker
+computes, the others leave connections to other workers; while it waits for something, they help.
+
+It has one socket to listen at. It runs with the Python of the app's release: it needs Python 3.9 and Gunicorn 27 (slipway_gunicorn.py).
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ from typing import Any
 from gunicorn import http
 from gunicorn.workers.sync import SyncWorker
 
-#: Seconds after which another thread looks whether it should help, at first and at most, and by how much it may be late.
-PAUSE, MOST, LATE = 0.001, 0.004, 0.0006
+#: Seconds after which a free thread looks whether it should help, at first and at most.
+PAUSE, MOST = 0.001, 0.004
+#: By so many seconds it is late where another thread computes: Python runs one of them at a time.
+LATE = 0.0006
+#: After so many seconds in which no request of the worker began or ended it helps in any case.
+PATIENCE = 0.05
+#: Seconds that the rest of a request may take which the app has not read.
+REST = 5.0
 
 
 class Turns:
-    """Which thread of a worker waits for the next connection: one at a time."""
+    """Which thread of a worker takes the next connection: one waits for it, one more looks whether it should, the others are parked."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -33,8 +41,11 @@ class Turns:
         self.open = True
         self.accepting = False
         self.scouting = False
-        self.busy = 0
         self.parked = 0
+        #: Threads that answer a request.
+        self.busy = 0
+        #: When a request began or ended last.
+        self.moved = time.monotonic()
 
     def wait(self) -> None:
         """Until this thread may take a connection."""
@@ -52,9 +63,10 @@ class Turns:
                 pause = PAUSE
             due = time.monotonic() + pause
             time.sleep(pause)
-            late = time.monotonic() - due > LATE
+            now = time.monotonic()
             with self.lock:
-                if not self.accepting and not (self.busy and late):
+                computes = self.busy and now - due > LATE and now - self.moved < PATIENCE
+                if not self.accepting and not computes:
                     self.scouting, self.accepting = False, True
                     return
                 park = self.accepting and pause >= MOST
@@ -64,10 +76,11 @@ class Turns:
             pause = min(pause * 2, MOST)
 
     def took(self) -> None:
-        """It has one, and answers it; another may look whether it should help."""
+        """This thread has a connection, and answers it; another may look whether it should help."""
         with self.lock:
             self.accepting = False
             self.busy += 1
+            self.moved = time.monotonic()
             wake = self.parked > 0 and not self.scouting
             if wake:
                 self.parked -= 1
@@ -76,14 +89,17 @@ class Turns:
             self.bell.release()
 
     def done(self) -> None:
-        """It has answered."""
+        """This thread has answered."""
         with self.lock:
             self.busy -= 1
+            self.moved = time.monotonic()
 
-    def end(self, threads: int) -> None:
+    def end(self) -> None:
         """Nobody waits any more."""
-        self.open = False
-        for _ in range(threads):
+        with self.lock:
+            self.open = False
+            parked, self.parked = self.parked, 0
+        for _ in range(parked + 1):
             self.bell.release()
 
 
@@ -93,67 +109,84 @@ class ThreadWorker(SyncWorker):  # type: ignore[misc, unused-ignore]
     alive: bool
 
     def run(self) -> None:
-        """Gunicorn's main loop of a worker: the master hears of it while a thread is free, or has not been at a request for too long."""
+        """Gunicorn's main loop of a worker. The master hears of it while a thread is free or requests come and go.
+
+        A worker whose threads have all been at one request for `timeout` seconds is replaced, as a sync worker is.
+        """
+        app = self.wsgi
+
+        def threaded(environ: dict[str, Any], start_response: Any) -> Any:
+            environ["wsgi.multithread"] = True
+            return app(environ, start_response)
+
+        self.wsgi = threaded
         self.listener = self.sockets[0]
         self.listener.setblocking(False)
         self.turns = Turns()
-        self.since: list[float | None] = [None] * self.cfg.threads
-        self.stop, stopping = os.pipe()
-        threads = [threading.Thread(target=self.serve, args=(number,), daemon=True) for number in range(self.cfg.threads)]
+        ended, ending = os.pipe()
+        self.poll = select.epoll()
+        # One worker wakes for a connection, not all.
+        self.poll.register(self.listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self.poll.register(ended, select.EPOLLIN)
+        threads = [threading.Thread(target=self.serve, daemon=True) for _ in range(self.cfg.threads)]
         for thread in threads:
             thread.start()
+        seen = 0.0
         while self.alive and self.is_parent_alive():
-            now = time.monotonic()
-            if any(since is None or now - since < self.timeout for since in self.since):
+            if self.turns.busy < len(threads) or self.turns.moved != seen:
                 self.notify()
+            seen = self.turns.moved
+            # Signals write to it, and threads that end the worker.
             if select.select([self.PIPE[0]], [], [], 1.0)[0]:
                 os.read(self.PIPE[0], 64)
         self.alive = False
-        os.write(stopping, b"x")
-        self.turns.end(len(threads))
+        os.write(ending, b"x")
+        self.turns.end()
         until = time.monotonic() + self.cfg.graceful_timeout
         for thread in threads:
             while thread.is_alive() and time.monotonic() < until:
                 self.notify()
                 thread.join(0.5)
 
-    def serve(self, number: int) -> None:
-        """What a thread does."""
-        poll = select.poll()
-        poll.register(self.listener, select.POLLIN)
-        poll.register(self.stop, select.POLLIN)
-        while self.alive:
-            self.turns.wait()
-            taken = None
-            while self.alive and not taken:
-                taken = self.take(poll)
-            if not taken:
-                return
-            self.turns.took()
-            self.since[number] = time.monotonic()
-            self.answer(*taken)
-            self.since[number] = None
-            self.turns.done()
-
-    def take(self, poll: Any) -> tuple[Any, Any] | None:
-        """A connection, unless another worker was quicker."""
+    def serve(self) -> None:
+        """What a thread does. A worker that loses one ends."""
         try:
-            taken: tuple[Any, Any] = self.listener.accept()
-            return taken
-        except BlockingIOError:
-            poll.poll()
-        except OSError as error:
-            if error.errno not in (errno.ECONNABORTED, errno.EINTR):
-                raise
+            while self.alive:
+                self.turns.wait()
+                taken = self.take()
+                if taken:
+                    self.turns.took()
+                    self.answer(*taken)
+                    self.turns.done()
+        except BaseException:
+            self.log.exception("A thread of the worker ended.")
+        self.alive = False
+        self.wakeup()
+
+    def take(self) -> tuple[Any, Any] | None:
+        """The next connection; None when the worker ends."""
+        while self.alive:
+            try:
+                taken: tuple[Any, Any] = self.listener.accept()
+                return taken
+            except BlockingIOError:
+                # Another worker was quicker, or there is none.
+                self.poll.poll()
+            except OSError as error:
+                if error.errno not in (errno.ECONNABORTED, errno.EINTR):
+                    raise
         return None
 
     def answer(self, client: Any, address: Any) -> None:
-        """Its request, as Gunicorn's sync worker does it."""
+        """Its request, as Gunicorn's sync worker answers it."""
         request = None
         try:
             client.setblocking(True)
-            request = next(http.get_parser(self.cfg, client, address))
+            parser = http.get_parser(self.cfg, client, address)
+            request = next(parser)
             self.handle_request(self.listener, request, client, address)
+            # What the app has not read: nginx would take an early end for a failure.
+            parser.finish_body(deadline=time.monotonic() + REST, max_bytes=1 << 40)
         except (http.errors.NoMoreData, StopIteration) as error:
             self.log.debug("closed: %s", error)
         except OSError as error:
@@ -164,3 +197,10 @@ class ThreadWorker(SyncWorker):  # type: ignore[misc, unused-ignore]
         finally:
             # The request was read whole, and nginx is told that the connection ends: nobody has to be waited for.
             client.close()
+
+    def wakeup(self) -> None:
+        """Let the main loop look whether the worker ends."""
+        try:
+            os.write(self.PIPE[1], b"x")
+        except BlockingIOError:
+            pass

@@ -182,7 +182,7 @@ def test_the_entry_point_is_imported_with_the_releases_own_environment(deploy: M
         *("--property=ProtectSystem=strict", "--property=NoNewPrivileges=yes"),
     ):
         assert part in line.split(), line
-    assert line.endswith(f"{folder}/.venv/bin/gunicorn --config {root}/etc/gunicorn.conf.py --check-config")
+    assert line.endswith(f"{folder}/.venv/bin/python {root}/etc/server/slipway_server.py --check-config")
 
 
 def test_an_app_that_cannot_be_imported_leaves_the_schema(

@@ -38,30 +38,6 @@ def test_a_release_that_serves_well_stays(deploy: Make, root: Path, host: Host, 
     assert deploy(release=NEW, burn_in=30.0).do("watch")["output"] == "" and host.did == [], "it is watched once"
 
 
-def test_visitors_are_asked_for_when_the_old_release_is_gone(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
-    """[S1] Until then nginx may reach it by a connection that it keeps open, and what it answers is not the new one's."""
-    existing(NEW, READY)
-    host.lingers = OLD
-    deploy(release=NEW).do("activate")
-    host.asked.clear()
-    asked: list[int] = []
-    host.later = [(0.95, lambda: asked.append(len(host.asked))), (1.0, host.ending.clear)]
-    deploy(release=NEW).do("watch")
-    assert asked == [0] and len(host.asked) == 2 and 1 <= host.clock < 1.2
-
-
-@pytest.mark.parametrize(("unit", "seconds"), [("blog", deploy_switch.LINGER), ("blog-worker", 0)])
-def test_nobody_waits_longer_than_such_a_connection_lives(
-    deploy: Make, existing: Existing, host: Host, serving: Release, unit: str, seconds: float
-) -> None:
-    """[S1] For the last request of a Gunicorn, or for a worker at all."""
-    existing(NEW, READY, processes=["worker"])
-    deploy(release=NEW).do("activate")
-    host.ending = {f"{unit}@{OLD}.service"}
-    deploy(release=NEW).do("watch")
-    assert seconds <= host.clock < seconds + 0.2
-
-
 @pytest.mark.parametrize(
     ("visits", "path"),
     [([(502, "Bad Gateway")], "/healthz/ready"), ([(200, ""), (500, "boom")], "/"), ([(0, "timed out")], "/healthz/ready")],
