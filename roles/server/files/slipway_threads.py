@@ -12,6 +12,7 @@ It has one socket to listen at. It runs with the Python of the app's release: it
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -200,7 +201,5 @@ class ThreadWorker(SyncWorker):  # type: ignore[misc, unused-ignore]
 
     def wakeup(self) -> None:
         """Let the main loop look whether the worker ends."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.write(self.PIPE[1], b"x")
-        except BlockingIOError:
-            pass
