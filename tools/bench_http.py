@@ -3,10 +3,10 @@
 
     bench_http.py [--rounds N] [--seconds N] [--servers a,b] [--workloads a,b] [--small] [--keep]
 
-A bare Debian 13 (tools/demo.py) gets bench/app six times by site.yml, each time with another `app_server`. STOCK is a second container
-beside it: as many sync workers of Gunicorn, nginx as in Gunicorn's manual, an RSA-2048 certificate. Servers and nginx have core 0, the
-client core 1; only what is being asked runs. Each run is a row of bench/results/http.csv; medians, ratios to STOCK and spread are printed.
-How to read them: bench/README.md.
+A bare Debian 13 (tools/demo.py) gets bench/app six times by site.yml, each time with another `app_server`. A second container beside it is
+STOCK: as many sync workers of Gunicorn, nginx as in Gunicorn's manual, an RSA-2048 certificate; and STOCK gthread, the same with
+`--threads 4`. Servers and nginx have core 0, the client core 1. Each run is a row of bench/results/http.csv; medians, ratios to STOCK and
+spread are printed. How to read them: bench/README.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -33,7 +32,9 @@ from testhost import CACHE, ROOT, platform
 
 SERVERS = ("gunicorn", "granian", "uwsgi", "waitress", "hypercorn", "uvicorn")
 FILES, RESULTS = CACHE / "bench", ROOT / "bench/results/http.csv"
-STOCK, STOCK_DOMAIN, STOCK_ADDRESS = "slipway-stock", "stock.slipway.test", "10.213.77.20"
+STOCK, STOCK_ADDRESS = "slipway-stock", "10.213.77.20"
+#: Threads of Gunicorn's workers there, by the name of the unit.
+STOCKS = {"stock": 1, "stock-gthread": 4}
 #: The app with its static files. Not in this work tree: what git ignores would stay behind.
 APP = Path(tempfile.gettempdir()) / "slipway-bench-app"
 #: In the neighbour.
@@ -58,6 +59,8 @@ WORKLOADS = {
     "write": Workload("/write", ("--data", ROW, "--header", "Content-Type: text/plain")),
     "static 1 MB": Workload("/static/megabyte.bin"),
     "handshakes": Workload("/static/dot.txt", ("--handshakes", "1800"), timed=False),
+    # Of 20 threads; quick requests meanwhile, 80 a second.
+    "busy": Workload("/hello", ("--busy", "18", "--connections", "4", "--rate", "80"), timed=False),
     "slow upload": Workload("/upload", ("--uploads", "8", "--data", UPLOAD, "--limit", "5M"), timed=False),
 }
 #: The guides' way: https://docs.gunicorn.org/en/stable/deploy.html, with sites as Debian's nginx has them.
@@ -68,22 +71,23 @@ useradd --system app
 python3 -m venv /srv/venv
 /srv/venv/bin/pip install --quiet gunicorn==27.0.1 --requirement /srv/app/requirements.txt
 runuser -u postgres -- createuser app && runuser -u postgres -- createdb --owner app app
-openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj /CN=$DOMAIN -addext subjectAltName=DNS:$DOMAIN \
+openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj /CN=stock -addext "subjectAltName=DNS:*.slipway.test" \
     -out /etc/ssl/stock.pem -keyout /etc/ssl/stock.key 2>/dev/null
 chown -R app /srv/app && cd /srv/app
 runuser -u app -- env DATABASE_URL=postgresql:///app?host=/run/postgresql /srv/venv/bin/python benchmark.py
-cat >/etc/systemd/system/gunicorn.service <<UNIT
+for pair in $STOCKS; do unit=${pair%%:*} threads=${pair##*:}
+cat >/etc/systemd/system/$unit.service <<UNIT
 [Unit]
-Requires=gunicorn.socket
+Requires=$unit.socket
 After=network.target
 [Service]
 Type=notify
 User=app
 Group=app
-RuntimeDirectory=gunicorn
+RuntimeDirectory=$unit
 WorkingDirectory=/srv/app
 Environment=DATABASE_URL=postgresql:///app?host=/run/postgresql
-ExecStart=/srv/venv/bin/gunicorn --workers $WORKERS benchmark:app
+ExecStart=/srv/venv/bin/gunicorn --no-control-socket --workers $WORKERS --threads $threads benchmark:app
 ExecReload=/bin/kill -s HUP \$MAINPID
 KillMode=mixed
 TimeoutStopSec=5
@@ -91,20 +95,20 @@ PrivateTmp=true
 [Install]
 WantedBy=multi-user.target
 UNIT
-cat >/etc/systemd/system/gunicorn.socket <<UNIT
+cat >/etc/systemd/system/$unit.socket <<UNIT
 [Socket]
-ListenStream=/run/gunicorn.sock
+ListenStream=/run/$unit.sock
 SocketUser=www-data
 [Install]
 WantedBy=sockets.target
 UNIT
-cat >/etc/nginx/sites-enabled/default <<SITE
-upstream app_server {
-  server unix:/run/gunicorn.sock fail_timeout=0;
+cat >/etc/nginx/sites-enabled/$unit <<SITE
+upstream $unit {
+  server unix:/run/$unit.sock fail_timeout=0;
 }
 server {
   listen 443 ssl;
-  server_name $DOMAIN;
+  server_name $unit.slipway.test;
   ssl_certificate /etc/ssl/stock.pem;
   ssl_certificate_key /etc/ssl/stock.key;
   client_max_body_size 4G;
@@ -112,7 +116,7 @@ server {
   location = /hello {
     access_log off;
     proxy_set_header Host \$http_host;
-    proxy_pass http://app_server;
+    proxy_pass http://$unit;
   }
   location /static/ {
     alias /srv/app/static/;
@@ -122,12 +126,14 @@ server {
     proxy_set_header X-Forwarded-Proto \$scheme;
     proxy_set_header Host \$http_host;
     proxy_redirect off;
-    proxy_pass http://app_server;
+    proxy_pass http://$unit;
   }
 }
 SITE
 systemctl daemon-reload
-systemctl enable --quiet --now gunicorn.socket
+systemctl enable --quiet --now $unit.socket
+done
+rm /etc/nginx/sites-enabled/default
 systemctl restart nginx
 """
 
@@ -139,10 +145,8 @@ class System(NamedTuple):
     container: str
     address: str
     domain: str
-    #: Units that are started for it; those of the others are stopped.
+    #: Whose CPU time counts, besides nginx's.
     unit: str
-    #: Units whose CPU time counts.
-    counted: tuple[str, ...]
 
 
 def run(*words: str) -> str:
@@ -158,10 +162,13 @@ def inside(container: str, script: str) -> str:
 
 def of(server: str) -> System:
     name = f"{server}app"
-    return System(server, demo.HOST, demo.ADDRESS, f"{name}.slipway.test", f"{name}.service", (f"slipway-{name}.slice", "nginx.service"))
+    return System(server, demo.HOST, demo.ADDRESS, f"{name}.slipway.test", f"slipway-{name}.slice")
 
 
-STOCKED = System("STOCK", STOCK, STOCK_ADDRESS, STOCK_DOMAIN, "gunicorn.service", ("gunicorn.service", "nginx.service"))
+STOCKED = [
+    System(unit.replace("stock", "STOCK").replace("-", " "), STOCK, STOCK_ADDRESS, f"{unit}.slipway.test", f"{unit}.service")
+    for unit in STOCKS
+]
 
 
 # --- The machines -----------------------------------------------------------------------------------------------------
@@ -191,7 +198,9 @@ def inventory(servers: list[str]) -> Path:
         "tls_certificate_file": str(FILES / "cert.pem"),
         "tls_key_file": str(FILES / "key.pem"),
         "deploy_burn_in": 0,
-        # Of the machine as if each were alone on it: the others are stopped.
+        # All visitors are one client.
+        "nginx_connection_limit": 0,
+        # As if each were alone on the machine: the others have nothing to do.
         "server_memory_share": 0.5 * len(servers),
     }
     hosts = {
@@ -230,7 +239,8 @@ def build_stock(workers: int) -> None:
     run("docker", "run", "--detach", f"--name={STOCK}", *options, "slipway-test:trixie", *command)
     run("docker", "exec", STOCK, "mkdir", "-p", "/srv/app")
     run("docker", "cp", "-q", f"{APP}/.", f"{STOCK}:/srv/app")
-    run("docker", "exec", f"--env=DOMAIN={STOCK_DOMAIN}", f"--env=WORKERS={workers}", STOCK, "sh", "-c", SETUP)
+    stocks = " ".join(f"{unit}:{threads}" for unit, threads in STOCKS.items())
+    run("docker", "exec", f"--env=STOCKS={stocks}", f"--env=WORKERS={workers}", STOCK, "sh", "-c", SETUP)
 
 
 @contextmanager
@@ -247,47 +257,37 @@ def pinned(servers: list[str], client: str, memory: str) -> Iterator[None]:
         run("docker", "update", f"--cpuset-cpus={every}", client)
 
 
-@contextmanager
-def alone(system: System, systems: list[System]) -> Iterator[None]:
-    """Only this one runs."""
-    for other in systems:
-        name = other.unit.removesuffix(".service")
-        inside(other.container, f"systemctl stop {name}.socket {name}.service '{name}@*.service'")
-    name = system.unit.removesuffix(".service")
-    inside(system.container, f"systemctl start {name}.socket {name}.service")
-    check = f"curl -skf --retry 60 --retry-all-errors --retry-delay 1 -o /dev/null https://localhost/hello -H 'Host: {system.domain}'"
-    inside(system.container, f"curl -V >/dev/null && {check} --connect-to ::{system.address}:443")
-    yield
-
-
 # --- Measuring --------------------------------------------------------------------------------------------------------
 
 
-def cpu_seconds(system: System) -> float:
-    """CPU time that these units have had so far."""
-    said = inside(system.container, f"systemctl show --property=CPUUsageNSec --value {' '.join(map(repr, system.counted))}")
-    return sum(int(line) for line in said.split() if line.isdigit()) / 1e9
+def cpu_seconds(system: System) -> tuple[float, float]:
+    """CPU time that the server and nginx have had so far."""
+    said = inside(system.container, f"systemctl show --property=CPUUsageNSec --value '{system.unit}' nginx.service").split()
+    return int(said[0]) / 1e9, int(said[1]) / 1e9
 
 
 def load(system: System, workload: Workload, *words: str) -> dict[str, float]:
-    """One load, with the CPU time of the server and nginx for each request."""
+    """One load, with the CPU time of the server and of nginx."""
     before = cpu_seconds(system)
     command = [*("docker", "exec", demo.ACME_NAME, "python3", PROGRAM), f"https://{system.domain}{workload.path}"]
     found: dict[str, float] = json.loads(run(*command, f"--connect={system.address}:443", *workload.words, *words))
-    return {**found, "CPU s": cpu_seconds(system) - before}
+    server, nginx = (now - then for now, then in zip(cpu_seconds(system), before, strict=True))
+    return {**found, "server CPU s": server, "nginx CPU s": nginx}
 
 
 def measured(system: System, name: str, seconds: int) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Closed loops of 64 and 256 connections, then a constant rate of half and four fifths of what that could do."""
     workload = WORKLOADS[name]
     if not workload.timed:
-        yield 0, 0, load(system, workload)
+        words = [f"--seconds={seconds}"] if "--busy" in workload.words else []
+        yield 0, 0, load(system, workload, *words)
         return
     most = 0.0
     for connections in (64, 256):
         found = load(system, workload, f"--connections={connections}", f"--seconds={seconds}")
         most = max(most, found["requests/s"])
-        found["requests/CPU s"] = found["requests/s"] * seconds / max(found["CPU s"], 0.01)
+        found["requests/CPU s"] = found["requests/s"] * seconds / max(found["server CPU s"] + found["nginx CPU s"], 0.01)
+        found["nginx to server CPU"] = found["nginx CPU s"] / max(found["server CPU s"], 0.01)
         yield connections, 0, found
     for share in (0.5, 0.8):
         yield 64, share, load(system, workload, "--connections=64", f"--seconds={seconds}", f"--rate={most * share:.1f}")
@@ -308,9 +308,9 @@ def show(rows: list[dict[str, object]]) -> None:
         found.setdefault(key, []).append(float(str(row["value"])))
     print(f"\n{'workload':14}{'conn.':>6}{'rate':>6}  {'figure':22}{'system':12}{'median':>12}{'least':>12}{'most':>12}{'to STOCK':>10}")
     for (workload, connections, rate, figure, system), values in found.items():
-        if figure in ("CPU s", "failed") and not any(values):
+        if str(figure).endswith("CPU s") or (figure == "failed" and not any(values)):
             continue
-        stock = found.get((workload, connections, rate, figure, "STOCK"))
+        stock = found.get((workload, connections, rate, figure, "STOCK small" if str(system).endswith("small") else "STOCK"))
         middle = statistics.median(values)
         ratio = f"{middle / statistics.median(stock):10.2f}" if stock and statistics.median(stock) else ""
         label = f"{workload!s:14}{connections!s:>6}{rate!s:>6}  {figure!s:22}{system!s:12}"
@@ -327,7 +327,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the machines, and take those that are there")
     options = parser.parse_args()
     servers = options.servers.split(",")
-    systems = [STOCKED, *(of(server) for server in servers)]
+    systems = [*STOCKED, *(of(server) for server in servers)]
     rows: list[dict[str, object]] = []
     if not (options.keep and demo.running(STOCK)):
         build(servers)
@@ -343,22 +343,17 @@ def main() -> int:
         for number in range(options.rounds):
             for name in options.workloads.split(","):
                 for system in systems:
-                    with alone(system, systems):
-                        time.sleep(1)
-                        for connections, rate, figures in measured(system, name, options.seconds):
-                            at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                            label = {
-                                "at": at,
-                                "system": system.name,
-                                "workload": name,
-                                "connections": connections,
-                                "rate": rate,
-                                "round": number + 1,
-                            }
-                            new = [{**label, "figure": figure, "value": round(value, 3)} for figure, value in figures.items()]
-                            sheet.writerows(new)
-                            stream.flush()
-                            rows += new
+                    if name == "handshakes" and system not in (STOCKED[0], systems[-len(servers)]):
+                        # nginx does them, whatever is behind it.
+                        continue
+                    for connections, rate, figures in measured(system, name, options.seconds):
+                        at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                        values = (at, f"{system.name}{' small' if options.small else ''}", name, connections, rate, number + 1)
+                        label = dict(zip(COLUMNS, values, strict=False))
+                        new = [{**label, "figure": figure, "value": round(value, 3)} for figure, value in figures.items()]
+                        sheet.writerows(new)
+                        stream.flush()
+                        rows += new
                     print(f"round {number + 1}: {name}: {system.name}: {figures}", flush=True)
     show(rows)
     if not options.keep:

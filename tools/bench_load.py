@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One load of `make bench-http`, run in the neighbour; what was measured as a line of JSON.
 
-    bench_load.py URL --connect HOST:PORT | --socket PATH  --connections N --seconds N [--rate N] [--data FILE] [--header "Name: value"]
+    bench_load.py URL --connect HOST:PORT  --connections N --seconds N [--rate N] [--data FILE] [--header "Name: value"] [--busy N]
     bench_load.py URL --connect HOST:PORT --handshakes N
     bench_load.py URL --connect HOST:PORT --uploads N --data FILE --limit BYTES
 
@@ -18,33 +18,57 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def h2load(options: argparse.Namespace, *words: str) -> str:
     """What it says; ends where it could not even begin."""
-    to = ["-B", f"unix:{options.socket}"] if options.socket else [f"--connect-to={options.connect}"]
     data = ["--data", options.data] if options.data else []
     headers = [word for header in options.header for word in ("-H", header)]
-    command = ["h2load", "--h1", "--threads=1", *to, *data, *headers, *words, options.url]
+    command = ["h2load", "--h1", "--threads=1", f"--connect-to={options.connect}", *data, *headers, *words, options.url]
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     if "finished in" not in done.stdout:
         sys.exit(f"bench_load: {' '.join(command)}\n{done.stdout[-500:]}{done.stderr[-1500:]}")
     return done.stdout
 
 
+def emptied(options: argparse.Namespace) -> None:
+    """Wait until the app has answered all that was asked before: what a load leaves behind would be counted as the next one's."""
+    command = ["curl", "--silent", "--insecure", "--max-time", "60", f"--connect-to=::{options.connect}", "--output", "/dev/null"]
+    subprocess.run([*command, options.url.rsplit("/", 1)[0] + "/hello"], check=False)
+
+
+@contextmanager
+def busy(options: argparse.Namespace) -> Iterator[None]:
+    """So many of the app's threads sleep, a second for each request."""
+    if not options.busy:
+        yield
+        return
+    words = ["--h1", f"--connect-to={options.connect}", f"--clients={options.busy}", f"--duration={options.seconds + 3}"]
+    with subprocess.Popen(["h2load", *words, options.url.rsplit("/", 1)[0] + "/sleep"], stdout=subprocess.DEVNULL):
+        time.sleep(1.5)
+        yield
+
+
 def ask(options: argparse.Namespace) -> dict[str, float]:
     """Requests for some seconds."""
+    emptied(options)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         words = [f"--clients={options.connections}", f"--duration={options.seconds}", f"--log-file={log}"]
         if options.rate:
             words.append(f"--rps={options.rate / options.connections:.3f}")
-        h2load(options, *words)
+        with busy(options):
+            h2load(options, *words)
         rows = [line.split("\t") for line in log.read_text().splitlines()]
     took = sorted(int(row[2]) / 1000 for row in rows if row[1].startswith("2"))
-    if not took:
+    if rows and not took:
         sys.exit(f"bench_load: none of {len(rows)} requests of {options.url} was answered 2xx: {sorted({row[1] for row in rows})}")
+    if not took:
+        # Nobody was served; the time is the least that it can have been.
+        return {"requests/s": 0, "p50 ms": options.seconds * 1000, "p99 ms": options.seconds * 1000, "failed": 0}
     return {
         "requests/s": len(took) / options.seconds,
         "p50 ms": took[len(took) // 2],
@@ -92,7 +116,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("--connect", default="")
-    parser.add_argument("--socket", default="")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rate", type=float, default=0)
@@ -101,6 +124,7 @@ def main() -> int:
     parser.add_argument("--handshakes", type=int, default=0)
     parser.add_argument("--uploads", type=int, default=0)
     parser.add_argument("--limit", default="5M")
+    parser.add_argument("--busy", type=int, default=0)
     options = parser.parse_args()
     done = shake if options.handshakes else upload if options.uploads else ask
     print(json.dumps(done(options)))
