@@ -77,8 +77,8 @@ molecule: setup ## The molecule scenarios alone, or one of them (S=edge)
 	$(RUN) $(or $(S),molecule)
 
 .PHONY: proofs
-proofs: setup ## The long forms of eight scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments, twelve apps, each prepared machine (hours; not part of test)
-	SLIPWAY_FULL=1 $(RUN) default data deploy broken keep any preflight base
+proofs: setup ## The long forms of the unit tests and eight scenarios: rotations, 20 switches under load, a cut at every task and step, 20 moments, twelve apps, each prepared machine (hours; not part of test)
+	SLIPWAY_FULL=1 $(RUN) unit default data deploy broken keep any preflight base
 
 N := 100
 .PHONY: soak
@@ -98,5 +98,9 @@ audit: setup ## What sslyze, testssl.sh, gixy, nmap and MDN HTTP Observatory say
 	$(TOOLS)/audit.py $(AUDIT)
 
 .PHONY: bench-http
-bench-http: setup ## The demo against the same app as Gunicorn's, nginx's and Flask's docs deploy it, in turns (5 minutes; asserts nothing)
+bench-http: setup ## Every server against what the guides of Gunicorn and nginx set up, in turns (bench/README.md; 50 minutes; asserts nothing)
 	$(TOOLS)/bench_http.py $(BENCH)
+
+.PHONY: bench-plots
+bench-plots: setup ## Draw bench/results into bench/plots
+	uv run --quiet --no-project --with matplotlib==3.10.8 python tools/bench_plot.py

@@ -231,7 +231,8 @@ OURS = "slipway_threads.ThreadWorker"
     ("named", "version", "found"),
     [
         ("auto", 27, (OURS, 1000)),
-        ("auto", 26, ("gthread", 4)),
+        ("auto", 26, (OURS, 1000)),
+        ("auto", 25, ("gthread", 4)),
         ("auto", 28, ("gthread", 4)),
         ("gthread", 27, ("gthread", 4)),
         ("gevent", 28, ("gevent", 1000)),

@@ -195,3 +195,14 @@ def test_a_worker_without_its_threads_is_replaced(serve: Serve, tmp_path: Path) 
         assert time.monotonic() < until
         time.sleep(0.1)
     assert now != pid and "Too many open files" in served.log.read_text()
+
+
+@pytest.mark.skipif(os.environ.get("SLIPWAY_FULL") != "1", reason="make proofs: it installs two Gunicorns")
+@pytest.mark.parametrize("version", ["==26.0.0", ">=27"])
+def test_the_oldest_and_the_newest_gunicorn(version: str) -> None:
+    """[A4] All of the above, with the first that THREADS_FIT names and the last that there is; a newer major version is not in it yet."""
+    command = ["uv", "run", "--quiet", "--no-project", f"--with=gunicorn{version}", "--with=pytest", "python", "-m", "pytest", "-q"]
+    command += ["--noconftest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(Path(__file__).parent), __file__]
+    environment = {name: value for name, value in os.environ.items() if name != "SLIPWAY_FULL"}
+    found = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    assert found.returncode == 0 and "7 passed" in found.stdout, found.stdout[-3000:] + found.stderr[-1000:]

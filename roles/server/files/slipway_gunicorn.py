@@ -21,7 +21,7 @@ from slipway_warmup import WarmUp
 Value = TypeVar("Value", str, int)
 
 #: Gunicorn's major versions that slipway_threads.py was tested with: it builds on parts that Gunicorn may change.
-THREADS_FIT = (27,)
+THREADS_FIT = (26, 27)
 #: Connections of one worker that Gunicorn takes where nothing else is said (its own default).
 CONNECTIONS = 1000
 
