@@ -174,7 +174,7 @@ STOCKED = [
 # --- The machines -----------------------------------------------------------------------------------------------------
 
 
-def inventory(servers: list[str]) -> Path:
+def inventory(servers: list[str], small: bool) -> Path:
     """An entry for each server, all of them one machine; the certificates are our own, of the kind that certbot asks for."""
     FILES.mkdir(parents=True, exist_ok=True)
     pem = f"-nodes -days 90 -subj /CN=bench -out {FILES}/cert.pem -keyout {FILES}/key.pem"
@@ -202,6 +202,8 @@ def inventory(servers: list[str]) -> Path:
         "nginx_connection_limit": 0,
         # As if each were alone on the machine: the others have nothing to do.
         "server_memory_share": 0.5 * len(servers),
+        # What auto makes of one core and 512 MB: a container sees all of the machine.
+        **({"server_workers": 2} if small else {}),
     }
     hosts = {
         f"{server}app": {
@@ -218,7 +220,7 @@ def inventory(servers: list[str]) -> Path:
     return file
 
 
-def build(servers: list[str]) -> None:
+def build(servers: list[str], small: bool) -> None:
     """Slipway's machine, by site.yml."""
     demo.up()
     shutil.rmtree(APP, ignore_errors=True)
@@ -226,7 +228,7 @@ def build(servers: list[str]) -> None:
     (APP / "static").mkdir()
     (APP / "static/megabyte.bin").write_bytes(os.urandom(1_000_000))
     (APP / "static/dot.txt").write_text(".\n")
-    command = ["ansible-playbook", "-i", str(inventory(servers)), "site.yml"]
+    command = ["ansible-playbook", "-i", str(inventory(servers, small)), "site.yml"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, check=False)
     if done.returncode != 0:
         raise SystemExit(f"bench_http: {' '.join(command)} exited {done.returncode}")
@@ -330,9 +332,8 @@ def main() -> int:
     systems = [*STOCKED, *(of(server) for server in servers)]
     rows: list[dict[str, object]] = []
     if not (options.keep and demo.running(STOCK)):
-        build(servers)
-        workers = 2 * (os.cpu_count() or 1) + 1
-        build_stock(workers)
+        build(servers, options.small)
+        build_stock(2 * (1 if options.small else os.cpu_count() or 1) + 1)
     prepare_neighbour()
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     fresh = not RESULTS.exists()

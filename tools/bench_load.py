@@ -72,6 +72,7 @@ def ask(options: argparse.Namespace) -> dict[str, float]:
     return {
         "requests/s": len(took) / options.seconds,
         "p50 ms": took[len(took) // 2],
+        "p95 ms": took[int(len(took) * 0.95)],
         "p99 ms": took[int(len(took) * 0.99)],
         "most ms": took[-1],
         "failed": len(rows) - len(took),
