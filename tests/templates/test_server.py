@@ -255,8 +255,8 @@ def test_configuration_defaults() -> None:
 
 def test_environment_overrides() -> None:
     """[A2] Each setting by an environment variable, in its own type."""
-    found = configuration({"WEB_CONCURRENCY": "7", "GUNICORN_THREADS": "2", "GUNICORN_TIMEOUT": "90", "GUNICORN_WORKER_CLASS": "sync"})
-    assert (found["workers"], found["threads"], found["timeout"], found["worker_class"]) == (7, 2, 90, "sync")
+    found = configuration({"WEB_CONCURRENCY": "7", "GUNICORN_THREADS": "2", "GUNICORN_TIMEOUT": "90", "GUNICORN_WORKER_CLASS": "gthread"})
+    assert (found["workers"], found["threads"], found["timeout"], found["worker_class"]) == (7, 2, 90, "gthread")
 
 
 def test_workers_are_bounded_by_memory() -> None:
@@ -268,7 +268,9 @@ def test_workers_are_bounded_by_memory() -> None:
 @pytest.mark.parametrize(("worker_class", "needs"), [("auto", 1), ("gthread", 1), ("sync", 1), ("gevent", 2), ("asgi", 1)])
 def test_worker_classes(worker_class: str, needs: int) -> None:
     """[A4] [K6] One variable chooses the class and brings what it needs; what gevent's worker imports besides, Gunicorn's extra names."""
-    assert configuration(server_worker_class=worker_class)["worker_class"] == (OURS if worker_class == "auto" else worker_class)
+    found = configuration(server_worker_class=worker_class)
+    assert found["worker_class"] == (OURS if worker_class == "auto" else worker_class)
+    assert found["threads"] == (1 if worker_class == "sync" else 4), "Gunicorn makes gthread of sync with threads"
     requirements = value("server", "server_requirements", server_worker_class=worker_class)
     assert len(requirements) == needs and requirements[0].startswith("gunicorn[gevent]==" if worker_class == "gevent" else "gunicorn==")
     assert (worker_class == "gevent") == any(name.startswith("gevent==") for name in requirements)
