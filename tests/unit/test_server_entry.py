@@ -79,7 +79,7 @@ def ask(app: Any, path: str = "/", **headers: str) -> tuple[str, bytes]:
         told.append(status)
         return lambda data: None
 
-    body = validator(app)(environ, start_response)
+    body: Any = validator(app)(environ, start_response)
     try:
         return told[0], b"".join(body)
     finally:

@@ -11,6 +11,9 @@ from machine import Play, Visit, must_be_served, owned
 def test_an_app_goes_and_the_others_serve(host: Any, play: Play, visit: Visit) -> None:
     """[F2] Its last backup stays, and nothing of the others changes."""
     before = {name: owned(host, name) for name in ("blog", "tiny")}
+    # A night's backup that failed: systemd would remember its unit for ever.
+    must(host, "systemctl start --no-block shop-backup.service && sleep 0.5 && systemctl kill --signal=KILL shop-backup.service")
+    must(host, "sleep 2; systemctl is-failed shop-backup.service")
     with visit("blog") as visitors:
         outcome = play("playbooks/remove.yml", entry="shop")
     assert outcome.status == 0, str(outcome)

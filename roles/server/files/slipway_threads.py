@@ -7,7 +7,8 @@ Gunicorn's own (gthread) accepts connections for threads that are busy: quick re
 (benoitc/gunicorn#3433). Here the thread that takes a connection answers it, and a connection is one request. While one thread of a worker
 computes, the others leave connections to other workers; while it waits for something, they help.
 
-It has one socket to listen at. It runs with the Python of the app's release: it needs Python 3.9 and Gunicorn 26 or 27 (slipway_gunicorn.py).
+It has one socket to listen at. It runs with the Python of the app's release: it needs Python 3.9, and Gunicorn 26 or 27
+(slipway_gunicorn.py).
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class ThreadWorker(SyncWorker):  # type: ignore[misc, unused-ignore]
     """Threads that each take a connection, answer its one request, and take the next."""
 
     alive: bool
+    wsgi: Any
 
     def run(self) -> None:
         """Gunicorn's main loop of a worker. The master hears of it while a thread is free or requests come and go.
