@@ -215,7 +215,7 @@ def compare(seen: list[dict[str, Any]], logged: list[dict[str, Any]], app: App, 
         if not line:
             wrong.append(f"nginx does not know it: {entry}")
             continue
-        # A kept connection may end just as it is used: nginx asks again, on a new one, and says so.
+        # nginx logs a status for each time it asked the app; the app must not have been asked more often.
         if tries[entry["request_id"]] > len([status for status in line["upstream_status"].replace(":", ",").split(",") if status.strip()]):
             wrong.append(f"more often than nginx asked: {entry} {line}")
         # nginx logs the target as it came; of an absolute one it asks for the path.
