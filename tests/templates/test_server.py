@@ -292,7 +292,10 @@ def test_runtime_files_cover_every_unit() -> None:
     assert set(value("server", "server_runtime_files", app_processes=PROCESSES)) == written - starters
     assert value("server", "server_runtime_files", app_processes=PROCESSES) == [
         "/etc/demo/gunicorn.conf.py",
-        *(f"/etc/demo/server/slipway_{name}.py" for name in ("workers", "warmup", "threads", "gunicorn", "entry", "server")),
+        *(
+            f"/etc/demo/server/slipway_{name}.py"
+            for name in ("workers", "warmup", "access", "drain", "threads", "gunicorn", "entry", "server")
+        ),
         "/etc/systemd/system/demo@.service",
         "/etc/demo/units",
     ]

@@ -26,6 +26,7 @@ VALUES = {
     "quiet": ["/up"],
     "warm_up_paths": ["/"],
     "warm_up_timeout": 5,
+    "max_requests": 0,
     "domain": "blog.example.com",
 }
 APP = """
@@ -52,12 +53,12 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     """The module as the host has it, below an app's configuration."""
     folder = tmp_path / "etc/server"
     folder.mkdir(parents=True)
-    for name in ("slipway_entry", "slipway_warmup"):
-        (folder / f"{name}.py").write_text((ROOT / f"roles/server/files/{name}.py").read_text())
+    for source in (ROOT / "roles/server/files").glob("slipway_*.py"):
+        (folder / source.name).write_text(source.read_text())
     (tmp_path / "release").mkdir()
     (tmp_path / "release/blogging.py").write_text(APP)
     (tmp_path / "etc/server.json").write_text(json.dumps(VALUES))
-    for name in ("slipway_entry", "slipway_warmup", "blogging"):
+    for name in ("slipway_entry", "slipway_warmup", "slipway_access", "slipway_drain", "blogging"):
         sys.modules.pop(name, None)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.syspath_prepend(str(tmp_path / "release"))
@@ -66,7 +67,7 @@ def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     import slipway_entry
 
     yield slipway_entry
-    for name in ("slipway_entry", "slipway_warmup", "blogging"):
+    for name in ("slipway_entry", "slipway_warmup", "slipway_access", "slipway_drain", "blogging"):
         sys.modules.pop(name, None)
 
 
@@ -168,19 +169,16 @@ def test_an_asgi_app(entry: ModuleType, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_last_worker_that_has_answered_makes_it_warm(entry: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """[S1] [A14] Each asks itself, says to systemd that it serves, and leaves its mark; the mark of the whole goes with the last."""
-    run, told = tmp_path / "run", socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    """[S1] [A14] Each asks itself and leaves its mark; the mark of the whole goes with the last."""
+    run = tmp_path / "run"
     run.mkdir()
-    told.bind(str(tmp_path / "notify"))
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"/run/rehearsal:{run}")
-    monkeypatch.setenv("SLIPWAY_NOTIFY", str(tmp_path / "notify"))
     entry.warm_up(entry.config()).begin()
     assert (run / "cold").exists()
     for number in (1, 2):
         monkeypatch.setattr(os, "getpid", lambda number=number: number)
         app = entry.warmed()
-        assert told.recv(100) == b"READY=1" and (run / f"warm-{number}").exists() and (run / "cold").exists() is (number < 2)
-    told.close()
+        assert (run / f"warm-{number}").exists() and (run / "cold").exists() is (number < 2)
     import blogging
 
     assert [entry[2] for entry in blogging.asked] == ["/", "/"] and ask(app)[0] == "200 OK"
@@ -195,11 +193,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def release(entry: ModuleType, tmp_path: Path) -> Path:
     """A release with a virtual environment of nothing but what the tests bring."""
-    for name, source in (
-        ("slipway_server", "roles/server/files/slipway_server.py"),
-        ("slipway_workers", "plugins/module_utils/workers.py"),
-    ):
-        (tmp_path / f"etc/server/{name}.py").write_text((ROOT / source).read_text())
+    (tmp_path / "etc/server/slipway_workers.py").write_text((ROOT / "plugins/module_utils/workers.py").read_text())
     (tmp_path / "release/.server").write_text("waitress\n")
     return tmp_path / "release"
 
@@ -217,13 +211,12 @@ def test_what_a_worker_says_reaches_systemd_from_the_main_process(release: Path,
     (tmp_path / "run").mkdir()
     (release / "waitress").mkdir()
     (release / "waitress/__init__.py").write_text("wasyncore = None")
-    # A server that has its app in another process.
+    # A server that has its app in another process, too.
     (release / "waitress/server.py").write_text(
-        "import subprocess, sys, time\n"
+        "import subprocess, sys\n"
         "def create_server(app, **options):\n"
         "    word = 'import os, slipway_entry; assert \"NOTIFY_SOCKET\" not in os.environ; slipway_entry.warmed()'\n"
         "    subprocess.run([sys.executable, '-c', word], check=True)\n"
-        "    time.sleep(1)\n"
         "    sys.exit()\n"
     )
     more = {"workers": 2, "threads": 4, "memory_share": 0.5, "worker_memory": 128, "backlog": 8, "timeout": 30, "graceful_timeout": 30}

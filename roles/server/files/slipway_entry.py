@@ -13,14 +13,17 @@ import ast
 import importlib
 import json
 import os
-import socket
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from random import randint
 from typing import Any
 
+from slipway_access import line
+from slipway_drain import Worker
 from slipway_warmup import WarmUp
 
 #: What the role server writes: /etc/<app>/server.json, beside the folder of this file.
@@ -64,28 +67,19 @@ def load(entry: str) -> Any:
 
 
 class Log:
-    """A line of JSON for each request on standard output, in one write: the journal keeps lines apart."""
-
-    encode = json.JSONEncoder(separators=(",", ":")).encode
+    """A line for each request on standard output, in one write: the journal keeps lines apart."""
 
     def __init__(self, server: str, on: bool, quiet: list[str]) -> None:
         """:arg quiet: paths that are left out: health checks would drown the requests of visitors."""
-        self.name, self.on, self.quiet = f"{server}.access", on, frozenset(quiet)
+        self.server, self.on, self.quiet = server, on, frozenset(quiet)
+        #: Called after each request.
+        self.counted: Callable[[], object] = lambda: None
 
-    def write(self, started: float, path: str, headers: dict[str, Any], method: str, status: int, sent: int) -> None:
-        if not self.on or path in self.quiet:
-            return
-        entry = {
-            "logger": self.name,
-            "request_id": headers.get("id"),
-            "client": headers.get("client"),
-            "method": method,
-            "path": path,
-            "status": status,
-            "bytes": sent,
-            "duration_us": int((time.monotonic() - started) * 1_000_000),
-        }
-        os.write(1, f"{self.encode(entry)}\n".encode())
+    def write(self, started: float, nginx: tuple[Any, Any], method: str, path: str, status: int, sent: int) -> None:
+        self.counted()
+        if self.on and path not in self.quiet:
+            taken = int((time.monotonic() - started) * 1_000_000)
+            os.write(1, f"{line(self.server, nginx, method, path, status, sent, taken)}\n".encode())
 
 
 class Wsgi:
@@ -135,8 +129,8 @@ class Answer:
         finally:
             environ = self.environ
             path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-            headers = {"id": environ.get("HTTP_X_REQUEST_ID"), "client": environ.get("HTTP_X_FORWARDED_FOR")}
-            self.log.write(self.started, path, headers, environ.get("REQUEST_METHOD", ""), int(self.told[0].split()[0]), self.sent)
+            nginx = environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_X_FORWARDED_FOR")
+            self.log.write(self.started, nginx, environ.get("REQUEST_METHOD", ""), path, int(self.told[0].split()[0]), self.sent)
 
 
 class Asgi:
@@ -167,8 +161,8 @@ class Asgi:
         try:
             await self.app(scope, receive, tell)
         finally:
-            named = {"id": headers.get(b"x-request-id"), "client": headers.get(b"x-forwarded-for")}
-            self.log.write(started, scope["path"], named, scope.get("method", "GET"), status, sent)
+            nginx = headers.get(b"x-request-id"), headers.get(b"x-forwarded-for")
+            self.log.write(started, nginx, scope.get("method", "GET"), scope["path"], status, sent)
 
 
 @cache
@@ -186,17 +180,24 @@ def warmed() -> Any:
     app = wrapped()
     bare = None if values["interface"] == "asgi" else app.app
     warm_up(values).worker(os.getpid(), bare, int(os.environ["SLIPWAY_WORKERS"]), lambda text: print(text, file=sys.stderr, flush=True))
-    if "SLIPWAY_NOTIFY" in os.environ:
-        tell(os.environ["SLIPWAY_NOTIFY"], b"READY=1")
+    if "SLIPWAY_CONTROL" in os.environ:
+        server, limit = os.environ["SLIPWAY_SERVER"], 0
+        if values["max_requests"] and server in ("hypercorn", "uvicorn"):
+            # Their own way to replace a worker closes connections that it has not read.
+            limit = values["max_requests"] + randint(0, values["max_requests_jitter"])
+        app.log.counted = Worker(os.environ["SLIPWAY_CONTROL"], os.environ["SLIPWAY_SOCKET"], limit).count
+        if server == "hypercorn":
+            # Its workers have no end of their own on this signal, and one that is killed ends all.
+            signal.signal(signal.SIGTERM, leave)
     return app
+
+
+def leave(number: int, frame: object) -> None:
+    """End this process, once, as Python does."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit()
 
 
 def warm_up(values: dict[str, Any]) -> WarmUp:
     """What a worker asks itself first."""
     return WarmUp(values["warm_up_paths"], domain=values["domain"], timeout=values["warm_up_timeout"])
-
-
-def tell(address: str, words: bytes) -> None:
-    """Send ``words`` to who listens at ``address``, a path or @name (sd_notify)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as server:
-        server.sendto(words, f"\0{address[1:]}" if address.startswith("@") else address)

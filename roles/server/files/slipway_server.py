@@ -15,15 +15,13 @@ import importlib
 import os
 import signal
 import socket
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import slipway_entry
+from slipway_drain import Main
 from slipway_warmup import runtime_folder
 from slipway_workers import automatic_workers_here
 
@@ -65,7 +63,7 @@ def granian(values: dict[str, Any]) -> None:
 
 
 def uwsgi(values: dict[str, Any]) -> None:
-    """WSGI, in C. A child, since it knows nothing of what its workers tell systemd."""
+    """WSGI, in C."""
     options: dict[str, Any] = {
         "http-socket": f"fd://{FD}",
         "module": f"{ENTRY}()",
@@ -75,12 +73,16 @@ def uwsgi(values: dict[str, Any]) -> None:
         "lazy-apps": True,
         "workers": values["workers"],
         "threads": values["threads"],
+        # The thread that drains is one of Python's.
+        "enable-threads": True,
         "listen": values["backlog"],
         "harakiri": values["timeout"],
         "worker-reload-mercy": values["graceful_timeout"],
         "max-requests": values["max_requests"],
         "max-requests-delta": values["max_requests_jitter"],
-        # By default SIGTERM reloads, and what is being answered is lost.
+        # By default it keeps a worker for a minute in any case.
+        "min-worker-lifetime": 1,
+        # By default SIGTERM reloads.
         "die-on-term": True,
         "hook-master-start": "unix_signal:15 gracefully_kill_them_all",
         "disable-logging": True,
@@ -90,20 +92,16 @@ def uwsgi(values: dict[str, Any]) -> None:
     }
     words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items() if value]
     program = str(Path(sys.executable).with_name("uwsgi"))
-    child = subprocess.Popen([program, *words], pass_fds=[FD])
-    signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))
-    sys.exit(child.wait())
+    os.execv(program, [program, *words])
 
 
 def waitress(values: dict[str, Any]) -> None:
     """WSGI, in one process with as many threads as others have in all their workers."""
-    from waitress import wasyncore
     from waitress.server import create_server
 
-    listener = socket.socket(fileno=FD)
     server = create_server(
         slipway_entry.warmed(),
-        sockets=[listener],
+        sockets=[socket.socket(fileno=FD)],
         threads=values["threads"] * values["workers"],
         backlog=values["backlog"],
         channel_timeout=values["timeout"],
@@ -111,19 +109,8 @@ def waitress(values: dict[str, Any]) -> None:
         clear_untrusted_proxy_headers=False,
         ident=None,
     )
-    stop: list[float] = []
-
-    def end(number: int, frame: object) -> None:
-        stop.append(time.monotonic() + values["graceful_timeout"])
-        server.pull_trigger()
-
-    signal.signal(signal.SIGTERM, end)
-    while not stop or (server.active_channels and time.monotonic() < stop[0]):
-        wasyncore.loop(timeout=1, use_poll=True, map=server._map, count=1)
-        if stop:
-            # No more connections; those that are open are answered.
-            server._map.pop(FD, None)
-    server.task_dispatcher.shutdown(cancel_pending=False, timeout=max(0.0, stop[0] - time.monotonic()))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
+    server.run()
 
 
 def hypercorn(values: dict[str, Any]) -> None:
@@ -138,8 +125,6 @@ def hypercorn(values: dict[str, Any]) -> None:
     settings.backlog = values["backlog"]
     settings.graceful_timeout = values["graceful_timeout"]
     settings.shutdown_timeout = values["graceful_timeout"]
-    settings.max_requests = values["max_requests"] or None
-    settings.max_requests_jitter = values["max_requests_jitter"]
     # nginx has limited what a request may be.
     settings.wsgi_max_body_size = sys.maxsize
     settings.loglevel = values["log_level"]
@@ -158,8 +143,6 @@ def uvicorn(values: dict[str, Any]) -> None:
         workers=values["workers"],
         backlog=values["backlog"],
         timeout_graceful_shutdown=values["graceful_timeout"],
-        limit_max_requests=(values["max_requests"] or None),
-        limit_max_requests_jitter=values["max_requests_jitter"],
         log_level=values["log_level"],
         access_log=False,
         # The entry does what has to be done with nginx's headers.
@@ -207,22 +190,6 @@ def listen(path: str, backlog: int) -> None:
     os.dup2(server.detach(), FD)
 
 
-def relay() -> None:
-    """Pass what workers say on to systemd, which listens to the main process alone (NotifyAccess=main)."""
-    if address := os.environ.pop("NOTIFY_SOCKET", ""):
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        inner = runtime_folder() / "notify"
-        inner.unlink(missing_ok=True)
-        listener.bind(str(inner))
-        os.environ["SLIPWAY_NOTIFY"] = str(inner)
-
-        def listen() -> None:
-            while True:
-                slipway_entry.tell(address, listener.recv(4096))
-
-        threading.Thread(target=listen, daemon=True).start()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bind", help="unix:PATH, instead of the socket that systemd passes")
@@ -255,8 +222,13 @@ def main() -> int:
     if options.bind:
         listen(options.bind.removeprefix("unix:"), values["backlog"])
     os.set_inheritable(FD, True)
+    with socket.socket(fileno=os.dup(FD)) as listener:
+        os.environ["SLIPWAY_SOCKET"] = listener.getsockname()
+    os.environ["SLIPWAY_CONTROL"] = str(runtime_folder() / "control")
     slipway_entry.warm_up(values).begin()
-    relay()
+    program = Main(os.environ["SLIPWAY_CONTROL"], values["graceful_timeout"], os.environ.pop("NOTIFY_SOCKET", ""))
+    if server := program.fork():
+        return program.watch(server)
     ADAPTERS[name].serve(values)
     return 0
 
