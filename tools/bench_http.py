@@ -274,6 +274,8 @@ def load(system: System, workload: Workload, *words: str) -> dict[str, float]:
     command = [*("docker", "exec", demo.ACME_NAME, "python3", PROGRAM), f"https://{system.domain}{workload.path}"]
     found: dict[str, float] = json.loads(run(*command, f"--connect={system.address}:443", *workload.words, *words))
     server, nginx = (now - then for now, then in zip(cpu_seconds(system), before, strict=True))
+    if "handshakes" in found:
+        found["handshakes/nginx CPU s"] = found["handshakes"] / max(nginx, 0.01)
     return {**found, "server CPU s": server, "nginx CPU s": nginx}
 
 
@@ -310,7 +312,7 @@ def show(rows: list[dict[str, object]]) -> None:
         found.setdefault(key, []).append(float(str(row["value"])))
     print(f"\n{'workload':14}{'conn.':>6}{'rate':>6}  {'figure':22}{'system':12}{'median':>12}{'least':>12}{'most':>12}{'to STOCK':>10}")
     for (workload, connections, rate, figure, system), values in found.items():
-        if str(figure).endswith("CPU s") or (figure == "failed" and not any(values)):
+        if figure in ("server CPU s", "nginx CPU s") or (figure == "failed" and not any(values)):
             continue
         stock = found.get((workload, connections, rate, figure, "STOCK small" if str(system).endswith("small") else "STOCK"))
         middle = statistics.median(values)

@@ -34,10 +34,20 @@ def h2load(options: argparse.Namespace, *words: str) -> str:
     return done.stdout
 
 
+def curl(options: argparse.Namespace, *words: str) -> list[str]:
+    """The command that asks once, and says the status."""
+    shared = ["--silent", "--insecure", f"--connect-to=::{options.connect}", "--output", "/dev/null", "--write-out", "%{http_code}\n"]
+    return ["curl", *shared, *words]
+
+
+def beside(options: argparse.Namespace, path: str) -> str:
+    """The URL of another path of the app."""
+    return f"{options.url.rsplit('/', 1)[0]}{path}"
+
+
 def emptied(options: argparse.Namespace) -> None:
     """Wait until the app has answered all that was asked before: what a load leaves behind would be counted as the next one's."""
-    command = ["curl", "--silent", "--insecure", "--max-time", "60", f"--connect-to=::{options.connect}", "--output", "/dev/null"]
-    subprocess.run([*command, options.url.rsplit("/", 1)[0] + "/hello"], check=False)
+    subprocess.run(curl(options, "--max-time", "60", beside(options, "/hello")), check=False, capture_output=True)
 
 
 @contextmanager
@@ -47,7 +57,7 @@ def busy(options: argparse.Namespace) -> Iterator[None]:
         yield
         return
     words = ["--h1", f"--connect-to={options.connect}", f"--clients={options.busy}", f"--duration={options.seconds + 3}"]
-    with subprocess.Popen(["h2load", *words, options.url.rsplit("/", 1)[0] + "/sleep"], stdout=subprocess.DEVNULL):
+    with subprocess.Popen(["h2load", *words, beside(options, "/sleep")], stdout=subprocess.DEVNULL):
         time.sleep(1.5)
         yield
 
@@ -90,19 +100,13 @@ def shake(options: argparse.Namespace) -> dict[str, float]:
 
 def upload(options: argparse.Namespace) -> dict[str, float]:
     """Uploads by slow clients, all at once, and what one visitor waits for meanwhile."""
-    curl = [
-        "curl",
-        "--silent",
-        "--insecure",
-        f"--connect-to=::{options.connect}",
-        *("--output", "/dev/null", "--write-out", "%{http_code}\\n"),
-    ]
-    slow = [*curl, f"--limit-rate={options.limit}", "--data-binary", f"@{options.data}", options.url]
+    slow = curl(options, f"--limit-rate={options.limit}", "--data-binary", f"@{options.data}", options.url)
+    hello = curl(options, beside(options, "/hello"))
     began, quick = time.monotonic(), []
     running = [subprocess.Popen(slow, text=True, stdout=subprocess.PIPE) for _ in range(options.uploads)]
     while any(one.poll() is None for one in running):
         asked = time.monotonic()
-        subprocess.run([*curl, options.url.rsplit("/", 1)[0] + "/hello"], check=False, capture_output=True)
+        subprocess.run(hello, check=False, capture_output=True)
         quick.append((time.monotonic() - asked) * 1000)
     good = sum((one.communicate()[0] or "").strip() == "200" for one in running)
     return {
