@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin
 
 
 def h2load(options: argparse.Namespace, *words: str) -> str:
@@ -36,18 +37,21 @@ def h2load(options: argparse.Namespace, *words: str) -> str:
 
 def curl(options: argparse.Namespace, *words: str) -> list[str]:
     """The command that asks once, and says the status."""
-    shared = ["--silent", "--insecure", f"--connect-to=::{options.connect}", "--output", "/dev/null", "--write-out", "%{http_code}\n"]
+    shared = ["--silent", "--insecure", "--connect-to", f"::{options.connect}", "--output", "/dev/null", "--write-out", "%{http_code}\n"]
     return ["curl", *shared, *words]
 
 
 def beside(options: argparse.Namespace, path: str) -> str:
     """The URL of another path of the app."""
-    return f"{options.url.rsplit('/', 1)[0]}{path}"
+    return urljoin(str(options.url), path)
 
 
 def emptied(options: argparse.Namespace) -> None:
     """Wait until the app has answered all that was asked before: what a load leaves behind would be counted as the next one's."""
-    subprocess.run(curl(options, "--max-time", "60", beside(options, "/hello")), check=False, capture_output=True)
+    command = curl(options, "--max-time", "60", beside(options, "/hello"))
+    said = subprocess.run(command, text=True, check=False, capture_output=True).stdout.strip()
+    if said != "200":
+        sys.exit(f"bench_load: {' '.join(command)} said {said or 'nothing'}")
 
 
 @contextmanager
@@ -100,7 +104,7 @@ def shake(options: argparse.Namespace) -> dict[str, float]:
 
 def upload(options: argparse.Namespace) -> dict[str, float]:
     """Uploads by slow clients, all at once, and what one visitor waits for meanwhile."""
-    slow = curl(options, f"--limit-rate={options.limit}", "--data-binary", f"@{options.data}", options.url)
+    slow = curl(options, "--limit-rate", options.limit, "--data-binary", f"@{options.data}", options.url)
     hello = curl(options, beside(options, "/hello"))
     began, quick = time.monotonic(), []
     running = [subprocess.Popen(slow, text=True, stdout=subprocess.PIPE) for _ in range(options.uploads)]
