@@ -106,9 +106,6 @@ class Hosted:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.bind(str(folder / "s"))
         self.socket.listen(512)
-        self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.systemd.bind(str(folder / "systemd"))
-        self.systemd.settimeout(30)
         self.started: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -119,9 +116,17 @@ class Hosted:
         """A release's server, when all its workers serve."""
         run = self.folder / f"run{len(self.started)}"
         run.mkdir()
+        systemd, ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), threading.Event()
+        systemd.bind(str(run / "systemd"))
+
+        def listen() -> None:
+            while systemd.recv(100) == b"READY=1":
+                ready.set()
+
+        threading.Thread(target=listen, daemon=True).start()
         environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-            **{"SLIPWAY_WSGI": f"slow:{self.interface}", "RUNTIME_DIRECTORY": str(run), "NOTIFY_SOCKET": str(self.folder / "systemd")},
+            **{"SLIPWAY_WSGI": f"slow:{self.interface}", "RUNTIME_DIRECTORY": str(run), "NOTIFY_SOCKET": str(run / "systemd")},
         }
         command = [str(self.python), str(self.folder / "etc/server/slipway_server.py")]
         # As descriptor 3, where systemd puts it.
@@ -137,19 +142,11 @@ class Hosted:
                 start_new_session=True,
             )
         self.started.append(main)
-        assert self.systemd.recv(100) == b"READY=1"
+        assert ready.wait(30), self.log
         until = time.monotonic() + 30
         while (run / "cold").exists():
             assert time.monotonic() < until and main.poll() is None, self.log
             time.sleep(0.02)
-        # Each worker says it; nobody reads the rest.
-        self.systemd.setblocking(False)
-        while len(list(run.glob("warm-*"))) > 1:
-            try:
-                self.systemd.recv(100)
-            except BlockingIOError:
-                break
-        self.systemd.settimeout(30)
         return main
 
     def visitor(self) -> Visitor:
@@ -174,7 +171,6 @@ class Hosted:
                 os.killpg(main.pid, signal.SIGKILL)
             main.wait()
         self.socket.close()
-        self.systemd.close()
 
 
 Host = Callable[..., Hosted]

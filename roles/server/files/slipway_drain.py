@@ -241,4 +241,6 @@ def tell(systemd: str, words: bytes) -> None:
     """Send ``words`` to systemd, which listens at a path or @name (sd_notify). While it is executed anew it does not listen."""
     if systemd:
         with Socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as server, contextlib.suppress(OSError):
+            # Requests are not held up by it.
+            server.settimeout(1)
             server.sendto(words, f"\0{systemd[1:]}" if systemd.startswith("@") else systemd)
