@@ -25,7 +25,7 @@ from .conftest import ROOT
 
 FULL = os.environ.get("SLIPWAY_FULL") == "1"
 BOTH = [(name, interface) for name, known in SERVERS.items() if name != "gunicorn" for interface in known.interfaces]
-#: In the short form each server once, but Granian's and Hypercorn's other interface is other code.
+#: Each server, with each interface that it speaks: the code for the other is another.
 ALL = pytest.mark.parametrize(("name", "interface"), BOTH, ids=[f"{name}-{interface}" for name, interface in BOTH])
 #: Those that replace workers.
 REPLACING = pytest.mark.parametrize(
@@ -162,7 +162,7 @@ class Hosted:
         """So many one after the other, until one fails."""
         answers: list[str] = []
         while len(answers) < number and (not answers or answers[-1].isdecimal()):
-            answers.append(self.ask(0.005))
+            answers.append(self.ask(0.05))
         return answers
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ It runs with the Python of the app's release: it needs Python 3.9 and the standa
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import selectors
@@ -23,7 +24,6 @@ import time
 # By their names, before the app is imported: gevent and eventlet put others in their place, which would never run here.
 from _thread import start_new_thread
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from time import sleep
 
@@ -92,7 +92,7 @@ class Worker:
         :arg limit: requests after which it ends, so that the server starts another; 0: never.
         """
         self.path, self.limit = path, limit
-        self.answered = count(1)
+        self.answered = itertools.count(1)
         self.main = Socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.main.connect(control)
         self.main.sendall(SERVE)
@@ -241,6 +241,6 @@ def tell(systemd: str, words: bytes) -> None:
     """Send ``words`` to systemd, which listens at a path or @name (sd_notify). While it is executed anew it does not listen."""
     if systemd:
         with Socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as server, contextlib.suppress(OSError):
-            # Requests are not held up by it.
+            # A worker waits for the main process before it accepts.
             server.settimeout(1)
             server.sendto(words, f"\0{systemd[1:]}" if systemd.startswith("@") else systemd)
