@@ -154,7 +154,7 @@ with open("{log}", "a") as log:
 if "ControlPath=none" in words and open("{answer}").read().strip() == "refused":
     sys.stderr.write("web1: Permission denied (publickey).\\n")
     sys.exit(255)
-command = words[-1]
+command = " ".join(words[words.index("web1") + 1 :])
 sys.exit(subprocess.run(["/bin/sh", "-c", command]).returncode)
 """
 PLAY = """
@@ -168,8 +168,8 @@ PLAY = """
 """
 
 
-@pytest.fixture
-def proven(tmp_path: Path) -> Callable[[str], tuple[subprocess.CompletedProcess[str], list[str]]]:
+@pytest.fixture(params=["linear", "slipway.vps.mitogen"])
+def proven(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], tuple[subprocess.CompletedProcess[str], list[str]]]:
     """Run a play that proves, against an ssh that answers as told."""
     log, answer, program = tmp_path / "log", tmp_path / "answer", tmp_path / "ssh"
     program.write_text(SSH.format(python=sys.executable, log=log, answer=answer))
@@ -185,7 +185,7 @@ def proven(tmp_path: Path) -> Callable[[str], tuple[subprocess.CompletedProcess[
         answer.write_text(how)
         log.write_text("")
         settings = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1"}
-        settings["ANSIBLE_COLLECTIONS_PATH"] = str(ROOT / "collections")
+        settings |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_STRATEGY": request.param}
         words = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml")]
         result = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
         return result, [line for line in log.read_text().splitlines() if line]

@@ -68,6 +68,12 @@ MORE_STEPS: list[tuple[str, float]] = [
 USUAL = {"deploy_burn_in": 2, "release_lock_ttl": 5}
 
 
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Mitogen: it ends what it began on a host when the controller vanishes, which is the easier case."""
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "linear")
+
+
 @pytest.fixture(scope="module")
 def tree(host: Any, app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     """The app, to be changed by every test; in the end the schema is the example's again."""
