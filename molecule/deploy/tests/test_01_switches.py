@@ -1,4 +1,4 @@
-"""Deploys and rollbacks in a row, and nobody notices: six, or twenty with SLIPWAY_FULL=1."""
+"""Deploys and rollbacks in a row, and nobody notices: four, or twenty with SLIPWAY_FULL=1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from load import Wrk
 from states import Visitors, live
 from switches import must_alternate, rows, switch
 
-PAIRS = 10 if FULL else 3
+PAIRS = 10 if FULL else 2
 
 
 def test_switches_lose_nothing(host: Any, app: App, visitors: Visitors, crowd: Wrk, tmp_path: Path) -> None:
