@@ -54,7 +54,7 @@ test: setup ## Everything: lint, unit and render tests on a fresh machine, then 
 
 .PHONY: check
 check: setup ## The quick part of test: lint and unit (about 4 minutes on 2 cores)
-	$(RUN) lint unit
+	$(RUN) check
 
 .PHONY: fresh
 fresh: setup ## The same of a clone, in a bare container with Debian 12, Python, git and make

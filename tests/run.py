@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What `make test` runs: lint, unit and render tests on a fresh machine, then the molecule scenarios; a summary line closes it.
 
-run.py [PART...]: only these parts, of lint, unit, fresh (lint and unit in a bare container), molecule, and any scenario by name.
+run.py [PART...]: only these parts, of lint, unit, check (both), fresh (both in a bare container), molecule, and any scenario by name.
 Default: fresh molecule. Each tool counts as one check, each test of pytest as one.
 """
 
@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -103,6 +103,12 @@ def unit() -> Iterator[Step]:
     yield Step("tests of the example app", [*server, *runner, "pytest", "-q", f"--junitxml={report}"], folder=example, reports=(report,))
 
 
+def check() -> Iterator[Step]:
+    """Lint beside unit tests: most of it is ansible-lint, which takes one core."""
+    for label, steps in (("unit", unit()), ("lint", lint())):
+        yield from (replace(step, label=label) for step in steps)
+
+
 def fresh() -> Iterator[Step]:
     """Lint and unit tests of a clone, where nothing is that the set-up does not bring."""
     folder = REPORTS / "fresh"
@@ -124,6 +130,7 @@ def molecule(*names: str) -> Iterator[Step]:
 PARTS: dict[str, Callable[[], Iterator[Step]]] = {
     "lint": lint,
     "unit": unit,
+    "check": check,
     "fresh": fresh,
     "molecule": partial(molecule, *SCENARIOS),
     **{path.parent.name: partial(molecule, path.parent.name) for path in sorted(ROOT.glob("molecule/*/molecule.yml"))},

@@ -65,7 +65,8 @@ class Fresh:
 
     def session(self) -> Session:
         """How this run comes in; asked over the connection that is open."""
-        said = self.action._low_level_execute_command("printenv SSH_CONNECTION; id -un", sudoable=False)["stdout"]
+        with self._over(self.own):
+            said = self._ask("printenv SSH_CONNECTION; id -un", sudoable=False)["stdout"]
         # "client port server port"
         over_ssh = re.search(r"^(\S+) \d+ \S+ (\d+)$", said, flags=re.MULTILINE)
         user = (said.strip().splitlines() or [""])[-1]
@@ -89,7 +90,7 @@ class Fresh:
     def _try(self, user: str, port: int, by_key: bool) -> Login:
         user = user or str(self.action._get_remote_user() or "")
         try:
-            with self._another(user, port, by_key):
+            with self._over(self._another(user, port, by_key)):
                 said = self._ask("id -u")
         except AnsibleError as error:
             return Login(user, False, _reason(str(error.message)))
@@ -97,29 +98,30 @@ class Fresh:
             return Login(user, True, "a new SSH connection" if self.ssh else "a new connection, not over SSH")
         return Login(user, False, _reason(said["stderr"] or said["stdout"]) or f"the command ended with status {said['rc']}")
 
-    def _ask(self, command: str) -> dict[str, Any]:
+    def _ask(self, command: str, sudoable: bool = True) -> dict[str, Any]:
         """What a command answers, over the connection that the task has for the moment."""
         # Mitogen puts its own method into actions, too.
         execute = partial(ActionBase._low_level_execute_command, self.action) if self.carried else self.action._low_level_execute_command
-        return dict(execute(command))
+        return dict(execute(command, sudoable=sudoable))
 
     @contextmanager
-    def _another(self, user: str, port: int, by_key: bool) -> Iterator[None]:
-        """For the time of a block the task has another connection."""
-        kept = self.action._connection
-        if not self.ssh:
-            if port or by_key or user != str(self.action._get_remote_user() or ""):
-                raise AnsibleError("this run does not come in over SSH")
-            if self.carried:
-                self.action._connection = self.own
-            else:
-                kept.reset()
-        else:
-            self.action._connection = self._apart(user, port, by_key)
+    def _over(self, connection: ConnectionBase) -> Iterator[None]:
+        """For the time of a block the task has this connection."""
+        kept, self.action._connection = self.action._connection, connection
         try:
             yield
         finally:
             self.action._connection = kept
+
+    def _another(self, user: str, port: int, by_key: bool) -> ConnectionBase:
+        """A new connection: AnsibleError where it is not over SSH and the user or the port is another."""
+        if self.ssh:
+            return self._apart(user, port, by_key)
+        if port or by_key or user != str(self.action._get_remote_user() or ""):
+            raise AnsibleError("this run does not come in over SSH")
+        if not self.carried:
+            self.own.reset()
+        return self.own
 
     def _apart(self, user: str, port: int, by_key: bool) -> ConnectionBase:
         """An SSH connection like the one that is open, which shares nothing with it."""

@@ -360,7 +360,7 @@ class Play(action.ActionModule):
 
     def __init__(self, login: Login, monkeypatch: pytest.MonkeyPatch, check: bool = False, lost: bool = False) -> None:
         self.done: list[str] = []
-        self.lost = lost
+        self.lost, self._connection = lost, None
         self._task = type("Task", (), {"args": {"name": "ssh", "state": "proven", "port": 2222}, "check_mode": check})()
 
         def come_in(fresh: Fresh, **words: Any) -> Login:
