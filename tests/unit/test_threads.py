@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import os
 import signal
 import socket
@@ -120,6 +121,26 @@ def test_whoever_is_free_takes_the_next_request(serve: Serve) -> None:
         assert time.monotonic() - began < 1.9, "four at a time"
 
 
+def test_short_requests_are_not_helped_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[A4] A second thread takes a connection once the first one's request is long; when none is at one, at once."""
+    monkeypatch.syspath_prepend(str(FILES))
+    threads = importlib.import_module("slipway_threads")
+    turns = threads.Turns()
+    with ThreadPoolExecutor(1) as pool:
+        turns.wait()
+        began = time.monotonic()
+        turns.took()
+        pool.submit(turns.wait).result(30)
+        assert time.monotonic() - began >= threads.LONG
+        turns.end()
+    turns = threads.Turns()
+    turns.wait()
+    turns.took()
+    turns.done()
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waited"))
+    turns.wait()
+
+
 def test_what_the_app_does_not_read_is_read_for_it(serve: Serve) -> None:
     """[A6] A client that sends 10 MB to a page that looks at none of it gets its answer, not a broken pipe."""
     served = serve(workers=1)
@@ -205,4 +226,4 @@ def test_the_oldest_and_the_newest_gunicorn(version: str) -> None:
     command += ["--noconftest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(Path(__file__).parent), __file__]
     environment = {name: value for name, value in os.environ.items() if name != "SLIPWAY_FULL"}
     found = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
-    assert found.returncode == 0 and "7 passed" in found.stdout, found.stdout[-3000:] + found.stderr[-1000:]
+    assert found.returncode == 0 and "8 passed" in found.stdout, found.stdout[-3000:] + found.stderr[-1000:]

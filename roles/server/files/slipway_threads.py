@@ -5,7 +5,7 @@
 
 Gunicorn's own (gthread) accepts connections for threads that are busy: quick requests wait behind slow ones while other workers idle
 (benoitc/gunicorn#3433). Here the thread that takes a connection answers it, and a connection is one request. While one thread of a worker
-computes, the others leave connections to other workers; while it waits for something, they help.
+computes, the others leave connections to other workers; when its request takes long as it waits for something, they help.
 
 It has one socket to listen at. It runs with the Python of the app's release: it needs Python 3.9, and Gunicorn 26 or 27
 (slipway_gunicorn.py).
@@ -24,7 +24,10 @@ from typing import Any
 from gunicorn import http
 from gunicorn.workers.sync import SyncWorker
 
-#: Seconds after which a free thread looks whether it should help, at first and at most.
+#: Seconds after which a request of the worker is long, and free threads help. With shorter ones it costs more than it brings: helped at
+#: once, a page of twenty rows from PostgreSQL took 15 to 40 % more CPU, on a core with five workers (bench/README.md).
+LONG = 0.01
+#: Seconds after which a free thread looks again whether it should help, at first and at most.
 PAUSE, MOST = 0.001, 0.004
 #: By so many seconds it is late where another thread computes: Python runs one of them at a time.
 LATE = 0.0006
@@ -44,10 +47,14 @@ class Turns:
         self.accepting = False
         self.scouting = False
         self.parked = 0
-        #: Threads that answer a request.
-        self.busy = 0
+        #: Threads that answer a request, and since when: the oldest first.
+        self.busy: dict[int, float] = {}
         #: When a request began or ended last.
         self.moved = time.monotonic()
+
+    def left(self) -> float:
+        """Seconds until the oldest request is long; 0 or less when it is. With the lock."""
+        return next(iter(self.busy.values()), 0.0) + LONG - time.monotonic()
 
     def wait(self) -> None:
         """Until this thread may take a connection."""
@@ -63,12 +70,14 @@ class Turns:
             if park:
                 self.bell.acquire()
                 pause = PAUSE
-            due = time.monotonic() + pause
-            time.sleep(pause)
+            with self.lock:
+                nap = max(pause, self.left())
+            due = time.monotonic() + nap
+            time.sleep(nap)
             now = time.monotonic()
             with self.lock:
-                computes = self.busy and now - due > LATE and now - self.moved < PATIENCE
-                if not self.accepting and not computes:
+                computes = now - due > LATE and now - self.moved < PATIENCE
+                if not self.accepting and (not self.busy or (self.left() <= 0 and not computes)):
                     self.scouting, self.accepting = False, True
                     return
                 park = self.accepting and pause >= MOST
@@ -81,8 +90,7 @@ class Turns:
         """This thread has a connection, and answers it; another may look whether it should help."""
         with self.lock:
             self.accepting = False
-            self.busy += 1
-            self.moved = time.monotonic()
+            self.moved = self.busy[threading.get_ident()] = time.monotonic()
             wake = self.parked > 0 and not self.scouting
             if wake:
                 self.parked -= 1
@@ -93,7 +101,7 @@ class Turns:
     def done(self) -> None:
         """This thread has answered."""
         with self.lock:
-            self.busy -= 1
+            del self.busy[threading.get_ident()]
             self.moved = time.monotonic()
 
     def end(self) -> None:
@@ -136,7 +144,7 @@ class ThreadWorker(SyncWorker):  # type: ignore[misc, unused-ignore]
             thread.start()
         seen = 0.0
         while self.alive and self.is_parent_alive():
-            if self.turns.busy < len(threads) or self.turns.moved != seen:
+            if len(self.turns.busy) < len(threads) or self.turns.moved != seen:
                 self.notify()
             seen = self.turns.moved
             # Signals write to it, and threads that end the worker.
