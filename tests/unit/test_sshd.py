@@ -142,7 +142,7 @@ class Plan(action.ActionModule):
     """The action plugin on a host whose module says ``host``."""
 
     def __init__(self, host: dict[str, Any], **given: Any) -> None:
-        self.host = host
+        self.host, self._connection = host, None
         self._task = type("Task", (), {"args": given, "async_val": 0, "check_mode": False, "action": "x", "delegate_to": None})()
 
     def run_here(self, monkeypatch: pytest.MonkeyPatch, session: Session, logins: dict[str, Login]) -> tuple[dict[str, Any], list[str]]:

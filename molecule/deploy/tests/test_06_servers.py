@@ -49,6 +49,8 @@ def test_a_switch_to_another_server_loses_nothing(
         back = playbook("rollback", host, {"release": before})
         assert back.status == 0 and live(host, app) == before and "gunicorn" in program(host, app), str(back)
     summary = crowd.summary
-    print(f"{servers}: wrk {summary}; POST {dict(writers.counts())}, p99 {writers.p(0.99) * 1000:.0f} ms, most {writers.p(1) * 1000:.0f} ms")
+    print(
+        f"{servers}: wrk {summary}; POST {dict(writers.counts())}, p99 {writers.p(0.99) * 1000:.0f} ms, most {writers.p(1) * 1000:.0f} ms"
+    )
     assert summary and summary.lost == 0 and summary.requests >= 500, f"{summary}\n{crowd.output}"
     assert set(writers.counts()) == {"POST 201"} and sorted(rows(host, app, writers.prefix)) == sorted(writers.sent)
