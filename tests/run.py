@@ -137,8 +137,8 @@ PARTS: dict[str, Callable[[], Iterator[Step]]] = {
 }
 
 
-def run(step: Step, checks: ElementTree.Element) -> Count:
-    """Run one step, its output as it comes, and count what it found; ``checks`` is the report of the commands themselves."""
+def run(step: Step, checks: ElementTree.Element) -> tuple[Step, Count, float]:
+    """Run one step, its output as it comes: what it found, and its seconds. ``checks`` is the report of the commands themselves."""
     # Each line in one write: two steps print at once.
     print(f"\n=== {step.name}\n", end="", flush=True)
     REPORTS.mkdir(parents=True, exist_ok=True)
@@ -161,8 +161,9 @@ def run(step: Step, checks: ElementTree.Element) -> Count:
         if status != 0:
             ElementTree.SubElement(case, "failure", message=f"ended with {status}, see its output above")
         found.add(Count(int(status == 0), int(status != 0), reasons=[*reasons(case)]))
-    print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s\n", end="", flush=True)
-    return found
+    seconds = time.monotonic() - started
+    print(f"=== {step.name}: {'passed' if status == 0 else 'FAILED'} in {seconds:.0f} s\n", end="", flush=True)
+    return step, found, seconds
 
 
 def execute(step: Step, environment: dict[str, str]) -> int:
@@ -182,13 +183,9 @@ def execute(step: Step, environment: dict[str, str]) -> int:
 def execute_all(steps: Iterable[Step], checks: ElementTree.Element) -> Iterator[tuple[Step, Count, float]]:
     """Run the steps, those with a label beside each other, and yield each with what it found and its seconds."""
 
-    def timed(step: Step) -> tuple[Step, Count, float]:
-        started = time.monotonic()
-        return step, run(step, checks), time.monotonic() - started
-
     for together, group in itertools.groupby(steps, key=lambda step: bool(step.label)):
         with ThreadPoolExecutor(BESIDE if together else 1) as pool:
-            yield from pool.map(timed, group)
+            yield from pool.map(partial(run, checks=checks), group)
 
 
 def counts(reports: tuple[Path, ...]) -> Count:

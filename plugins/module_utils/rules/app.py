@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, truthy
 from ansible_collections.slipway.vps.plugins.module_utils.rotation import keys
-from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values, kind
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import VARIABLE, Problem, Values, kind
 
 #: Longest path a Unix socket can be bound to: sizeof(sun_path) less the final NUL, unix(7).
 SOCKET_PATH_MAX = 107
@@ -99,7 +99,6 @@ _PATHS = (
     *("app_tls_status", "app_acme_webroot", "app_database_socket_dir", "app_redis_socket", "app_redis_cache_socket"),
 )
 _WSGI = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(.*\))?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_PATH = re.compile(r"/[\w./~%+-]*")
 _URL_PREFIX = re.compile(r"/([\w.~+-]+/)+")
 _FILE_NAME = re.compile(r"[\w][\w.-]*")
@@ -200,7 +199,7 @@ def bad_environment(values: Values) -> Iterator[Problem]:
     origin: dict[str, str] = {}
     for name in ("app_env", "app_secrets"):
         for key, value in values.get(name, {}).items():
-            if not _VARIABLE.fullmatch(str(key)):
+            if not VARIABLE.fullmatch(str(key)):
                 yield Problem(name, f"{key!r} is not a name for an environment variable", "use letters, digits and _")
             if isinstance(value, (Mapping, list)) or value is None:
                 yield Problem(name, f"{key} is {'empty' if value is None else kind(value)}", "give it a text, a number or a boolean")

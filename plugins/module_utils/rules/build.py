@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem, Values, kind
+from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import VARIABLE, Problem, Values, kind
 from ansible_collections.slipway.vps.plugins.module_utils.source import without_secrets
 
 #: The oldest Python that uv still brings.
@@ -16,7 +16,6 @@ OLDEST = 8
 _PYTHON = re.compile(r"3\.(\d{1,2})(\.\d+)?")
 _NAME = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=\S+)?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"(UV_INDEX_\w+|TWINE|PIP|POETRY_HTTP_BASIC_\w+|\w*)_(PASSWORD|TOKEN)")
 
 
@@ -59,7 +58,7 @@ def bad_build_environment(values: Values) -> Iterator[Problem]:
     """Names a process can have, values that are text, each secret in the vault."""
     for variable in ("app_build_env", "app_build_secrets"):
         for name, value in (values.get(variable) or {}).items():
-            if not _VARIABLE.fullmatch(str(name)):
+            if not VARIABLE.fullmatch(str(name)):
                 yield Problem(variable, f"{name!r} is not a name for an environment variable", "use letters, digits and _")
             elif isinstance(value, (Mapping, list)) or value is None:
                 yield Problem(variable, f"{name} is {'empty' if value is None else kind(value)}", "give it a text, a number or a boolean")
