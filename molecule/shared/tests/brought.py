@@ -103,7 +103,7 @@ def join(apps: tuple[Brought, ...], folder: Path) -> Path:
     joined = folder / "inventories/all"
     (joined / "group_vars").mkdir(parents=True)
     (joined / "group_vars/app_servers.yml").write_text(yaml.safe_dump(SHARED))
-    machine = {"ansible_host": MACHINE, "ansible_connection": "community.docker.docker"}
+    machine = {"ansible_host": MACHINE, "ansible_connection": "docker"}
     (joined / "hosts.yml").write_text(yaml.safe_dump({"app_servers": {"hosts": {app.name: machine for app in apps}}}))
     (joined / "host_vars").mkdir()
     for app in apps:
