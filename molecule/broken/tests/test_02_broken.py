@@ -100,11 +100,28 @@ def slowest(host: Any, app: App, since: int) -> float:
 # --- Refused before there is a release --------------------------------------------------------------------------------
 
 
-def test_missing_variable(host: Any, app: App, traffic: Traffic) -> None:
-    """[A12] A variable that the app requires is absent: named before any host is touched."""
-    outcome, _ = refused(host, app, traffic, {"app_env": {"LOGBOOK_LEDGER": 1}})
-    assert "UPLOAD_FOLDER is required and not set" in outcome.output, str(outcome)
+def test_bad_input(host: Any, app: App, traffic: Traffic) -> None:
+    """[A12 K10] Several mistakes at once are named at once, each with its fix, before any host is touched."""
+    variables = {"app_domian": "x", "app_domains": [], "app_env": {"FLASK_DEBUG": 1}, "app_secrets": {"SECRET_KEY": "dev"}}
+    outcome, _ = refused(host, app, traffic, variables)
+    for words in (
+        "app_domian is not a variable of the contract",
+        "did you mean app_domain?",
+        "app_domains is required and not set",
+        "FLASK_DEBUG is on",
+        "SECRET_KEY is weak",
+        "UPLOAD_FOLDER is required and not set",
+    ):
+        assert words in outcome.output, f"{words!r} is not in\n{outcome}"
     assert "slipway.vps.server" not in outcome.output, "a role ran all the same"
+
+
+def test_unreachable_repository(host: Any, app: App, traffic: Traffic) -> None:
+    """[A12] The message names the variable, git's own words and what to look at."""
+    source = {"type": "git", "repo": "file:///nowhere/app.git", "version": "v1"}
+    outcome, _ = refused(host, app, traffic, {"app_source": source})
+    for words in ("app_source: {repo: file:///nowhere/app.git", "does not appear to be a git repository"):
+        assert words in outcome.output, str(outcome)
 
 
 def test_too_little_space(host: Any, app: App, traffic: Traffic, tree: Tree) -> None:

@@ -32,7 +32,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "test_09_backup": ("postgres",),
     "test_11_public_endpoint": _ALL,
     "test_12_sources": _ALL,
-    "test_13_refused": _ALL,
 }
 
 
