@@ -176,11 +176,16 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    with ExitStack() as held:
+        change(module, held)
+
+
+def change(module: AnsibleModule, held: ExitStack) -> None:
+    """Write what differs; ``held`` is closed when all is said. The process may live on (Mitogen), and with it a lock that is not given back."""
     p = module.params
     root, pending = Path(p["root"]), Path(p["pending"])
-    held = ExitStack()
     try:
-        # Two apps of one machine may write at once; each is judged with what the other has written. The lock ends with this process.
+        # Two apps of one machine may write at once; each is judged with what the other has written.
         held.enter_context(locked(Path(p["lock"]), "change of nginx's configuration", math.inf))
         names = [name for name in p["replaced"] if name != "default"]
         wanted = Wanted(
