@@ -181,7 +181,7 @@ def main() -> None:
 
 
 def change(module: AnsibleModule, held: ExitStack) -> None:
-    """Write what differs; ``held`` is closed when all is said. The process may live on (Mitogen), and with it a lock that is not given back."""
+    """Write what differs. ``held`` is closed when all is said: the process may live on (Mitogen), and with it a lock in nobody's hands."""
     p = module.params
     root, pending = Path(p["root"]), Path(p["pending"])
     try:
