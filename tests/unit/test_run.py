@@ -64,7 +64,7 @@ def test_a_command_is_a_check(
     if report:
         (tmp_path / "unit.xml").write_text(REPORT)
     checks = ElementTree.Element("testsuite")
-    found = run.run(run.Step("a step", [command], tmp_path, (tmp_path / "unit.xml",)), checks)
+    _, found, _ = run.run(run.Step("a step", [command], tmp_path, (tmp_path / "unit.xml",)), checks)
     assert (found.passed, found.failed) == wanted
     faults = [case.find("failure") for case in checks]
     assert [None if fault is None else fault.get("message") for fault in faults] == recorded
