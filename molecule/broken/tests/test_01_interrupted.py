@@ -68,9 +68,9 @@ MORE_STEPS: list[tuple[str, float]] = [
 USUAL = {"deploy_burn_in": 2, "release_lock_ttl": 5}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Mitogen: it ends what it began on a host when the controller vanishes, which is the easier case."""
+    """Without Mitogen, whose one process on the host would be killed with the module."""
     monkeypatch.setenv("ANSIBLE_STRATEGY", "linear")
 
 
@@ -170,6 +170,7 @@ def test_who_holds_the_lock_of_the_dead(host: Any, app: App, tree: Tree) -> None
 # --- The module is killed ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("step", "later"), [*STEPS, *(MORE_STEPS if FULL else [])])
 def test_module_killed(host: Any, app: App, traffic: Traffic, tree: Tree, step: str, later: float) -> None:
     """[S1 A13] The module is killed on the host in a step; what it started goes on."""
@@ -195,6 +196,7 @@ def test_module_killed(host: Any, app: App, traffic: Traffic, tree: Tree, step: 
     assert (manifest["schema_before"], manifest["schema_after"]) == (before, head), manifest
 
 
+@pytest.mark.usefixtures("plain")
 def test_cut_off_and_then_thought_better_of(host: Any, app: App, traffic: Traffic, tree: Tree) -> None:
     """[S1] After a deploy that was cut off in its rehearsal the operator goes on with what is live: nothing of the other stays."""
     playbook("deploy", host, {**USUAL, "app_source": tree.changed()})
