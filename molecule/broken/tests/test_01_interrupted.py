@@ -46,7 +46,6 @@ MORE_TASKS = [
 STEPS: list[tuple[str, float]] = [
     ("migrate: migration", 0),
     ("activate: start", 0),
-    ("watch: public endpoint", 0),
 ]
 MORE_STEPS: list[tuple[str, float]] = [
     ("prepare: source", 0),
@@ -62,6 +61,7 @@ MORE_STEPS: list[tuple[str, float]] = [
     # Somewhere in the seconds in which Gunicorn starts, and in what comes after that.
     *(("activate: start", later / 4) for later in range(2, 13, 2)),
     ("prepare: bytecode", 0),
+    ("watch: public endpoint", 0),
     ("watch: burn-in", 0),
 ]
 #: A burn-in, so that there is one to be cut off in; and a lock that is soon free when its owner is dead.
@@ -155,7 +155,7 @@ def test_controller_killed(host: Any, app: App, traffic: Traffic, tree: Tree, ta
 def test_who_holds_the_lock_of_the_dead(host: Any, app: App, tree: Tree) -> None:
     """[S1] Until its lock expires the next run says whose it is; one that waits has it then."""
     source = tree.changed()
-    with Run("deploy", host, {**USUAL, "app_source": source, "release_lock_ttl": 90}) as run:
+    with Run("deploy", host, {**USUAL, "app_source": source, "release_lock_ttl": 60}) as run:
         assert run.until("lock | Take the lock"), "".join(run.lines)
         run.kill()
     refused = playbook("deploy", host, {**USUAL, "app_source": source})
