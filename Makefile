@@ -53,7 +53,7 @@ test: setup ## Everything: lint, unit and render tests on a fresh machine, then 
 	$(RUN)
 
 .PHONY: check
-check: setup ## The quick part of test: lint and unit (about 4 minutes on 2 cores)
+check: setup ## The quick part of test: lint and unit (4 to 9 minutes on 2 cores)
 	$(RUN) check
 
 .PHONY: fresh

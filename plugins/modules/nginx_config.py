@@ -181,7 +181,7 @@ def main() -> None:
 
 
 def change(module: AnsibleModule, held: ExitStack) -> None:
-    """Write what differs. ``held`` is closed when all is said: the process may live on (Mitogen), and with it a lock in nobody's hands."""
+    """Write what differs. ``held`` gives the lock back with the result: with Mitogen the process lives on."""
     p = module.params
     root, pending = Path(p["root"]), Path(p["pending"])
     try:

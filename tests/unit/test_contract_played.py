@@ -16,6 +16,14 @@ PLAYBOOK = """\
   tasks:
     - ansible.builtin.debug: {msg: "LATER TASK, {{ app_socket | default('') }}"}
 """
+#: Five lines that the contract takes: what a test adds begins on the sixth.
+GOOD = """\
+app_name: blog
+app_domains: [blog.example.com]
+app_wsgi: blog:create_app()
+app_source: {type: path, path: /tmp}
+acme_email: ops@example.com
+"""
 
 
 def play(tool: Tool, folder: Path, variables: str, *words: str) -> tuple[int, str]:
@@ -79,15 +87,7 @@ def test_a_good_inventory_passes(tool: Tool, tmp_path: Path) -> None:
 
 def test_an_expression_that_cannot_be_resolved_is_reported(tool: Tool, tmp_path: Path) -> None:
     """[K10] With the name that is not defined; without this check the first role to use it would fail half-way."""
-    variables = """\
-        app_name: blog
-        app_domains: [blog.example.com]
-        app_wsgi: blog:create_app()
-        app_source: {type: path, path: /tmp}
-        acme_email: ops@example.com
-        app_env: {MAIL: "{{ no_such_variable }}"}
-        """.replace(" " * 8, "")
-    status, output = play(tool, tmp_path, variables)
+    status, output = play(tool, tmp_path, GOOD + 'app_env: {MAIL: "{{ no_such_variable }}"}\n')
     assert status == 2 and "LATER TASK" not in output, output
     assert re.search(r"- app_env cannot be resolved: .*no_such_variable", output), output
     assert f"{tmp_path}/group_vars/app_servers/app.yml:6" in output
@@ -95,17 +95,12 @@ def test_an_expression_that_cannot_be_resolved_is_reported(tool: Tool, tmp_path:
 
 def test_what_is_said_of_nginx_is_checked_too(tool: Tool, tmp_path: Path) -> None:
     """[A7] [E5] [E8] Before anything changes, in whatever play; what needs another role's default is left to that role."""
-    variables = """\
-        app_name: blog
-        app_domains: [blog.example.com]
-        app_wsgi: blog:create_app()
-        app_source: {type: path, path: /tmp}
-        acme_email: ops@example.com
+    more = """\
         app_proxy_hops: 2
         nginx_rate_limits: [{path: /login, rate: 5/m}]
         nginx_content_security_policy: "{{ nginx_frame_options }}"
         """.replace(" " * 8, "")
-    status, output = play(tool, tmp_path, variables)
+    status, output = play(tool, tmp_path, GOOD + more)
     assert status != 0 and "app_proxy_hops says that 1 more stand before nginx" in output, output
     assert "nginx_rate_limits rate '5/m' of /login is no rate" in output and "app.yml:7" in output, output
     assert "nginx_content_security_policy" not in output and "LATER TASK" not in output, output

@@ -25,7 +25,7 @@ from gunicorn import http
 from gunicorn.workers.sync import SyncWorker
 
 #: Seconds after which a request of the worker is long, and free threads help. With shorter ones it costs more than it brings: helped at
-#: once, a page of twenty rows from PostgreSQL took 15 to 40 % more CPU, on a core with five workers (bench/README.md).
+#: once, a page of twenty rows from PostgreSQL took 15 to 40 % more CPU, measured in turns on one core with five workers.
 LONG = 0.01
 #: Seconds after which a free thread looks again whether it should help, at first and at most.
 PAUSE, MOST = 0.001, 0.004
