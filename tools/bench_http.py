@@ -342,7 +342,7 @@ def main() -> int:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     fresh = not RESULTS.exists()
     with RESULTS.open("a", newline="") as stream, pinned([demo.HOST, STOCK], demo.ACME_NAME, "512m" if options.small else ""):
-        sheet = csv.DictWriter(stream, COLUMNS)
+        sheet = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         if fresh:
             sheet.writeheader()
         for number in range(options.rounds):
