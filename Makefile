@@ -85,6 +85,10 @@ N := 100
 soak: setup ## N=100 deploys and rollbacks under load, every request counted (an hour or so; not part of test)
 	$(TOOLS)/soak.py $(N) $(SOAK)
 
+.PHONY: bench-converge
+bench-converge: setup ## How long a run of site.yml takes on the demo that has nothing to do (BENCH="--former <commit>" compares)
+	$(TOOLS)/bench_converge.py $(BENCH)
+
 .PHONY: bench-deploy
 bench-deploy: setup ## How long a deploy and a rollback of the demo take, and where the time goes
 	$(TOOLS)/bench_deploy.py $(BENCH)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -24,6 +25,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import c
 from ansible_collections.slipway.vps.plugins.module_utils.rules.preflight import contradictions, unknown_answers
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 from ansible_collections.slipway.vps.plugins.module_utils.source_check import look
+from ansible_collections.slipway.vps.plugins.plugin_utils.inputs import digest, digests
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 #: What the contract itself registers; they carry the prefix of a role.
@@ -102,8 +104,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if found:
             return {**result, "failed": True, "msg": _message(found)}
         if part == "secrets":
-            secrets = replace(resolve_secrets(entry.values), source=self._located(entry)[0])
-            return {**result, **asdict(secrets), "facts": self._facts(entry, entries)}
+            secrets = asdict(replace(resolve_secrets(entry.values), source=self._located(entry)[0]))
+            facts = self._facts(entry, entries)
+            given = {**self._said(entry), **facts}
+            inputs = digests(self._model(entry, machine, entries, variables), secrets, given, self._roles.names)
+            return {**result, **secrets, "facts": facts, "inputs": inputs}
         if said := [*notes({**self._roles.defaults, **entry.values}), *note(variables)]:
             result["warnings"] = [*result.get("warnings", []), *said]
         return {**result, **self._model(entry, machine, entries, variables)}
@@ -307,6 +312,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             if name not in entry.said
         }
         return {**own, **others}
+
+    def _said(self, entry: Entry) -> dict[str, Any]:
+        """What this entry says; what has no value before the host is looked at as it is written, of a file its content, too."""
+        found = {name: entry.values.get(name, str(entry.variables.get(name))) for name in entry.said}
+        for name in [name for name in found if name.endswith("_file") and found[name]]:
+            with contextlib.suppress(AnsibleError, OSError):
+                path = self._loader.get_real_file(self._find_needle("files", str(found[name])))
+                found[f"{name} holds"] = digest(Path(path).read_text(errors="replace"))
+                self._loader.cleanup_tmp_file(path)
+        return found
 
     def _model(self, entry: Entry, name: str, entries: list[Entry], variables: Mapping[str, Any]) -> dict[str, Any]:
         machine = resolve_machine(name, {other.name: {**self._roles.defaults, **other.values} for other in entries}, JOINED)

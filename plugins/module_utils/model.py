@@ -130,6 +130,10 @@ class Server:
     worker_class: str
     #: What a release's environment needs for it.
     requirements: list[str]
+    #: Names of the programs that start it, each before what imports it.
+    programs: list[str]
+    #: What a running process has read: a change asks for a new release.
+    runtime_files: list[str]
     #: A number, or auto.
     workers: str
     threads: int

@@ -43,7 +43,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.model import (
     union,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.redis_url import KOMBU, LIMITS, PLAIN, spelled
-from ansible_collections.slipway.vps.plugins.module_utils.servers import ASGI, interface, requirements
+from ansible_collections.slipway.vps.plugins.module_utils.servers import ASGI, PROGRAMS, interface, requirements, runtime_files
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.sandbox import BASIC, FULL
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.health import quiet_paths
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for
@@ -262,6 +262,8 @@ def resolve_server(said: Values, apps: int) -> Server:
         interface=speaks,
         worker_class=worker_class,
         requirements=requirements(name, worker_class),
+        programs=list(PROGRAMS),
+        runtime_files=runtime_files(name, str(said["app_name"]), names(said)["app_config_dir"]),
         workers=str(chosen["workers"]),
         threads=int(chosen["threads"]),
         worker_memory=int(said["server_worker_memory"]),

@@ -45,6 +45,21 @@ THREADED = ("auto", "sync", "gthread")
 GEVENT = ("gunicorn[gevent]==27.0.1", "gevent==26.9.0")
 
 
+#: What starts the server, in ``<config_dir>/server`` of each app: another app on the machine may have it from another version of Slipway.
+#: Each before what imports it.
+PROGRAMS = (
+    *("slipway_workers.py", "slipway_warmup.py", "slipway_access.py", "slipway_drain.py", "slipway_threads.py"),
+    *("slipway_gunicorn.py", "slipway_entry.py", "slipway_server.py"),
+)
+
+
+def runtime_files(server: str, app: str, config_dir: str) -> list[str]:
+    """Files and folders that a running process has read: a change of one asks for a new release."""
+    configuration = "gunicorn.conf.py" if server == "gunicorn" else "server.json"
+    programs = [f"{config_dir}/server/{name}" for name in PROGRAMS]
+    return [f"{config_dir}/{configuration}", *programs, f"/etc/systemd/system/{app}@.service", f"{config_dir}/units"]
+
+
 def requirements(server: str, worker_class: str) -> list[str]:
     """What the environment of a release needs for its server."""
     return list(GEVENT if (server, worker_class) == ("gunicorn", "gevent") else SERVERS[server].requirements)

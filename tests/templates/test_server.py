@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from render import ROOT, render, value
+from render import ROOT, model_of, render, value
 
 UNITS = "etc/systemd/system"
 #: Units that a release brings itself.
@@ -271,14 +271,14 @@ def test_worker_classes(worker_class: str, needs: int) -> None:
     found = configuration(server_worker_class=worker_class)
     assert found["worker_class"] == (OURS if worker_class == "auto" else worker_class)
     assert found["threads"] == (1 if worker_class == "sync" else 4), "Gunicorn makes gthread of sync with threads"
-    requirements = value("server", "server_requirements", server_worker_class=worker_class)
+    requirements = value("release", "release_requirements", server_worker_class=worker_class)
     assert len(requirements) == needs and requirements[0].startswith("gunicorn[gevent]==" if worker_class == "gevent" else "gunicorn==")
     assert (worker_class == "gevent") == any(name.startswith("gevent==") for name in requirements)
 
 
 def test_a_worker_class_of_the_environment_brings_what_it_needs() -> None:
     """[K1] [K6] The process reads GUNICORN_WORKER_CLASS, whatever the variable says."""
-    requirements = value("server", "server_requirements", app_env={"GUNICORN_WORKER_CLASS": "gevent"})
+    requirements = value("release", "release_requirements", app_env={"GUNICORN_WORKER_CLASS": "gevent"})
     assert requirements[0].startswith("gunicorn[gevent]==")
 
 
@@ -289,8 +289,8 @@ def test_runtime_files_cover_every_unit() -> None:
     assert {str(Path(file["path"]).parent) for file in units} == {"/etc/demo/units"}
     starters = {f"/etc/systemd/system/demo{kind}" for kind in (".socket", ".service", "-rehearsal@.service", "-rebuild.service")}
     starters.add("/etc/demo/server.json")
-    assert set(value("server", "server_runtime_files", app_processes=PROCESSES)) == written - starters
-    assert value("server", "server_runtime_files", app_processes=PROCESSES) == [
+    assert set(model_of(app_processes=PROCESSES)["server"]["runtime_files"]) == written - starters
+    assert model_of(app_processes=PROCESSES)["server"]["runtime_files"] == [
         "/etc/demo/gunicorn.conf.py",
         *(
             f"/etc/demo/server/slipway_{name}.py"

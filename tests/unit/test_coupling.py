@@ -177,7 +177,7 @@ SAID = {
     ),
 }
 #: What plays hand from one role to another.
-HANDED_OVER = {"server_requirements", "server_runtime_files", "nginx_firewall_rules", "postgres_firewall_rules"}
+HANDED_OVER = {"nginx_firewall_rules", "postgres_firewall_rules"}
 #: What else a play reads, and why.
 PLAY_EXCEPTIONS = {
     # The deploys of a rotation are given other secrets than the vault's, one after the other.

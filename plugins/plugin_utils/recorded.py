@@ -1,0 +1,211 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What the tasks of a layer manage, told by their own arguments: the callback plugin `seal` collects it, the action plugin sends it.
+
+Both live in one process: Ansible forks a worker for each task, which has what was collected until then.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Pair = tuple[str, str]
+
+
+@dataclass
+class Layer:
+    """What was seen of a layer on one host."""
+
+    name: str
+    #: What differs from the record.
+    found: list[str] = field(default_factory=list)
+    #: File and line of each task, to what it manages.
+    tasks: dict[str, list[Pair]] = field(default_factory=dict)
+    #: Tasks that were skipped, or some of whose items were.
+    skipped: set[str] = field(default_factory=set)
+
+
+#: The layer that each host is in.
+OPEN: dict[str, Layer] = {}
+
+
+class Seen(NamedTuple):
+    """One task, or one item of its loop, that went well."""
+
+    args: Mapping[str, Any]
+    result: Mapping[str, Any]
+
+    def first(self, *names: str) -> str:
+        return next((str(self.args[name]) for name in names if self.args.get(name)), "")
+
+    def all(self, name: str) -> list[Any]:
+        found = self.args.get(name) or []
+        return list(found) if isinstance(found, (list, tuple)) else [found]
+
+
+def things(action: str, args: Mapping[str, Any], result: Mapping[str, Any]) -> list[Pair]:
+    """Kind and name of everything that a task manages (`observe.Thing`).
+
+    :arg action: full name of the module or action plugin.
+    :raises KeyError: for an action that nobody has described here.
+    """
+    if action in STATELESS:
+        return []
+    return list(RECORDERS[action](Seen(args, result)))
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def _file(seen: Seen) -> Iterator[Pair]:
+    """Of a folder, or a file whose content is not the task's, the attributes alone."""
+    path = seen.first("path", "dest", "name")
+    yield ({"link": "link", "absent": "file"}.get(str(seen.args.get("state")), "place"), path)
+
+
+def _written(seen: Seen) -> Iterator[Pair]:
+    kind = "file"
+    if str(seen.args.get("force", True)).lower() in ("false", "no"):
+        # Written once, then somebody else's: a log.
+        kind = "place"
+    elif str(seen.args.get("follow", False)).lower() in ("true", "yes"):
+        # A link that a package has made in its place is right, too.
+        kind = "content"
+    yield (kind, seen.first("dest", "path"))
+
+
+def _created(seen: Seen) -> Iterator[Pair]:
+    """A command that makes something says what; one that only asks manages nothing."""
+    if path := seen.first("creates"):
+        yield ("place", path)
+
+
+def _files(seen: Seen) -> Iterator[Pair]:
+    yield from (("place", one["path"]) for one in seen.all("folders"))
+    yield from (("file", one["path"]) for one in seen.all("files"))
+    yield from (("link", one["path"]) for one in seen.all("links"))
+    yield from (("names", one["path"]) for one in seen.all("exclusive"))
+    yield from (("file", path) for path in seen.all("absent"))
+
+
+def _nginx(seen: Seen) -> Iterator[Pair]:
+    root = seen.first("root") or "/etc/nginx"
+    yield from (("file", posixpath.join(root, one["dest"])) for one in seen.all("files"))
+    yield from (("link", posixpath.join(root, one["path"])) for one in seen.all("links"))
+    yield from (("file", posixpath.join(root, one["path"])) for one in seen.all("lines"))
+    yield from (("file", posixpath.join(root, path)) for path in seen.all("absent"))
+
+
+def _sshd(seen: Seen) -> Iterator[Pair]:
+    root = seen.first("root") or "/etc/ssh"
+    # What another file says first holds: all of them count.
+    yield from (("file", f"{root}/{name}") for name in ("sshd_config", "sshd_config.d/10-slipway.conf"))
+    yield ("names", f"{root}/sshd_config.d")
+    yield from (("file", f"{root}/ssh_host_{kind}_key{suffix}") for kind in seen.all("host_keys") for suffix in ("", ".pub"))
+    if seen.args.get("moduli"):
+        yield ("file", f"{root}/moduli.slipway")
+
+
+def _credentials(seen: Seen) -> Iterator[Pair]:
+    path = seen.first("path")
+    # The plain form, and the one that systemd encrypts: one is there.
+    yield from (("file", name) for name in (path, f"{path}.cred"))
+
+
+# --- The system -----------------------------------------------------------------------------------
+
+
+def _packages(seen: Seen) -> Iterator[Pair]:
+    yield from (("package", str(name).partition("=")[0]) for name in seen.all("name") or seen.all("pkg"))
+
+
+def _unit(seen: Seen) -> Iterator[Pair]:
+    # Without a name systemd itself is asked to read its files again.
+    if name := seen.first("name"):
+        yield ("unit", name if "." in posixpath.basename(name) else f"{name}.service")
+
+
+def _account(kind: str) -> Callable[[Seen], Iterator[Pair]]:
+    return lambda seen: iter([(kind, seen.first("name"))])
+
+
+def _kernel(seen: Seen) -> Iterator[Pair]:
+    yield ("file", seen.first("path"))
+    passed_over = {*seen.result.get("absent", []), *seen.result.get("refused", {}), *seen.result.get("theirs", {})}
+    yield from (("kernel", one["name"]) for one in seen.all("settings") if one["name"] not in passed_over)
+
+
+def _swap(seen: Seen) -> Iterator[Pair]:
+    if seen.result.get("size"):
+        yield ("place", seen.first("path") or "/swapfile")
+
+
+def _firewall(_seen: Seen) -> Iterator[Pair]:
+    yield ("firewall", "")
+    yield from (("file", f"/etc/ufw/{name}") for name in ("ufw.conf", "user.rules", "user6.rules"))
+    yield ("file", "/etc/default/ufw")
+
+
+def _timezone(_seen: Seen) -> Iterator[Pair]:
+    yield from (("file", path) for path in ("/etc/localtime", "/etc/timezone"))
+
+
+def _program(_seen: Seen) -> Iterator[Pair]:
+    yield from (("link", path) for path in ("/usr/local/lib/slipway/current", "/usr/local/bin/slipway"))
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def _server(seen: Seen) -> str:
+    return f"{seen.first('login_unix_socket')}:{seen.first('login_port', 'port') or '5432'}"
+
+
+def _role(seen: Seen) -> Iterator[Pair]:
+    yield from (("role", f"{_server(seen)}/{name}") for name in [seen.first("name", "user"), *seen.all("target_roles")] if name)
+
+
+def _database(seen: Seen) -> Iterator[Pair]:
+    if name := seen.first("name", "objs", "obj"):
+        yield ("database", f"{_server(seen)}/{name}")
+
+
+def _extension(seen: Seen) -> Iterator[Pair]:
+    yield ("extension", f"{_server(seen)}//{seen.first('login_db', 'db')}/{seen.first('name')}")
+
+
+def _settings(seen: Seen) -> Iterator[Pair]:
+    """What is asked of a server depends on its settings, in whichever file they are."""
+    yield ("settings", _server(seen))
+
+
+RECORDERS: dict[str, Callable[[Seen], Iterator[Pair]]] = {
+    **{f"ansible.builtin.{name}": _written for name in ("copy", "template", "lineinfile", "blockinfile", "get_url")},
+    **{f"ansible.builtin.{name}": _created for name in ("command", "shell")},
+    **{"ansible.builtin.file": _file, "ansible.posix.acl": _file},
+    **{
+        "slipway.vps.files": _files,
+        "slipway.vps.nginx_config": _nginx,
+        "slipway.vps.sshd_config": _sshd,
+        "slipway.vps.credentials": _credentials,
+    },
+    **{"ansible.builtin.apt": _packages, "slipway.vps.packages": _packages},
+    **{"ansible.builtin.systemd_service": _unit, "ansible.builtin.user": _account("user"), "ansible.builtin.group": _account("group")},
+    **{"slipway.vps.sysctl": _kernel, "slipway.vps.swap": _swap, "slipway.vps.program": _program},
+    **{"slipway.vps.firewall": _firewall, "community.general.ufw": _firewall, "community.general.timezone": _timezone},
+    **{"community.postgresql.postgresql_user": _role, "community.postgresql.postgresql_membership": _role},
+    **{"community.postgresql.postgresql_db": _database, "community.postgresql.postgresql_privs": _database},
+    **{"community.postgresql.postgresql_ext": _extension, "community.postgresql.postgresql_query": _settings},
+}
+#: They look, decide or say something, or what they do is kept by others.
+STATELESS = frozenset(
+    {
+        *(f"ansible.builtin.{name}" for name in ("assert", "debug", "fail", "find", "gather_facts", "getent", "meta", "set_fact", "setup")),
+        *(f"ansible.builtin.{name}" for name in ("include_tasks", "include_role", "slurp", "stat", "validate_argument_spec")),
+        *("community.postgresql.postgresql_ping", "slipway.vps.seal"),
+        *(f"slipway.vps.{name}" for name in ("guard", "postgres_plan", "postgres_upgrade", "preflight_replace", "sshd_plan")),
+    }
+)
