@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
+import secrets as randomness
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
 from ansible_collections.slipway.vps.plugins.module_utils.former import FORMER, note, renamed, said_before
 from ansible_collections.slipway.vps.plugins.module_utils.model import App
 from ansible_collections.slipway.vps.plugins.module_utils.resolve import names, resolve_machine, resolve_secrets, stated_urls, truthy
@@ -25,9 +26,11 @@ from ansible_collections.slipway.vps.plugins.module_utils.rules.machine import c
 from ansible_collections.slipway.vps.plugins.module_utils.rules.preflight import contradictions, unknown_answers
 from ansible_collections.slipway.vps.plugins.module_utils.rules.problem import Problem
 from ansible_collections.slipway.vps.plugins.module_utils.source_check import look
-from ansible_collections.slipway.vps.plugins.plugin_utils.inputs import digest, digests
+from ansible_collections.slipway.vps.plugins.plugin_utils.inputs import digests
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
+#: In place of a value that is not known: another one in each run.
+UNKNOWN = randomness.token_hex()
 #: What the contract itself registers; they carry the prefix of a role.
 OWN_FACTS = frozenset({"app_secret"})
 #: Inputs besides `app_*` that the model is made of; their defaults are the roles'.
@@ -106,8 +109,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if part == "secrets":
             secrets = asdict(replace(resolve_secrets(entry.values), source=self._located(entry)[0]))
             facts = self._facts(entry, entries)
-            given = {**self._said(entry), **facts}
-            inputs = digests(self._model(entry, machine, entries, variables), secrets, given, self._roles.names)
+            inputs = self._inputs(entry, facts, self._model(entry, machine, entries, variables), secrets)
             return {**result, **secrets, "facts": facts, "inputs": inputs}
         if said := [*notes({**self._roles.defaults, **entry.values}), *note(variables)]:
             result["warnings"] = [*result.get("warnings", []), *said]
@@ -313,15 +315,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         }
         return {**own, **others}
 
-    def _said(self, entry: Entry) -> dict[str, Any]:
-        """What this entry says; what has no value before the host is looked at as it is written, of a file its content, too."""
-        found = {name: entry.values.get(name, str(entry.variables.get(name))) for name in entry.said}
-        for name in [name for name in found if name.endswith("_file") and found[name]]:
-            with contextlib.suppress(AnsibleError, OSError):
-                path = self._loader.get_real_file(self._find_needle("files", str(found[name])))
-                found[f"{name} holds"] = digest(Path(path).read_text(errors="replace"))
-                self._loader.cleanup_tmp_file(path)
-        return found
+    def _inputs(self, entry: Entry, facts: Mapping[str, Any], model: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, str]:
+        """What the layers of this entry are given, to a digest of each part: what it says, and what the files hold that it names."""
+        # What has no value before the host is looked at may have any: a layer that is given it always has something to do.
+        said = {name: entry.values.get(name, UNKNOWN) for name in entry.said}
+        for name in [name for name in said if name.endswith("_file") and said[name]]:
+            said[f"{name} holds"] = self._content(entry, "files", "ansible.builtin.file", said[name])
+        templates = [file["template"] for file in secrets["files"].values() if "template" in file]
+        held = {template: self._content(entry, "templates", "ansible.builtin.template", template) for template in templates}
+        return digests(model, {**secrets, "templates": held}, {**said, **facts}, self._roles.names)
+
+    def _content(self, entry: Entry, folder: str, lookup: str, name: Any) -> str:
+        """A file of the controller as the roles read it."""
+        scope = {**self._roles.defaults, **entry.variables, **entry.values, "slipway_file": str(name)}
+        try:
+            scope["slipway_file"] = self._find_needle(folder, str(name))
+            templar = self._templar.copy_with_new_env(available_variables=scope)
+            return str(templar.template(trust_as_template(f"{{{{ lookup('{lookup}', slipway_file) }}}}")))
+        except AnsibleError:
+            return UNKNOWN
 
     def _model(self, entry: Entry, name: str, entries: list[Entry], variables: Mapping[str, Any]) -> dict[str, Any]:
         machine = resolve_machine(name, {other.name: {**self._roles.defaults, **other.values} for other in entries}, JOINED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ansible_collections.slipway.vps.plugins.plugin_utils import inputs
 from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import RECORDERS, STATELESS, things
 
 from .conftest import ROOT, Tool
+from .test_contract_played import GOOD
 
 LAYERS = ("base", "edge", "data", "serve", "keep")
 
@@ -341,6 +343,48 @@ def test_inputs_by_whose_they_are() -> None:
 
 
 # --- Through ansible-playbook ---------------------------------------------------------------------
+
+CONTRACT = """
+- hosts: app_servers
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: slipway.vps.app, tasks_from: contract}
+    - ansible.builtin.debug: {var: app_secret.inputs}
+"""
+
+
+def test_inputs_of_an_inventory(tool: Tool, tmp_path: Path) -> None:
+    """[F1 F3] What a template of the app's files makes, what a named file holds; an input that needs facts is another one in each run."""
+    group, template = tmp_path / "group_vars/app_servers", tmp_path / "templates/saml.xml.j2"
+    group.mkdir(parents=True)
+    template.parent.mkdir()
+    (tmp_path / "hosts.yml").write_text("app_servers: {hosts: {here: {ansible_connection: local}}}\n")
+    (tmp_path / "play.yml").write_text(CONTRACT)
+    authority = tmp_path / "ca.pem"
+
+    def inputs_of(said: str, holds: str = "1", makes: str = "{{ motto }}") -> dict[str, str]:
+        authority.write_text(holds)
+        template.write_text(makes)
+        (group / "app.yml").write_text(GOOD + said)
+        done = tool("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(re.findall(r"^ +(the \w+|variables of \w+): (\w{64})$", done.stdout, re.MULTILINE))
+
+    said = f"app_files: {{saml.xml: {{template: saml.xml.j2}}}}\nmotto: a\npostgres_ca_file: {authority}\n"
+    first = inputs_of(said)
+    assert set(first) == {"the model", "the secrets", "variables of postgres"}
+    assert inputs_of(said) == first
+
+    def other(**changes: str) -> set[str]:
+        now = inputs_of(changes.pop("said", said), **changes)
+        return {name for name in now if now[name] != first.get(name)}
+
+    assert other(said=said.replace("motto: a", "motto: b")) == {"the secrets"}
+    assert other(makes="{{ motto }}!") == {"the secrets"}
+    assert other(holds="2") == {"variables of postgres"}
+    by_facts = said + "nginx_worker_connections: \"{{ ansible_facts['memtotal_mb'] }}\"\n"
+    assert inputs_of(by_facts)["variables of nginx"] != inputs_of(by_facts)["variables of nginx"]
+
 
 PLAY = """
 - hosts: localhost
