@@ -100,7 +100,8 @@ at:
   type: str
   returned: state is checked
 unmended:
-  description: What this run has found to differ, and that no task of it changed back. From now on it counts as it is.
+  description: >-
+    What this run has found to differ, while it was given the same, and that no task of it changed back. From now on it counts as it is.
   type: list
   elements: str
   returned: state is recorded
@@ -156,7 +157,9 @@ def main() -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         module.fail_json(msg=f"This host could not be looked at: {error}. To run the layer whatever was recorded: -e full=true")
     now = dict(record.states)
-    unmended = [line for thing, before in (former.states if former else []) for line in differences(thing, before, now.get(thing, before))]
+    # Given something else, what differs may be what is wanted now.
+    held = former.states if former and former.inputs == inputs else []
+    unmended = [line for thing, before in held for line in differences(thing, before, now.get(thing, before))]
     # What is kept is a note of how things are, and no change of them.
     module.exit_json(changed=False, things=len(now), unmended=[line for line in unmended if line in given["found"]])
 

@@ -426,6 +426,10 @@ PLAY = """
     - name: Keep
       slipway.vps.seal:
         state: recorded
+      register: kept
+    - name: Say what stays
+      ansible.builtin.debug: {var: kept.unmended}
+      when: kept.unmended | default([]) | length > 0
 """
 
 
@@ -458,4 +462,8 @@ def test_a_layer_is_sealed_and_opened(tool: Tool, tmp_path: Path) -> None:
     # What this run does is kept when the next one skips it.
     assert worked(run("-e", "given=2", "-e", "three=true", "-e", "full=true")) and worked(run("-e", "given=2", "-e", "full=true"))
     (tmp_path / "three").unlink()
-    assert f"file {tmp_path}/three is gone" in run("-e", "given=2")
+    line = f"file {tmp_path}/three is gone"
+    assert run("-e", "given=2").count(line) == 2, "found, and not changed back"
+    assert not worked(run("-e", "given=2")), "from now on it counts as it is"
+    (tmp_path / "three").write_text("by hand")
+    assert run("-e", "given=3").count(f"file {tmp_path}/three is there again") == 1, "given something else, it may be what is wanted"
