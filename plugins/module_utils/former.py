@@ -11,13 +11,18 @@ from typing import Any
 _SERVER = (
     *("worker_class", "workers", "threads", "worker_memory", "memory_share", "preload", "warm_up_paths", "warm_up_timeout"),
     *("timeout", "graceful_timeout", "max_requests", "max_requests_jitter", "backlog", "log_level", "access_log"),
-    *("limit_nofile", "tasks_max", "memory_max", "requirements", "runtime_files"),
+    *("limit_nofile", "tasks_max", "memory_max"),
 )
 #: The name of today to the one before.
 FORMER = {f"server_{name}": f"gunicorn_{name}" for name in _SERVER}
 #: Names that have no effect any more, and why.
 _CONNECTION = "nginx asks each request on a connection of its own (docs/servers.md)"
-GONE = dict.fromkeys(("nginx_upstream_keepalive", "nginx_upstream_keepalive_timeout", "gunicorn_keepalive"), _CONNECTION)
+_MODEL = "app_server decides it; another version of the server is named by the app, or by release_requirements_custom"
+GONE = {
+    **dict.fromkeys(("nginx_upstream_keepalive", "nginx_upstream_keepalive_timeout", "gunicorn_keepalive"), _CONNECTION),
+    **{f"{role}_{name}": _MODEL for role in ("server", "gunicorn") for name in ("requirements", "runtime_files")},
+    **{f"release_{name}_auto": _MODEL for name in ("requirements", "runtime_files")},
+}
 
 
 def said_before(variables: Mapping[str, Any]) -> dict[str, Any]:

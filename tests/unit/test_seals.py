@@ -162,6 +162,7 @@ def test_changes_of_a_file(tmp_path: Path) -> None:
     """[F3] Content, mode, a link in its place, and that it is gone; the content is not shown."""
     path = tmp_path / "x"
     path.write_text("secret")
+    path.chmod(0o644)
     thing = Thing("file", str(path))
     assert changed(thing, lambda: path.write_text("other")) == [f"file {path}: content differs"]
     assert changed(thing, lambda: path.chmod(0o600)) == [f"file {path}: mode is 0600, was 0644"]
@@ -305,7 +306,7 @@ def test_a_task_that_had_nothing_to_do_keeps_what_it_did_before(tmp_path: Path) 
 
 
 def test_where_the_run_comes_from(tmp_path: Path) -> None:
-    """[B2] sudo drops SSH_CONNECTION: a process that this one comes from has it."""
+    """[K5] sudo drops SSH_CONNECTION: a process that this one comes from has it."""
     for number, parent, environment in (
         (30, 20, b"PATH=/bin\0"),
         (20, 10, b"A=b\0SSH_CONNECTION=192.0.2.7 50000 192.0.2.1 22\0"),
