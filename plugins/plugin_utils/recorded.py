@@ -78,9 +78,16 @@ def _written(seen: Seen) -> Iterator[Pair]:
 
 
 def _created(seen: Seen) -> Iterator[Pair]:
-    """A command that makes something says what; one that only asks manages nothing."""
+    """A command that makes something says what; one that asks manages nothing, but other tasks may depend on its answer."""
     if path := seen.first("creates"):
         yield ("place", path)
+    words = seen.all("argv") or str(seen.args.get("_raw_params") or seen.args.get("cmd") or "").split()
+    if words and words[0] in ASKED:
+        yield (ASKED[words[0]], "")
+
+
+#: Commands whose answer is recorded, and the kind of thing that it is about.
+ASKED = {"pg_lsclusters": "clusters"}
 
 
 def _files(seen: Seen) -> Iterator[Pair]:
@@ -144,7 +151,7 @@ def _swap(seen: Seen) -> Iterator[Pair]:
 
 
 def _firewall(_seen: Seen) -> Iterator[Pair]:
-    yield ("firewall", "")
+    yield from (("firewall", ""), ("sshd", ""))
     yield from (("file", f"/etc/ufw/{name}") for name in ("ufw.conf", "user.rules", "user6.rules"))
     yield ("file", "/etc/default/ufw")
 

@@ -90,6 +90,7 @@ def test_every_action_of_a_layer_is_known() -> None:
         ("ansible.builtin.file", {"dest": "/etc/x", "src": "/etc/y", "state": "link"}, [("link", "/etc/x")]),
         ("ansible.builtin.file", {"path": "/etc/x", "state": "absent"}, [("file", "/etc/x")]),
         ("ansible.builtin.command", {"argv": ["nginx", "-t"]}, []),
+        ("ansible.builtin.command", {"_raw_params": "pg_lsclusters -j"}, [("clusters", "")]),
         ("ansible.builtin.shell", {"cmd": "make x", "creates": "/opt/x"}, [("place", "/opt/x")]),
         ("ansible.builtin.systemd_service", {"daemon_reload": True}, []),
         ("ansible.builtin.systemd_service", {"name": "nginx", "state": "started"}, [("unit", "nginx.service")]),
@@ -195,6 +196,7 @@ def test_files_beside_those_that_stay(tmp_path: Path) -> None:
     thing = Thing("names", str(tmp_path))
     assert changed(thing, lambda: (tmp_path / "by-hand").write_text("")) == [f"names {tmp_path}: by-hand is new"]
     assert changed(thing, (tmp_path / "ours").unlink) == [f"names {tmp_path}: ours is gone"]
+    assert changed(thing, (tmp_path / "by-hand").unlink) == [f"names {tmp_path}: by-hand is gone"], "also the last one"
 
 
 def test_an_account_and_a_package() -> None:
@@ -240,6 +242,16 @@ def test_rules_of_others_are_not_the_firewalls(said: dict[str, str]) -> None:
         "firewall: iptables: -P INPUT ACCEPT is new",
         "firewall: iptables: -P INPUT DROP is gone",
     ]
+
+
+def test_where_sshd_listens_and_which_clusters_there_are(said: dict[str, str]) -> None:
+    """[K5] [D1] Others change both: the firewall leaves sshd's ports open, an upgrade moves the data."""
+    said["sshd -T"] = "port 22\nport 2222\npermitrootlogin no\nlistenaddress [::]:22\n"
+    said["pg_lsclusters --no-header"] = "15 main 5432 online postgres /var/lib/postgresql/15/main /var/log/x.log\n"
+    found = observe.observe([Thing("sshd", ""), Thing("clusters", "")])
+    assert sorted(found[Thing("sshd", "")]) == ["listenaddress [::]:22", "port 22", "port 2222"]
+    assert differences(Thing("sshd", ""), {"port 22": "listed"}, {"port 22": "listed", "port 2222": "listed"}) == ["sshd: port 2222 is new"]
+    assert list(found[Thing("clusters", "")]) == ["15/main on port 5432"]
 
 
 def test_databases_by_server_and_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,10 @@ class Thing(NamedTuple):
 
     :arg kind: ``file`` (its content and its attributes), ``content`` (that alone, behind all links), ``link`` (where it leads), ``place``
         (a file's or folder's attributes alone), ``names`` (what is in a folder), ``package``, ``unit``, ``user``, ``group``, ``kernel``
-        (a setting), ``firewall`` (all of its rules); of PostgreSQL ``database``, ``role``, ``extension`` and ``settings``.
-    :arg name: its path or name; none for the firewall. Of PostgreSQL's settings the server, ``<folder of the socket>:<port>``; of a
-        database or role ``<server>/<name>``, of an extension ``<server>//<database>/<name>``.
+        (a setting), ``firewall`` (all of its rules), ``sshd`` (where it listens); of PostgreSQL ``clusters`` (all of them),
+        ``database``, ``role``, ``extension`` and ``settings``.
+    :arg name: its path or name; none where there is one of its kind. Of PostgreSQL's settings the server, ``<folder of the
+        socket>:<port>``; of a database or role ``<server>/<name>``, of an extension ``<server>//<database>/<name>``.
     """
 
     kind: str
@@ -191,6 +192,15 @@ def firewall(names: Sequence[str]) -> dict[str, State]:
     return dict.fromkeys(names, found)
 
 
+def sshd(names: Sequence[str]) -> dict[str, State]:
+    """Where sshd listens: the firewall leaves that open, whoever has changed it."""
+    # Where systemd listens for it the folder is made with the first connection; without it sshd does not read its configuration.
+    if shutil.which("sshd", path=PATH):
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    lines = [line for line in _said("sshd", "-T").splitlines() if line.startswith(("port ", "listenaddress "))]
+    return dict.fromkeys(names, dict.fromkeys(lines, LISTED))
+
+
 def _said(*words: str, account: Account | None = None) -> str:
     """What a command prints, errors apart; nothing where there is no such command."""
     if not shutil.which(words[0], path=PATH):
@@ -236,6 +246,13 @@ def _postgres(query: str) -> Callable[[Sequence[str]], dict[str, State]]:
     return look
 
 
+def clusters(names: Sequence[str]) -> dict[str, State]:
+    """All clusters, with their ports: an upgrade moves the data into another one."""
+    rows = [line.split() for line in _said("pg_lsclusters", "--no-header").splitlines()]
+    found = {f"{version}/{name} on port {port}": LISTED for version, name, port, *_ in rows}
+    return dict.fromkeys(names, found)
+
+
 def settings(names: Sequence[str]) -> dict[str, State]:
     """All that is set, in whichever file."""
     return {name: {str(row["name"]): str(row["setting"]) for row in ask(name, "postgres", _SETTINGS)} for name in names}
@@ -259,17 +276,31 @@ def ask(server: str, database: str, query: str) -> list[dict[str, object]]:
 
 OBSERVERS: Mapping[str, Callable[[Sequence[str]], dict[str, State]]] = {
     **{"file": each(file), "content": each(content), "link": each(link), "place": each(place), "names": each(entries)},
-    **{"package": packages, "unit": units, "user": each(user), "group": each(group), "kernel": each(kernel), "firewall": firewall},
-    **{"role": _postgres(_ROLES), "database": _postgres(_DATABASES), "extension": _postgres(_EXTENSIONS), "settings": settings},
+    **{
+        "package": packages,
+        "unit": units,
+        "user": each(user),
+        "group": each(group),
+        "kernel": each(kernel),
+        "firewall": firewall,
+        "sshd": sshd,
+    },
+    **{
+        "role": _postgres(_ROLES),
+        "database": _postgres(_DATABASES),
+        "extension": _postgres(_EXTENSIONS),
+        "settings": settings,
+        "clusters": clusters,
+    },
 }
+#: Things that are there, whatever is in them.
+LISTS = ("names", "firewall", "sshd", "clusters", "settings")
 
 
 def differences(thing: Thing, before: State, now: State) -> list[str]:
     """What of a thing is no longer as it was, each in a line. Content and passwords are told to differ, and not shown."""
-    if before and not now:
-        return [f"{thing} is gone"]
-    if now and not before:
-        return [f"{thing} is there again"]
+    if bool(before) != bool(now) and thing.kind not in LISTS:
+        return [f"{thing} is {'gone' if before else 'there again'}"]
     found = []
     for key in sorted(before.keys() | now.keys()):
         one, other = before.get(key, ""), now.get(key, "")
