@@ -298,6 +298,7 @@ def test_what_a_link_leads_to_is_not_its_own(tmp_path: Path) -> None:
     target.write_text("1")
     path.symlink_to(target)
     assert changed(Thing("link", str(path)), lambda: target.write_text("2")) == []
+    assert changed(Thing("link", str(path)), target.unlink) == [f"link {path}: something there is no, was yes"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"form": 0}', '{"form": 1, "states": [[["other", "x"], {}]]}'])
@@ -317,18 +318,15 @@ def test_a_task_that_had_nothing_to_do_keeps_what_it_did_before(tmp_path: Path) 
     assert other.tasks == []
 
 
-def test_where_the_run_comes_from(tmp_path: Path) -> None:
-    """[K5] sudo drops SSH_CONNECTION: a process that this one comes from has it."""
-    for number, parent, environment in (
-        (30, 20, b"PATH=/bin\0"),
-        (20, 10, b"A=b\0SSH_CONNECTION=192.0.2.7 50000 192.0.2.1 22\0"),
-        (10, 1, b""),
-    ):
+def test_the_login_of_the_run(tmp_path: Path) -> None:
+    """[K5] root's login is closed once an admin carries the run, so who comes in is an input. sudo drops it: a process before has it."""
+    shell = b"USER=ada\0LOGNAME=ada\0SSH_CONNECTION=192.0.2.7 50000 192.0.2.1 2222\0"
+    for number, parent, environment in ((30, 20, b"PATH=/bin\0USER=root\0"), (20, 10, shell), (10, 1, b"")):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "environ").write_bytes(environment)
         (tmp_path / str(number) / "status").write_text(f"Name:\tx\nPPid:\t{parent}\n")
-    assert machine.client(30, tmp_path) == "192.0.2.7"
-    assert machine.client(10, tmp_path) == ""
+    assert machine.session(30, tmp_path) == "ada from 192.0.2.7 at port 2222"
+    assert machine.session(10, tmp_path) == ""
 
 
 # --- Inputs ---------------------------------------------------------------------------------------

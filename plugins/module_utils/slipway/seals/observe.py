@@ -99,9 +99,11 @@ def content(name: str) -> State:
 
 
 def link(name: str) -> State:
-    """Where a link leads: what is there is not the task's."""
+    """Where a link leads, and that something is there: what that is, is not the task's."""
     state = place(name)
-    return {**state, "leads to": str(Path(name).readlink())} if state.get("type") == "link" else state
+    if state.get("type") == "link":
+        state.update({"leads to": str(Path(name).readlink()), "something there": "yes" if Path(name).exists() else "no"})
+    return state
 
 
 def entries(name: str) -> State:
