@@ -4,20 +4,13 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import COLLECTION as INPUT
-from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import OPEN
-
-COLLECTION = Path(__file__).resolve().parents[2]
-#: What decides what a layer does.
-PARTS = ("playbooks", "plugins", "roles")
+from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import OPEN, digest
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -50,13 +43,3 @@ def whole(layer: str) -> bool:
     tags = set(asked.get("tags") or ["all"])
     partial = asked.get("skip_tags") or asked.get("start_at_task") or asked.get("step") or asked.get("check")
     return not partial and bool(tags & {"all", layer})
-
-
-@functools.cache
-def digest() -> str:
-    """The collection as it lies here."""
-    found = hashlib.sha256()
-    for path in sorted(path for part in PARTS for path in (COLLECTION / part).rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            found.update(f"{path.relative_to(COLLECTION)}\0".encode() + path.read_bytes())
-    return found.hexdigest()

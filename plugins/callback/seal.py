@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import OPEN, Layer, things
+from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import COLLECTION, OPEN, Layer, digest, things
 
 DOCUMENTATION = r"""
 ---
@@ -25,7 +25,6 @@ requirements:
   - C(callbacks_enabled) in C(ansible.cfg)
 """
 
-COLLECTION = Path(__file__).resolve().parents[2]
 ASKED = "slipway.vps.seal"
 
 
@@ -56,6 +55,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
 
     def _turn(self, host: str, result: dict[str, Any], args: dict[str, Any]) -> None:
         """A layer begins where one is asked about; it ends where it is recorded, or is told not to be done."""
+        # Workers to come have it from here: it takes a tenth of a second.
+        digest()
         OPEN.pop(host, None)
         if not result.get("intact", True):
             OPEN[host] = Layer(str(args["layer"]), list(result.get("differences", [])))

@@ -116,8 +116,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.machine import facts
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.observe import Thing, differences
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import Task, read, take
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.observe import Thing
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import FOLDER, Task, read, take
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def main() -> None:
             "full": {"type": "bool", "default": False},
             # Digests, of secrets among them.
             "inputs": {"type": "dict", "default": {}, "no_log": True},
-            "folder": {"type": "path", "default": "/var/lib/slipway/seals"},
+            "folder": {"type": "path", "default": str(FOLDER)},
             "tasks": {"type": "list", "elements": "dict", "default": []},
             "found": {"type": "list", "elements": "str", "default": []},
             "skipped": {"type": "list", "elements": "str", "default": []},
@@ -158,8 +158,7 @@ def main() -> None:
         module.fail_json(msg=f"This host could not be looked at: {error}. To run the layer whatever was recorded: -e full=true")
     now = dict(record.states)
     # Given something else, what differs may be what is wanted now.
-    held = former.states if former and former.inputs == inputs else []
-    unmended = [line for thing, before in held for line in differences(thing, before, now.get(thing, before))]
+    unmended = former.changes({**dict(former.states), **now}) if former and former.inputs == inputs else []
     # What is kept is a note of how things are, and no change of them.
     module.exit_json(changed=False, things=len(now), unmended=[line for line in unmended if line in given["found"]])
 

@@ -7,11 +7,19 @@ Both live in one process: Ansible forks a worker for each task, which has what w
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.delivery import sealed
+
+COLLECTION = Path(__file__).resolve().parents[2]
+#: What decides what a layer does.
+PARTS = ("playbooks", "plugins", "roles")
 Pair = tuple[str, str]
 
 
@@ -30,6 +38,16 @@ class Layer:
 
 #: The layer that each host is in.
 OPEN: dict[str, Layer] = {}
+
+
+@functools.cache
+def digest() -> str:
+    """The collection as it lies here."""
+    found = hashlib.sha256()
+    for path in sorted(path for part in PARTS for path in (COLLECTION / part).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            found.update(f"{path.relative_to(COLLECTION)}\0".encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 class Seen(NamedTuple):
@@ -117,9 +135,9 @@ def _sshd(seen: Seen) -> Iterator[Pair]:
 
 
 def _credentials(seen: Seen) -> Iterator[Pair]:
-    path = seen.first("path")
+    path = Path(seen.first("path"))
     # The plain form, and the one that systemd encrypts: one is there.
-    yield from (("file", name) for name in (path, f"{path}.cred"))
+    yield from (("file", str(name)) for name in (path, sealed(path)))
 
 
 # --- The system -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.files import sha256
 from ..core.run import PATH, Account, execute
 
 #: Of a thing, each property and its value; empty when it is not there.
@@ -89,13 +90,7 @@ def file(name: str) -> State:
 
 
 def content(name: str) -> State:
-    if not Path(name).is_file():
-        return {}
-    digest = hashlib.sha256()
-    with Path(name).open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return {"content": digest.hexdigest()}
+    return {"content": sha256(Path(name))} if Path(name).is_file() else {}
 
 
 def link(name: str) -> State:

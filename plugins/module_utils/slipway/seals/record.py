@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ..core.clock import utc_now
 from ..core.files import read_json, write_atomically
 from .observe import OBSERVERS, State, Thing, differences, observe
 
@@ -59,8 +59,11 @@ class Record:
     def differs(self, inputs: Mapping[str, str]) -> list[str]:
         """What is no longer as it was, each in a line: inputs first, then things. Nothing when the layer has nothing to do."""
         changed = [f"{name} changed" for name in sorted(self.inputs.keys() | inputs.keys()) if self.inputs.get(name) != inputs.get(name)]
-        now = observe(thing for thing, _ in self.states)
-        return changed + [line for thing, before in self.states for line in differences(thing, before, now.get(thing, {}))]
+        return changed + self.changes(observe(thing for thing, _ in self.states))
+
+    def changes(self, now: Mapping[Thing, State]) -> list[str]:
+        """What differs of the things themselves, each in a line."""
+        return [line for thing, before in self.states for line in differences(thing, before, now.get(thing, {}))]
 
 
 def place_of(layer: str, app: str, folder: Path = FOLDER) -> Path:
@@ -93,8 +96,7 @@ def take(layer: str, app: str, inputs: Mapping[str, str], tasks: Sequence[Task],
     )
     tasks = [*tasks, *kept]
     states = observe(thing for task in tasks for thing in task.things)
-    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Record(layer, app, dict(inputs), list(tasks), list(states.items()), at)
+    return Record(layer, app, dict(inputs), tasks, list(states.items()), utc_now().isoformat())
 
 
 #: The input that stands for the roles and plugins themselves.
