@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from deploys import playbook
 from helpers import FULL, must
-from nights import LEFT, PROGRAM, Keep
+from nights import LEFT, Keep
 
 #: What is at work when a night is killed: five points, from the first to the last thing it does.
 POINTS = {
@@ -35,13 +35,7 @@ def test_a_night_under_write_load_is_proven_and_can_be_killed(keep: Keep, writer
     """
     good = keep.night()
     for point, at_work in POINTS.items():
-        # Only the program itself, as the kernel does when memory is short: what it started has to notice.
-        command = f"systemd-run --quiet --unit=slipway-test-night --property=KillMode=process {PROGRAM} --config {keep.config} nightly"
-        at_work = f"[{at_work[0]}]{at_work[1:]}"
-        kill = f"until pgrep -f '{at_work}' >/dev/null; do :; done; systemctl kill --signal=KILL --kill-whom=main slipway-test-night"
-        must(keep.host, f"{command}; timeout 600 sh -c {shlex.quote(kill)}")
-        assert must(keep.host, "systemctl show -P Result slipway-test-night").strip() == "signal", f"{point}: it had ended before"
-        must(keep.host, "systemctl reset-failed slipway-test-night")
+        keep.killed_night(at_work)
         gone = f"for i in $(seq 300); do pgrep -f '{LEFT}' >/dev/null || exit 0; sleep 0.2; done; exit 1"
         assert keep.host.run(gone).rc == 0, f"{point}: what it started goes on: {keep.host.run('ps axww').stdout}"
         assert keep.listed()["damaged"] == [] and good in keep.proven()

@@ -16,6 +16,25 @@ WRITER = "while :; do echo 'INSERT INTO ledger DEFAULT VALUES;'; sleep 0.002; do
 #: What must not go on when the program is killed. The archive's own `pgbackrest archive-push` is the live server's.
 LEFT = "[/]var/lib/demo-proof|[p]g_dump|[p]g_amcheck|[p]gbackrest .*(backup --type|restore)|[r]estic "
 
+NIGHT = "slipway-test-night"
+#: Kills process `pid` as soon as a command line matches, and answers once it has ended: 1 when it did so by itself.
+#: One process reads all the lines: with a pgrep for each look, what is quick was missed.
+KILL = """
+import os, pathlib, re, sys
+pid, wanted, killed = int(sys.argv[1]), re.compile(sys.argv[2].encode()), False
+while pathlib.Path(f"/proc/{pid}").exists():
+    for path in () if killed else pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(bytes(1), b" ")
+        except OSError:
+            continue
+        if wanted.search(line):
+            os.kill(pid, 9)
+            killed = True
+            break
+sys.exit(not killed)
+"""
+
 
 @dataclass
 class Keep:
@@ -45,6 +64,23 @@ class Keep:
         name = str(json.loads(self.must_cli("--json", "create"))["name"])
         self.must_cli("verify", name)
         return name
+
+    def killed_night(self, at_work: str) -> None:
+        """A night that is killed while `at_work` (a regular expression) runs: the program alone, as the kernel does when memory is short.
+
+        What is at work for a moment only can be missed on a busy machine: then the next night is tried.
+        """
+        start = f"systemd-run --quiet --unit={NIGHT} --property=KillMode=process {PROGRAM} --config {self.config} nightly"
+        # "[p]g_dump" matches pg_dump, not the command line that asks for it.
+        wanted = shlex.quote(f"[{at_work[0]}]{at_work[1:]}")
+        kill = f"timeout 300 python3 -c {shlex.quote(KILL)} $(systemctl show -P MainPID {NIGHT}) {wanted}"
+        result, tries = "success", 3
+        while result == "success" and tries:
+            killed, tries = self.host.run(f"{start} && {kill}"), tries - 1
+            result = must(self.host, f"systemctl show -P Result {NIGHT}").strip()
+        said = f"{killed.stdout}{killed.stderr}{self.host.run(f'journalctl --no-pager -n 30 -u {NIGHT}').stdout}"
+        assert (killed.rc, result) == (0, "signal"), f"{at_work}: {result}\n{said}"
+        must(self.host, f"systemctl reset-failed {NIGHT}")
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads(must(self.host, f"cat {self.app.backups}/status.json")))
