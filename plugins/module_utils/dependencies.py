@@ -26,6 +26,8 @@ ORDER = (*TOOLS, "pylock.toml", "requirements.txt", "pyproject.toml", "setup.py"
 FOREIGN = ("pixi.lock", "conda-lock.yml", "environment.yml")
 PYTHON = ".venv/bin/python"
 PIP = ("pip", "install", "--python", PYTHON)
+#: The app itself, in its place.
+PLACE = (*PIP, "--no-deps", "--editable", ".")
 #: What an exporter wrote, kept with the environment that is made of it.
 EXPORTED = ".venv/requirements.txt"
 _KINDS = (
@@ -153,6 +155,12 @@ class Installer:
         self.add_requirements()
         return [*chosen.warnings(), *self.place_app()] if chosen else []
 
+    def complete(self, chosen: Chosen) -> list[str]:
+        """The same where the environment is another release's: all but the app itself is there."""
+        placed = PLACE in self.commands
+        self.commands = [words for words in self.commands if words != PLACE]
+        return [*chosen.warnings(), *self.place_app(again=placed)]
+
     def add_requirements(self) -> None:
         """What the app does not bring itself. Of what it brings the version stays, and an extra is added."""
         installed = self.installed()
@@ -165,14 +173,14 @@ class Installer:
         if absent:
             self.uv(*PIP, *absent)
 
-    def place_app(self) -> list[str]:
+    def place_app(self, again: bool = False) -> list[str]:
         """The app itself: installed in place where it is a package, so that there is one copy of its code, the release's own."""
-        if self.project.name and self.project.name in self.installed():
+        if not again and self.project.name and self.project.name in self.installed():
             return []
         warnings = []
         if self.project.is_package:
             try:
-                self.uv(*PIP, "--no-deps", "--editable", ".")
+                self.uv(*PLACE)
             except CommandError as error:
                 if self.project.needs_installation:
                     raise
@@ -225,7 +233,13 @@ COMMANDS: dict[str, Callable[[Installer, str], None]] = {
     **dict.fromkeys(EXPORTERS, Installer.export),
     **dict.fromkeys(("pylock.toml", "requirements.txt", "pyproject.toml", "setup.py"), Installer.pip),
 }
-_ADD_PATH = "import pathlib, site, sys; pathlib.Path(site.getsitepackages()[0], 'slipway_source.pth').write_text(sys.argv[1] + '\\n')"
+#: Another release may have the file by a hard link: it is not written into.
+_ADD_PATH = """
+import pathlib, site, sys
+path = pathlib.Path(site.getsitepackages()[0], "slipway_source.pth")
+path.unlink(missing_ok=True)
+path.write_text(sys.argv[1] + "\\n")
+"""
 
 
 def project_of(requirement: str) -> str:

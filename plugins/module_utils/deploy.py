@@ -46,11 +46,13 @@ class Deploy:
         # Another deploy may have brought it while this one waited for the lock.
         there = live if live and (held or live.fingerprint == wanted) else reusable(self.store.all(), wanted)
         needed = not (there and live and there.id == live.id)
-        if there or self.settings.check_mode:
-            return {"changed": needed and self.settings.check_mode, "needed": needed, "release": there.id if there else ""}
-        built = self.builder.build(wanted)
+        if self.settings.check_mode:
+            return {"changed": needed, "needed": needed, "release": there.id if there else "", "migrates": needed}
+        release = there or self.builder.build(wanted)
+        # Asked here: mostly nothing is to be migrated, and that would be another call.
+        migrates = needed and not self.migrator.settled(release)
         warnings = {"warnings": self.builder.warnings} if self.builder.warnings else {}
-        return {"changed": True, "needed": True, "release": built.id, **warnings}
+        return {"changed": not there, "needed": needed, "release": release.id, "migrates": migrates, **warnings}
 
     def go_live(self) -> dict[str, Any]:
         """From a release that is built to one that serves alone, in one call."""

@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.slipway.vps.plugins.module_utils.archive import unpack
 from ansible_collections.slipway.vps.plugins.module_utils.build_sandbox import Sandbox
 from ansible_collections.slipway.vps.plugins.module_utils.confinement import makes_code
-from ansible_collections.slipway.vps.plugins.module_utils.dependencies import Installer
+from ansible_collections.slipway.vps.plugins.module_utils.dependencies import Chosen, Installer
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_units import Units
 from ansible_collections.slipway.vps.plugins.module_utils.environment import environment_file
@@ -40,6 +40,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.units imp
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.rebuild import COMMANDS
 from ansible_collections.slipway.vps.plugins.module_utils.source import asked_for, without_secrets
 from ansible_collections.slipway.vps.plugins.module_utils.static_files import open_packages
+from ansible_collections.slipway.vps.plugins.module_utils.virtual_environment import left, locked, same, take_over
 
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
 RESERVE = 200 * 2**20
@@ -172,11 +173,14 @@ class Builder:
             # All that can be refused is refused before anything is built.
             chosen = installer.check()
             python, notes = Interpreters(self.sandbox, self.settings).choose(folder, installer.project)
+            made_of = self.made_of(chosen, installer, python)
         with self.app.step("virtual environment"):
-            self.sandbox.uv(folder, "venv", "--no-project", "--python", python, ".venv")
+            taken = self.take_over(made_of, folder, installer)
+            if not taken:
+                self.sandbox.uv(folder, "venv", "--no-project", "--python", python, ".venv")
             release.python = command(str(folder / ".venv/bin/python"), "--version", account=self.app.account).split()[-1]
         with self.app.step("dependencies"):
-            self.warnings += [*notes, *installer.install(chosen)]
+            self.warnings += [*notes, *(installer.complete(chosen) if taken and chosen else installer.install(chosen))]
             said = installer.project.text(chosen.file) if chosen else ""
             if (jit := makes_code(folder / ".venv")) and not self.settings.confinement.sandbox.get("jit"):
                 self.warnings.append(
@@ -190,7 +194,8 @@ class Builder:
                 for line in self.settings.build_commands:
                     self.command_of_the_operator(folder, line)
         with self.app.step("bytecode"):
-            self.inherit_bytecode(folder)
+            if not taken:
+                self.inherit_bytecode(folder)
             compile_all = (".venv/bin/python", "-m", "compileall", "-j", "0", "-q")
             try:
                 self.sandbox.run(folder, *compile_all, "-x", r"/(\.venv|node_modules)/", ".")
@@ -199,10 +204,45 @@ class Builder:
                 self.warnings.append(
                     f"Not every .py file of the app compiles; the release is built without their bytecode:\n{tail(str(error), 12)}"
                 )
-            # Packages may ship files for other Pythons: as with pip and uv those are passed over.
-            with contextlib.suppress(CommandError):
-                self.sandbox.run(folder, *compile_all, ".venv")
+            if not taken:
+                # Packages may ship files for other Pythons: as with pip and uv those are passed over.
+                with contextlib.suppress(CommandError):
+                    self.sandbox.run(folder, *compile_all, ".venv")
+        if made_of:
+            release.environment = {"of": made_of, "left": left(folder / ".venv")}
         self.give(folder, None)
+
+    def made_of(self, chosen: Chosen | None, installer: Installer, python: str) -> str:
+        """What the virtual environment is made of, as a digest; empty where it is built each time.
+
+        What the operator has built may change it, so there it is.
+        """
+        settings = self.settings
+        if chosen is None or settings.build_commands or not (said := locked(installer.project, chosen)):
+            return ""
+        version = command(python, "--version", account=self.app.account)
+        others = (python, version, settings.uv, *settings.requirements, "extras", *settings.extras, "groups", *settings.groups)
+        given = (f"{name}={value}" for name, value in sorted(settings.build_env.items()))
+        return fingerprint([*said, *others, *given], [])
+
+    def take_over(self, wanted: str, folder: Path, installer: Installer) -> bool:
+        """The virtual environment of a release that was made of the same, if nobody has changed it since."""
+        if self.settings.force:
+            return False
+        for release in same(self.store.all(), self.store.live_id(), wanted):
+            old = self.store.folder(release.id)
+            if not (old / ".venv").is_dir() or left(old / ".venv") != release.environment.get("left"):
+                continue
+            try:
+                installer.commands = [tuple(words) for words in json.loads((old / COMMANDS).read_text(encoding="utf-8"))]
+                take_over(old, folder, self.app.account)
+            except (CommandError, OSError, ValueError):
+                # Built anew then, as without it.
+                installer.commands = []
+                remove(folder / ".venv")
+                continue
+            return True
+        return False
 
     def command_of_the_operator(self, folder: Path, line: str) -> None:
         try:

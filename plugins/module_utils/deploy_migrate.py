@@ -43,17 +43,10 @@ class Migrator:
         release = self.app.wanted()
         words = self.migration(release)
         done: dict[str, Any] = {"changed": False, "release": release.id, "output": "", "restore_point": None}
-        if not words or release.state != READY or release.schema_after:
+        if self.settled(release):
             return done
-        # A run that was interrupted has noted where the schema began; by now it may be elsewhere.
-        with self.app.step("schema"):
-            release.schema_before = release.schema_before or self.schema(release)
         if self.settings.check_mode:
-            return {**done, "changed": not self.nothing_to_migrate(release)}
-        if self.nothing_to_migrate(release):
-            release.schema_after = release.schema_before
-            self.store.save(release)
-            return {**done, "output": "no new migrations"}
+            return {**done, "changed": True}
         with self.app.failing(release):
             # An app that cannot even be imported must not change the schema. Where nothing is migrated the rehearsal finds out.
             self.app.check_entry_point(release)
@@ -70,6 +63,20 @@ class Migrator:
         self.store.save(release)
         changed = release.schema_before != release.schema_after
         return {**done, "changed": changed, "output": tail(output), "restore_point": release.restore_point or why}
+
+    def settled(self, release: Release) -> bool:
+        """Whether nothing is to be migrated for a release, or nothing any more. Where that shows only in the database, it is noted."""
+        if not self.migration(release) or release.state != READY or release.schema_after:
+            return True
+        # A run that was interrupted has noted where the schema began; by now it may be elsewhere.
+        with self.app.step("schema"):
+            release.schema_before = release.schema_before or self.schema(release)
+        if not self.nothing_to_migrate(release):
+            return False
+        if not self.settings.check_mode:
+            release.schema_after = release.schema_before
+            self.store.save(release)
+        return True
 
     def migration(self, release: Release) -> list[str]:
         folder = self.store.folder(release.id)

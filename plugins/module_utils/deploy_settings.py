@@ -90,6 +90,7 @@ class Settings:
 
     # One run at a time.
     token: str
+    give_back: bool
     lock_ttl: int
 
     @classmethod

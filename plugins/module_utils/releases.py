@@ -51,6 +51,8 @@ class Release:
     live_at: str | None = None
     python: str | None = None
     lock: str | None = None
+    #: What its virtual environment was made of (`of`, absent where that is not locked), and how the build left it (`left`): digests.
+    environment: dict[str, str] = field(default_factory=dict)
     schema_before: str | None = None
     schema_after: str | None = None
     #: Digest of the migration scripts: the same as the live release's means that there is nothing to migrate.

@@ -123,6 +123,10 @@ options:
   archive:
     description: Tar or zip archive whose content becomes the release (C(prepare)); a single top-level folder is left out.
     type: path
+  upload:
+    description: Whether O(archive) lies on the controller.
+    type: bool
+    default: false
   subdirectory:
     description: Folder of O(archive) that becomes the release instead, relative.
     type: str
@@ -237,6 +241,10 @@ options:
     description: Deploy what was rolled away from all the same (C(plan)).
     type: bool
     default: false
+  give_back:
+    description: Whether the lock of O(token) is given back once all is done; one step that fails keeps it.
+    type: bool
+    default: false
   token:
     description: Token of the lock (M(slipway.vps.lock)), renewed while a step runs. Empty means that there is none.
     type: str
@@ -326,6 +334,14 @@ needed:
   description: Whether something other than the live release is wanted.
   type: bool
   returned: action is plan, prepare or plan_rollback
+given_back:
+  description: Whether the lock was given back.
+  type: bool
+  returned: O(give_back) is true
+migrates:
+  description: Whether the schema has to be brought to what the release needs (C(migrate)).
+  type: bool
+  returned: action is prepare
 repair:
   description: Whether an interrupted switch has to be finished, or a stopped release started (C(plan)).
   type: bool
@@ -408,7 +424,7 @@ PARAMETERS: dict[str, Any] = {
     "server": {"type": "str", "default": "gunicorn"},
     "ready_timeout": {"type": "float", "default": 30},
     **{name: {"type": "path"} for name in ("tree", "archive")},
-    **{name: {"type": "bool", "default": False} for name in ("rehearsal_writes", "force", "downgrade")},
+    **{name: {"type": "bool", "default": False} for name in ("rehearsal_writes", "force", "downgrade", "upload", "give_back")},
     "requirement": {"type": "str"},
     "requirement_encoded": {"type": "str", "default": "", "no_log": True},
     "runtime_files": {"type": "list", "elements": "path", "default": []},
@@ -459,13 +475,14 @@ def message(failure: StepError, live: str | None, retry: str) -> str:
 
 
 def work(deploy: Deploy) -> dict[str, Any]:
-    """Do what is asked, alone where it changes something, and renew the run's lock meanwhile."""
+    """Do what is asked, alone where it changes something, and renew the run's lock meanwhile; at the end give it back."""
     settings = deploy.settings
     with (
         nullcontext() if settings.action in READING else exclusive(settings.root),
         Lock(settings.root).renewing(settings.token, settings.lock_ttl) if settings.token else nullcontext(),
     ):
-        return deploy.do(settings.action)
+        done = deploy.do(settings.action)
+    return {**done, "given_back": Lock(settings.root).release(settings.token)} if settings.give_back else done
 
 
 def main() -> None:

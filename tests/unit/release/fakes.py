@@ -291,7 +291,7 @@ def parameters(root: Path) -> dict[str, Any]:
         **{"confinement": {"slice": "slipway-blog.slice", "sandbox": {"level": "full", "network": "any"}, "build_memory": "auto"}},
         **{"build_commands": [], "build_env": {}, "build_secrets": {}, "build_packages": []},
         **{"python": "python3", "uv": "uv", "static": {}, "precompress": True, "owner": "ada@laptop"},
-        **{"retry": "run it again", "force": False, "token": ""},
+        **{"retry": "run it again", "force": False, "token": "", "give_back": False},
         **{"migrate_command": "auto", "lock_timeout": 5, "restore_point_command": "", "restore_point_max": 2**30},
         **{"downgrade": False, "schema": "", "leave_as": RETIRED, "memory_margin": 1.2},
         **{"burn_in": 0.0, "burn_in_tolerance": 0.05, "release": None, "keep": 5, "action": "none", "lock_ttl": 120},

@@ -5,6 +5,7 @@ What systemd does around a command is left out: the command runs with the enviro
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils import deploy_build, interpreter
+from ansible_collections.slipway.vps.plugins.module_utils import deploy_build, interpreter, virtual_environment
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_settings import Settings
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import HostedApp, StepError
@@ -24,10 +25,17 @@ from ansible_collections.slipway.vps.plugins.module_utils.environment import par
 from ansible_collections.slipway.vps.plugins.module_utils.exporters import EXPORTERS
 from ansible_collections.slipway.vps.plugins.module_utils.project import Project
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError, command
+from ansible_collections.slipway.vps.plugins.module_utils.virtual_environment import left
 
 from .fakes import NEW, parameters
 from .local_index import SmallApp, names, served
 
+#: Apps whose dependencies are locked.
+LOCKED = (
+    *("module-that-does-not-compile", "own-gunicorn", "pdm", "pipenv", "poetry", "poetry-group", "private-index-netrc", "pylock"),
+    *("requirements-with-hashes", "single-module", "src-package", "src-without-build-system", "uv-and-requirements", "uv-groups"),
+    *("uv-lock", "uv-package"),
+)
 UV = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
 #: What a unit of systemd has of its own.
 MANAGER = {"LC_ALL": "C.UTF-8"}
@@ -52,10 +60,13 @@ class Builds:
         self.root = root
         self.index = index
         self.ran: list[tuple[str, ...]] = []
+        #: The release that was built last.
+        self.id = ""
 
     def build(self, name: str, **changes: Any) -> dict[str, Any]:
         app = SmallApp.of(name)
-        app.place(name, self.root / "tree/app", self.index)
+        if not self.id:
+            app.place(name, self.root / "tree/app", self.index)
         said = app.variables
         own = {key.removeprefix("app_"): value for key, value in said.items() if key.startswith("app_build")}
         settings = {
@@ -67,11 +78,24 @@ class Builds:
             **{"build_env": {**said.get("app_build_env", {}), "UV_DEFAULT_INDEX": f"{self.index}/simple", "UV_HTTP_TIMEOUT": "60"}},
             **changes,
         }
-        return Deploy(Settings.of(settings, check_mode=False)).do("prepare")
+        done = Deploy(Settings.of(settings, check_mode=False)).do("prepare")
+        self.id = done["release"]
+        return done
+
+    def again(self, name: str, **changes: Any) -> bool:
+        """Build a release with another state of the code; whether it took an environment over."""
+        self.ran.clear()
+        self.build(name, identity=f"after {self.id}", **changes)
+        return not any("venv" in words for words in self.ran)
 
     @property
     def release(self) -> Path:
-        return self.root / "srv/releases" / NEW
+        return self.root / "srv/releases" / (self.id or NEW)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the release's manifest says of its virtual environment."""
+        return dict(json.loads((self.release / "release.json").read_text())["environment"])
 
     def python(self, *words: str, cwd: Path | None = None) -> str:
         """As Gunicorn starts: in the release's folder, with its environment's Python."""
@@ -119,10 +143,12 @@ def builds(tmp_path: Path, index: str, cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(syslog, "syslog", lambda *words: None)
     for name in ("chown", "fchown"):
         monkeypatch.setattr(os, name, lambda *words, **how: None)
-    monkeypatch.setattr(deploy_build, "command", plain)
+    for module in (deploy_build, virtual_environment):
+        monkeypatch.setattr(module, "command", plain)
     monkeypatch.setattr(deploy_build, "stop_units", lambda *units: None)
     monkeypatch.setattr(Switcher, "revive", lambda self: None)
-    monkeypatch.setattr(deploy_build, "new_id", lambda *words: NEW)
+    ids = (f"{NEW}{letter}" for letter in ("", *"bcdefghi"))
+    monkeypatch.setattr(deploy_build, "new_id", lambda *words: next(ids))
     # No download is tried: the tests need no network.
     monkeypatch.setattr(interpreter, "command", lambda *words, **how: (_ for _ in ()).throw(CommandError("dns error")))
     for lock, exporter in EXPORTERS.items():
@@ -148,6 +174,52 @@ def test_an_app_as_it_comes_is_built(builds: Builds, name: str) -> None:
     for path in app.makes:
         assert (builds.release / path).exists(), f"the release has no {path}"
     assert not (builds.root / "run/blog-build").exists(), "what the build alone was told is still there"
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_a_locked_environment_is_taken_over(builds: Builds, name: str) -> None:
+    """[S1] The next release has the same packages and programs, its own code, needs nothing of the one before, and leaves it as it was."""
+    app = SmallApp.of(name)
+    builds.build(name)
+    before, there, noted = builds.release, builds.installed(), builds.environment
+    (builds.root / "tree/app/added.py").write_text("NEW = True\n")
+    assert builds.again(name), "it was built anew"
+    assert left(before / ".venv") == noted["left"] and builds.environment["of"] == noted["of"]
+    named = [path for path in (builds.release / ".venv").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert not [path for path in named if before.name in path.read_bytes().decode(errors="replace").replace(builds.id, "")]
+    packages = list(before.glob(".venv/lib/python*/site-packages/*.py"))
+    assert any(path.samefile(builds.release / path.relative_to(before)) for path in packages if path.name.startswith("tiny"))
+    command("rm", "-r", str(before))
+    assert builds.installed() == there and set(app.brings) == set(there)
+    module, attribute = app.variables["app_wsgi"].split(":")
+    where = builds.python("-c", f"import {module}; assert callable({module}.{attribute}); print({module}.__file__)").strip()
+    assert Path(where).is_relative_to(builds.release) and ".venv" not in where
+    for program in app.programs:
+        assert command(str(builds.release / ".venv/bin" / program)) == "hello\n"
+    # Once more, from one that was taken over itself.
+    assert builds.again(name) and builds.installed() == there
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in names() if name not in LOCKED and not SmallApp.of(name).refused and not SmallApp.of(name).needs]
+)
+def test_what_is_not_locked_is_built_each_time(builds: Builds, name: str) -> None:
+    """[S1] [F5] The index may have another version by now, or the code of a dependency lies in the source."""
+    builds.build(name)
+    assert builds.environment == {}
+
+
+def test_an_environment_that_is_another_is_built(builds: Builds) -> None:
+    """[S1] Another lock, another server, another wish; one that somebody has changed by hand; and whenever the operator forces it."""
+    name = "uv-lock"
+    builds.build(name)
+    assert builds.again(name)
+    assert not builds.again(name, requirements=["tiny-server==1.0", "tiny-mail==1.0"]), "another requirement of the machine"
+    assert builds.again(name)
+    assert not builds.again(name, force=True)
+    for release in (builds.root / "srv/releases").iterdir():
+        next(release.glob(".venv/lib/python*/site-packages/tiny_web.py")).write_text("VERSION = 'by hand'\n")
+    assert not builds.again(name), "what somebody changed went on"
 
 
 @pytest.mark.parametrize("name", [name for name in names() if SmallApp.of(name).refused])

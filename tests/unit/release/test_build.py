@@ -24,7 +24,7 @@ PIP = "uv pip install --python .venv/bin/python"
 
 def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> None:
     """[A10] Manifest, source, environment of its own; ready only when all of it went well."""
-    assert deploy(processes=PROCESSES).do("prepare") == {"changed": True, "needed": True, "release": NEW}
+    assert deploy(processes=PROCESSES).do("prepare") == {"changed": True, "needed": True, "release": NEW, "migrates": False}
     folder = root / "srv/releases" / NEW
     short = ("compileall" if "compileall" in line else line for line in host.did)
     did = [line for line, _ in itertools.groupby(short)]
@@ -33,6 +33,7 @@ def test_a_release_is_built_in_order(deploy: Make, root: Path, host: Host) -> No
         f"{NEW} is building",
         f"give {NEW} to 4242:4343",
         f"{NEW} is building",
+        "python3 --version",
         "uv venv --no-project --python python3 .venv",
         f"{folder}/.venv/bin/python --version",
         f"{PIP} --requirement requirements.txt",
@@ -54,7 +55,7 @@ def test_whatever_builds_is_the_apps_user(deploy: Make, root: Path, host: Host) 
     deploy().do("prepare")
     folder = root / "srv/releases" / NEW
     assert {name: account.name if account else "root" for name, account in host.accounts.items()} == {
-        **{"systemd-run": "root", f"{folder}/.venv/bin/python": "blog"},
+        **{"systemd-run": "root", "python3": "blog", f"{folder}/.venv/bin/python": "blog"},
     }
     assert len(host.transients) >= 5
     for words in host.transients:
@@ -235,25 +236,25 @@ def test_a_missing_environment_file_is_a_failure_of_its_step(deploy: Make, root:
 def test_what_another_run_brought_meanwhile_is_not_built_again(deploy: Make, existing: Existing, host: Host) -> None:
     """[S1] Two runs want the same, the second waited for the lock: its plan is out of date by now."""
     existing(OLD, LIVE, current=True, running=True, fingerprint=deploy().builder.fingerprint())
-    assert deploy().do("prepare") == {"changed": False, "needed": False, "release": OLD}
+    assert deploy().do("prepare") == {"changed": False, "needed": False, "release": OLD, "migrates": False}
     assert host.did == []
 
 
 def test_what_was_rolled_away_from_is_not_built_again(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
     """[S1] Also when there is something to repair, so that the run goes on after its plan; asked for, it is."""
     existing(NEW, ROLLED_BACK, fingerprint=deploy().builder.fingerprint())
-    assert deploy().do("prepare") == {"changed": False, "needed": False, "release": OLD}
+    assert deploy().do("prepare") == {"changed": False, "needed": False, "release": OLD, "migrates": False}
     assert host.did == []
     assert deploy(force=True).do("prepare")["needed"] is True
 
 
 def test_check_mode_says_whether_something_would_be_built(deploy: Make, existing: Existing, host: Host, serving: Release) -> None:
     """[S1] Not when it is live, or held back."""
-    assert deploy(check_mode=True).do("prepare") == {"changed": True, "needed": True, "release": ""}
+    assert deploy(check_mode=True).do("prepare") == {"changed": True, "needed": True, "release": "", "migrates": True}
     existing(NEW, READY, fingerprint=deploy().builder.fingerprint())
-    assert deploy(check_mode=True).do("prepare") == {"changed": True, "needed": True, "release": NEW}
+    assert deploy(check_mode=True).do("prepare") == {"changed": True, "needed": True, "release": NEW, "migrates": True}
     existing(NEW[:-1] + "1", ROLLED_BACK, fingerprint=deploy(identity="bad").builder.fingerprint())
-    assert deploy(check_mode=True, identity="bad").do("prepare") == {"changed": False, "needed": False, "release": OLD}
+    assert deploy(check_mode=True, identity="bad").do("prepare") == {"changed": False, "needed": False, "release": OLD, "migrates": False}
     assert host.did == []
 
 
@@ -317,7 +318,7 @@ def test_each_step_is_noted_in_the_journal(deploy: Make, monkeypatch: pytest.Mon
     noted: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda level, text: noted.append(text))
     deploy(action="prepare", migrate_command=UP).do("prepare")
-    steps = ["source", "project", "virtual environment", "dependencies", "bytecode", "environment", "units"]
+    steps = ["source", "project", "virtual environment", "dependencies", "bytecode", "environment", "units", "schema"]
     assert noted == [f"blog: prepare: {step}" for step in steps]
     noted.clear()
     deploy(action="migrate", release=NEW, migrate_command=UP).do("migrate")

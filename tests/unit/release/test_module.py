@@ -52,7 +52,7 @@ def test_the_message_says_what_failed_and_what_serves() -> None:
 def test_the_module_answers(deploy: Make, run: Callable[[Deploy], dict[str, Any]], host: Host, serving: Release) -> None:
     """[S1] Success names what is live after the step, failure names the step and what goes on serving."""
     built = deploy(action="prepare")
-    assert run(built) == {"changed": True, "needed": True, "release": NEW, "live": OLD}
+    assert run(built) == {"changed": True, "needed": True, "migrates": False, "release": NEW, "live": OLD}
     host.fails = {f"start blog@{NEW}": "Worker failed to boot"}
     switched = deploy(release=NEW, action="activate")
     answer = run(switched)
@@ -88,6 +88,22 @@ def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], d
     with module.exclusive(root / "srv"):
         assert run(built)["step"] == "lock"
     assert host.did == []
+
+
+def test_the_last_step_gives_the_lock_back(
+    deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release, existing: Existing
+) -> None:
+    """[S1] Where it fails the run keeps it, for what it still has to do; and nobody else's lock is given back."""
+    existing(NEW, READY)
+    lock = Lock(root / "srv")
+    lock.acquire(Holder("mine", "ada"))
+    last = deploy(action="go_live", release=NEW, token="mine", give_back=True)
+    host.fails = {f"start blog@{NEW}": "no such module"}
+    assert run(last)["failed"] and lock.file.exists()
+    host.fails = {}
+    existing(NEW, READY)
+    assert run(last)["given_back"] is True and not lock.file.exists()
+    assert "given_back" not in run(deploy(action="go_live", release=NEW))
 
 
 def test_a_lock_that_is_lost_during_a_step_is_a_failure(

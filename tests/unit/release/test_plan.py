@@ -64,7 +64,7 @@ def test_a_release_that_waits_is_used_again(deploy: Make, existing: Existing, se
     """[S1] An interrupted deploy goes on where it was: nothing is built twice."""
     existing(NEW, READY, fingerprint=deploy().builder.fingerprint())
     assert (deploy().do("plan")["needed"], deploy().do("plan")["release"]) == (True, NEW)
-    assert deploy().do("prepare") == {"changed": False, "needed": True, "release": NEW}
+    assert deploy().do("prepare") == {"changed": False, "needed": True, "release": NEW, "migrates": False}
     assert host.did == []
 
 
