@@ -52,6 +52,12 @@ options:
     description: Where records are kept.
     type: path
     default: /var/lib/slipway/seals
+  others:
+    description: >-
+      C(checked): layers that the run comes to later, which are asked about in the same round trip.
+    type: list
+    elements: str
+    default: []
   found:
     description: "C(recorded): what this run has found to differ. The action plugin sets it, whatever is said."
     type: list
@@ -99,6 +105,10 @@ at:
   description: When the layer was recorded, ISO 8601 in UTC; empty where it was not.
   type: str
   returned: state is checked
+others:
+  description: The same of the layers in O(others), by name; no task has to ask for them again.
+  type: dict
+  returned: state is checked
 unmended:
   description: >-
     What this run has found to differ, while it was given the same, and that no task of it changed back. From now on it counts as it is.
@@ -113,11 +123,21 @@ things:
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.machine import facts
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.observe import Thing
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import FOLDER, Task, read, take
+
+
+def checked(layer: str, app: str, inputs: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Whether a layer is as it was left."""
+    former = read(layer, app, folder)
+    if former is None:
+        return {"intact": False, "differences": [], "at": "", "things": 0}
+    found = former.differs(inputs)
+    return {"intact": not found, "differences": found, "at": former.at, "things": len(former.states)}
 
 
 def main() -> None:
@@ -131,7 +151,7 @@ def main() -> None:
             "inputs": {"type": "dict", "default": {}, "no_log": True},
             "folder": {"type": "path", "default": str(FOLDER)},
             "tasks": {"type": "list", "elements": "dict", "default": []},
-            "found": {"type": "list", "elements": "str", "default": []},
+            **{name: {"type": "list", "elements": "str", "default": []} for name in ("found", "others")},
             "skipped": {"type": "list", "elements": "str", "default": []},
         },
         required_if=[("state", state, ("layer", "app")) for state in ("checked", "recorded")],
@@ -143,13 +163,10 @@ def main() -> None:
         module.exit_json(changed=False, things=0)
     inputs, folder = {**given["inputs"], **facts()}, Path(given["folder"])
     try:
-        former = read(given["layer"], given["app"], folder)
         if given["state"] == "checked":
-            found = former.differs(inputs) if former else []
-            things = len(former.states) if former else 0
-            module.exit_json(
-                changed=False, intact=bool(former) and not found, differences=found, at=former.at if former else "", things=things
-            )
+            found = {layer: checked(layer, given["app"], inputs, folder) for layer in (given["layer"], *given["others"])}
+            module.exit_json(changed=False, **found.pop(given["layer"]), others=found)
+        former = read(given["layer"], given["app"], folder)
         tasks = [Task(task["where"], [Thing(kind, name) for kind, name in task["things"]]) for task in given["tasks"]]
         record = take(given["layer"], given["app"], inputs, tasks, given["skipped"], former)
         if not module.check_mode:

@@ -38,6 +38,8 @@ class Layer:
 
 #: The layer that each host is in.
 OPEN: dict[str, Layer] = {}
+#: What a host has answered of layers to come, by host and layer: of all of them it is asked once. Nothing once a layer has something to do.
+ANSWERS: dict[str, dict[str, Any]] = {}
 
 
 @functools.cache

@@ -478,3 +478,62 @@ def test_a_layer_is_sealed_and_opened(tool: Tool, tmp_path: Path) -> None:
     assert not worked(run("-e", "given=2")), "from now on it counts as it is"
     (tmp_path / "three").write_text("by hand")
     assert run("-e", "given=3").count(f"file {tmp_path}/three is there again") == 1, "given something else, it may be what is wanted"
+
+
+TWO = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: &vars
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+  module_defaults: &defaults
+    slipway.vps.seal:
+      folder: "FOLDER/seals"
+      app: blog
+  tasks:
+    - slipway.vps.seal: {layer: edge, others: [keep]}
+      register: sealed
+    - meta: end_host
+      when: sealed.intact
+    - name: Do edge
+      ansible.builtin.copy: {content: edge, dest: "FOLDER/edge", mode: "0600"}
+    - slipway.vps.seal: {layer: edge, state: recorded}
+
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: *vars
+  tasks:
+    - ansible.builtin.copy: {content: "by hand", dest: "FOLDER/keep", mode: "0600"}
+      when: hand | default(false) | bool
+
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: *vars
+  module_defaults: *defaults
+  tasks:
+    - slipway.vps.seal: {layer: keep}
+      register: sealed
+    - meta: end_host
+      when: sealed.intact
+    - name: Do keep
+      ansible.builtin.copy: {content: keep, dest: "FOLDER/keep", mode: "0600"}
+    - slipway.vps.seal: {layer: keep, state: recorded}
+"""
+
+
+def test_a_host_is_asked_once_for_all_layers(tool: Tool, tmp_path: Path) -> None:
+    """[F3] While none of them has anything to do; once one had, the next is asked again."""
+    (tmp_path / "play.yml").write_text(TWO.replace("FOLDER", str(tmp_path)))
+
+    def done(*words: str) -> list[str]:
+        ran = tool("ansible-playbook", "-i", "localhost,", str(tmp_path / "play.yml"), *words)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return [layer for layer in ("edge", "keep") if f"TASK [Do {layer}]" in ran.stdout]
+
+    assert done() == ["edge", "keep"] and done() == []
+    assert done("-e", "hand=true") == [], "it was asked again"
+    assert done() == ["keep"] and done() == []
+    (tmp_path / "edge").write_text("by hand")
+    assert done("-e", "hand=true") == ["edge", "keep"], "what it answered before another layer was done counted"
