@@ -1,26 +1,30 @@
 #!/usr/bin/env python3
-"""What `make bench-converge` runs: how long `site.yml` takes on the demo when it has nothing to do, in turns. Asserts nothing.
+"""What `make bench-converge` runs: how long an operator waits, on the demo, in turns. Asserts nothing.
 
-    bench_converge.py [--rounds N] [--former COMMIT]
+    bench_converge.py [--rounds N] [--former COMMIT] [--first]
 
-On the demo's host, which must be up and built (`make demo`). `sealed` is what an operator runs; `full` does everything (-e full=true); both
-again carried by Mitogen; `former` is the whole run of another commit of this repository. Each run is a row of bench/results/converge.csv.
+On the demo's host, which must be up and built (`make demo`). In each round system after system does its work: `site.yml` that has nothing
+to do, sealed as an operator runs it and full (-e full=true); a deploy in which one line of the app differs; and a rollback of it. The
+systems are this commit, the same carried by Mitogen, and with --former another commit of this repository. --first builds the host anew for
+each system, once, and counts the first run. Each run is a row of bench/results/converge.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import re
 import resource
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
@@ -30,15 +34,21 @@ import demo
 from testhost import ROOT
 
 RESULTS = ROOT / "bench/results/converge.csv"
-COLUMNS = ("at", "system", "round", "seconds", "controller CPU s", "tasks")
-MITOGEN = {"ANSIBLE_STRATEGY": "slipway.vps.mitogen"}
+COLUMNS = ("at", "system", "work", "round", "seconds", "controller CPU s", "tasks")
+#: Arguments of ansible-playbook. The former commits of before sealed layers know no other run than the full one.
+WORK = {
+    "sealed": ("site.yml",),
+    "full": ("site.yml", "--extra-vars", "full=true"),
+    "deploy": ("playbooks/deploy.yml",),
+    "rollback": ("playbooks/rollback.yml",),
+}
 
 
 class System(NamedTuple):
-    """One way to run site.yml."""
+    """One way to run a playbook."""
 
+    name: str
     root: Path
-    words: tuple[str, ...] = ()
     environment: Mapping[str, str] = MappingProxyType({})
 
 
@@ -50,64 +60,88 @@ class Figures(NamedTuple):
     tasks: int
 
 
-def converge(system: System) -> Figures:
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(system.root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **system.environment}
-    words = ["ansible-playbook", "-i", str(demo.INVENTORY), "site.yml", *system.words]
-    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(words, cwd=system.root, env=environment, text=True, capture_output=True, check=False, timeout=1800)
-    seconds, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != 0:
-        sys.exit(f"bench: {shlex.join(words)} exited {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-    if re.search(r"changed=[1-9]", done.stdout):
-        print("  (it changed something)", flush=True)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Figures(seconds, cpu, done.stdout.count("\nTASK ["))
+class Bench:
+    """Runs, and the rows of their figures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.app = folder / "app"
+        self.found: dict[tuple[str, str], list[Figures]] = {}
+        shutil.copytree(ROOT / "examples/flask-app", self.app, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
+
+    def run(self, system: System, work: str) -> Figures:
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(system.root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **system.environment}
+        words = ["ansible-playbook", "-i", str(demo.INVENTORY), *WORK[work]]
+        if work != "rollback":
+            words += ["--extra-vars", json.dumps({"app_source": {"type": "path", "path": str(self.app)}, "deploy_burn_in": 0})]
+        begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(words, cwd=system.root, env=environment, text=True, capture_output=True, check=False, timeout=1800)
+        seconds, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode != 0:
+            sys.exit(f"bench: {shlex.join(words)} exited {done.returncode}\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+        if work in ("sealed", "full") and re.search(r"changed=[1-9]", done.stdout):
+            print("  (it changed something)", flush=True)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Figures(seconds, cpu, done.stdout.count("\nTASK ["))
+
+    def measure(self, system: System, work: str, number: int) -> None:
+        if work == "deploy":
+            (self.app / "logbook/bench.py").write_text(f'"""{time.time()}."""\n')
+        run = self.run(system, "sealed" if work == "first" else work)
+        self.found.setdefault((work, system.name), []).append(run)
+        new = not RESULTS.exists()
+        with RESULTS.open("a", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            if new:
+                rows.writerow(COLUMNS)
+            at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            rows.writerow([at, system.name, work, number, f"{run.seconds:.2f}", f"{run.cpu:.2f}", run.tasks])
+        print(f"round {number}: {work}, {system.name}: {run.seconds:.1f} s, {run.cpu:.1f} s of CPU, {run.tasks} tasks", flush=True)
+
+    def lines(self) -> Iterator[str]:
+        """Each work of each system, against the first system that does it."""
+        for (work, system), runs in sorted(self.found.items(), key=lambda item: item[0][0]):
+            # No former run is sealed: the full one is what an operator ran.
+            others = [*self.found.get((work, "former"), []), *(self.found.get(("full", "former"), []) if work == "sealed" else [])]
+            times = [run.seconds for run in runs]
+            middle = statistics.median(times)
+            against = f", {statistics.median(run.seconds for run in others) / middle:.1f} times as fast as before" if others else ""
+            cpu, tasks = statistics.median(run.cpu for run in runs), statistics.median(run.tasks for run in runs)
+            spread = f"{min(times):.1f} to {max(times):.1f}"
+            yield f"{work:9} {system:9} {middle:6.1f} s ({spread}){against}; controller {cpu:.1f} s of CPU, {tasks:.0f} tasks"
 
 
-def show(found: dict[str, list[Figures]]) -> None:
-    against = statistics.median(run.seconds for run in found["former" if "former" in found else "full"])
-    for name, runs in found.items():
-        times = [run.seconds for run in runs]
-        middle = statistics.median(times)
-        cpu, tasks = statistics.median(run.cpu for run in runs), statistics.median(run.tasks for run in runs)
-        spread = f"{min(times):.1f} to {max(times):.1f}"
-        print(
-            f"{name:16} {middle:6.1f} s ({spread}), {against / middle:4.1f} times as fast; controller {cpu:.1f} s of CPU, {tasks:.0f} tasks"
-        )
+def clone(commit: str, folder: Path) -> Path:
+    """Another commit of this repository, in a folder of its own."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), "checkout", "--quiet", commit], check=True)
+    return folder
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--former", default="", help="a commit to compare with")
+    parser.add_argument("--first", action="store_true", help="build the demo anew, too")
     asked = parser.parse_args()
-    full = ("--extra-vars", "full=true")
-    systems = {
-        **{"sealed": System(ROOT), "full": System(ROOT, full)},
-        **{"sealed, mitogen": System(ROOT, (), MITOGEN), "full, mitogen": System(ROOT, full, MITOGEN)},
-    }
-    found: dict[str, list[Figures]] = {}
-    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
-        if asked.former:
-            former = Path(folder) / "former"
-            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(former)], check=True)
-            subprocess.run(["git", "-C", str(former), "checkout", "--quiet", asked.former], check=True)
-            systems = {"former": System(former), **systems}
-        with RESULTS.open("a", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            if stream.tell() == 0:
-                rows.writerow(COLUMNS)
-            for number in range(1, asked.rounds + 1):
-                for name, system in systems.items():
-                    if name in ("former", "sealed") and asked.former:
-                        # Each takes over from the other, which is a change.
-                        converge(system)
-                    run = converge(system)
-                    found.setdefault(name, []).append(run)
-                    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                    rows.writerow([at, name, number, f"{run.seconds:.2f}", f"{run.cpu:.2f}", run.tasks])
-                    print(f"round {number}: {name}: {run.seconds:.1f} s, {run.cpu:.1f} s of CPU, {run.tasks} tasks", flush=True)
-    show(found)
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as name:
+        folder = Path(name)
+        bench = Bench(folder)
+        now = System("now", ROOT)
+        carried = System("mitogen", ROOT, {"ANSIBLE_STRATEGY": "slipway.vps.mitogen"})
+        former = [System("former", clone(asked.former, folder / "former"))] if asked.former else []
+        for system in [*former, carried, now] if asked.first else []:
+            demo.down()
+            demo.up()
+            bench.measure(system, "first", 1)
+        for number in range(1, asked.rounds + 1):
+            for system in (*former, now, carried):
+                if former and system is not carried:
+                    # Each takes over from the other, which is a change.
+                    bench.run(system, "sealed")
+                for work in WORK:
+                    if not (system in former and work == "sealed"):
+                        bench.measure(system, work, number)
+        print("\n".join(bench.lines()))
     return 0
 
 

@@ -55,7 +55,7 @@ def playbook(name: str, variables: dict[str, object]) -> Run:
     said = demo.playbook(
         name,
         variables,
-        ANSIBLE_CALLBACKS_ENABLED="ansible.posix.profile_tasks",
+        ANSIBLE_CALLBACKS_ENABLED="slipway.vps.seal,ansible.posix.profile_tasks",
         PROFILE_TASKS_TASK_OUTPUT_LIMIT="all",
     )
     seconds = time.monotonic() - begun
