@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,26 @@ def members(folder: Path) -> list[Path]:
         what = f"app_source.path: Git LFS has not fetched these files: {shown(map(str, pointers))}"
         raise SourceError(what, f"Run: git -C {folder} lfs pull")
     return found
+
+
+def pack(folder: Path, dest: Path) -> tuple[Path, str]:
+    """Write the archive of ``folder`` below ``dest``, as ``<checksum>.tar``, and return it with its checksum."""
+    partial = dest / f".pack-{os.getpid()}.tar"
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        entry.mtime = 0
+        entry.mode = 0o755 if entry.mode & 0o100 else 0o644
+        return entry
+
+    with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
+        for member in members(folder):
+            archive.add(folder / member, arcname=str(member), recursive=False, filter=plain)
+    checksum = hashlib.sha256(partial.read_bytes()).hexdigest()
+    final = dest / f"{checksum}.tar"
+    partial.replace(final)
+    return final, checksum
 
 
 def release_folder(path: Path, subdirectory: str = "") -> Path:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import jinja2
 import pytest
 import yaml
+from ansible_collections.slipway.vps.plugins.action import pack
 
 from .conftest import ROOT, Tool
 
@@ -42,6 +43,8 @@ class AskedError(Exception):
 
 
 def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    if name == "pack":
+        return pack.ARGUMENTS
     module = importlib.import_module(f"ansible_collections.slipway.vps.plugins.modules.{name}")
     seen: dict[str, Any] = {}
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.source_tree import SourceError
-from ansible_collections.slipway.vps.plugins.module_utils.work_tree import commit, release_folder
-from ansible_collections.slipway.vps.plugins.modules import pack as module
+from ansible_collections.slipway.vps.plugins.module_utils.work_tree import commit, pack, release_folder
 
 from .repositories import POINTER, committed, git, plain
 
@@ -44,7 +43,7 @@ def repository(app: Path) -> Path:
 def packed(folder: Path, dest: Path) -> tuple[list[str], str]:
     """The names in the archive, and its checksum."""
     dest.mkdir(exist_ok=True)
-    file, checksum = module.pack(folder, dest)
+    file, checksum = pack(folder, dest)
     assert file == dest / f"{checksum}.tar" and [path.name for path in dest.glob(".*")] == []
     with tarfile.open(file) as archive:
         return archive.getnames(), checksum
