@@ -85,9 +85,21 @@ N := 100
 soak: setup ## N=100 deploys and rollbacks under load, every request counted (an hour or so; not part of test)
 	$(TOOLS)/soak.py $(N) $(SOAK)
 
+.PHONY: bench
+bench: demo ## All that is measured, one after the other, and the plots (bench/README.md; four hours; asserts nothing)
+	$(TOOLS)/bench_converge.py --first
+	$(TOOLS)/bench_growth.py
+	$(TOOLS)/bench_backup.py
+	$(TOOLS)/bench_http.py
+	$(MAKE) bench-plots demo-down
+
 .PHONY: bench-converge
-bench-converge: setup ## How long a run of site.yml takes on the demo that has nothing to do (BENCH="--former <commit>" compares)
+bench-converge: setup ## How long site.yml, a deploy and a rollback take on the demo (BENCH="--former <commit>" compares, --first builds it anew)
 	$(TOOLS)/bench_converge.py $(BENCH)
+
+.PHONY: bench-growth
+bench-growth: setup ## How long site.yml takes with 1, 5, 20 hosts and with 1, 5, 10 apps on one
+	$(TOOLS)/bench_growth.py $(BENCH)
 
 .PHONY: bench-deploy
 bench-deploy: setup ## How long a deploy and a rollback of the demo take, and where the time goes

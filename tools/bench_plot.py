@@ -56,9 +56,52 @@ def bars(axis: Any, found: Figures, figure: str, connections: str, rate: str, ti
     axis.tick_params(labelsize=8)
 
 
+def rows(name: str) -> list[dict[str, str]]:
+    """The rows of one file of results; none where nobody has measured it."""
+    path = ROOT / "bench/results" / name
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def converge() -> None:
+    """Seconds of each work, a bar for each system; lines from the least to the most."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in rows("converge.csv"):
+        found[row["work"], row["system"]].append(float(row["seconds"]))
+    works = [work for work in ("first", "full", "sealed", "deploy", "rollback") if any(key[0] == work for key in found)]
+    drawn, axis = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    for number, system in enumerate(systems := list(dict.fromkeys(key[1] for key in found))):
+        there = [(place, found[work, system]) for place, work in enumerate(works) if (work, system) in found]
+        middles = [statistics.median(values) for _, values in there]
+        spread = [[statistics.median(v) - min(v) for _, v in there], [max(v) - statistics.median(v) for _, v in there]]
+        width = 0.8 / len(systems)
+        axis.bar([p + number * width for p, _ in there], middles, width, label=system, yerr=spread, error_kw={"elinewidth": 0.8})
+    axis.set_yscale("log")
+    axis.set_xticks([place + 0.3 for place in range(len(works))], works)
+    axis.set_ylabel("seconds (less is better)")
+    axis.legend(fontsize=8)
+    drawn.savefig(PLOTS / "converge.svg", metadata={"Date": None})
+
+
+def growth() -> None:
+    """Seconds of a sealed run with more hosts, and more apps on one."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows("growth.csv"):
+        found[row["of"]][int(row["number"])].append(float(row["seconds"]))
+    drawn, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for of, by_number in found.items():
+        axis.plot(list(by_number), [statistics.median(values) for values in by_number.values()], marker="o", label=of)
+    axis.set_xlabel("number")
+    axis.set_ylabel("seconds of a run that changes nothing (less is better)")
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8)
+    drawn.savefig(PLOTS / "growth.svg", metadata={"Date": None})
+
+
 def main() -> None:
-    found = figures(ROOT / "bench/results/http.csv")
     PLOTS.mkdir(parents=True, exist_ok=True)
+    converge()
+    growth()
+    found = figures(ROOT / "bench/results/http.csv")
     drawn, axes = pyplot.subplots(4, 1, figsize=(11, 14), layout="constrained")
     bars(
         axes[0],
