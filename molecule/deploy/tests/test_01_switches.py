@@ -23,6 +23,9 @@ def test_switches_lose_nothing(host: Any, app: App, visitors: Visitors, crowd: W
     summary = crowd.summary
     assert outcome.status == 0, str(outcome)
     must_alternate(seen, app, before, writers.prefix, PAIRS)
+    # Their lock is the same: the newer has the environment of the one before. uv makes this file anew in each that it builds.
+    made = must(host, f"ls -d {app.root}/releases/*/ | tail -2 | xargs -I@ stat -c %i @.venv/CACHEDIR.TAG").split()
+    assert len(made) == 2 and len({*made}) == 1, "the environment was built, and not taken over"
 
     print(f"wrk: {summary}; POST: {dict(writers.counts())}, p99 {writers.p(0.99) * 1000:.0f} ms, most {writers.p(1) * 1000:.0f} ms")
     assert summary and summary.lost == 0, f"{summary}\n{crowd.output}"

@@ -174,6 +174,8 @@ def test_an_app_as_it_comes_is_built(builds: Builds, name: str) -> None:
     for path in app.makes:
         assert (builds.release / path).exists(), f"the release has no {path}"
     assert not (builds.root / "run/blog-build").exists(), "what the build alone was told is still there"
+    # The index may have another version tomorrow, or the code of a dependency lies in the source.
+    assert bool(builds.environment) == (name in LOCKED)
 
 
 @pytest.mark.parametrize("name", LOCKED)
@@ -198,15 +200,6 @@ def test_a_locked_environment_is_taken_over(builds: Builds, name: str) -> None:
         assert command(str(builds.release / ".venv/bin" / program)) == "hello\n"
     # Once more, from one that was taken over itself.
     assert builds.again(name) and builds.installed() == there
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in names() if name not in LOCKED and not SmallApp.of(name).refused and not SmallApp.of(name).needs]
-)
-def test_what_is_not_locked_is_built_each_time(builds: Builds, name: str) -> None:
-    """[S1] [F5] The index may have another version by now, or the code of a dependency lies in the source."""
-    builds.build(name)
-    assert builds.environment == {}
 
 
 def test_an_environment_that_is_another_is_built(builds: Builds) -> None:
