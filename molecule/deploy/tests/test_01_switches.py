@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from helpers import FULL, App
+from helpers import FULL, App, must
 from load import Wrk
 from states import Visitors, live
 from switches import must_alternate, rows, switch
