@@ -218,16 +218,17 @@ class Builder:
         What the operator has built may change it, so there it is.
         """
         settings = self.settings
-        if chosen is None or settings.build_commands or not (said := locked(installer.project, chosen)):
+        if chosen is None or settings.build_commands or not (said := locked(installer.project, chosen, settings.requirements)):
             return ""
         version = command(python, "--version", account=self.app.account)
-        others = (python, version, settings.uv, *settings.requirements, "extras", *settings.extras, "groups", *settings.groups)
+        others = (python, version, settings.uv, "extras", *settings.extras, "groups", *settings.groups)
         given = (f"{name}={value}" for name, value in sorted(settings.build_env.items()))
         return fingerprint([*said, *others, *given], [])
 
     def take_over(self, wanted: str, folder: Path, installer: Installer) -> bool:
         """The virtual environment of a release that was made of the same, if nobody has changed it since."""
-        if self.settings.force:
+        # uv decides what becomes of an environment that the source brings.
+        if self.settings.force or os.path.lexists(folder / ".venv"):
             return False
         for release in same(self.store.all(), self.store.live_id(), wanted):
             old = self.store.folder(release.id)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ansible_collections.slipway.vps.plugins.module_utils.dependencies import TOOLS, Chosen
@@ -44,8 +44,13 @@ for file in (venv / "pyvenv.cfg", *venv.glob("bin/*"), *venv.glob("lib/python*/s
 """
 
 
-def locked(project: Project, chosen: Chosen) -> list[str]:
-    """All of the source that decides what the environment has; empty where another build may bring other versions, or other code."""
+def locked(project: Project, chosen: Chosen, more: Sequence[str] = ()) -> list[str]:
+    """All of the source that decides what the environment has; empty where another build may bring other versions, or other code.
+
+    :arg more: requirements besides the source's: the server's, with what comes with that, and the operator's.
+    """
+    if not all(map(_PINNED.fullmatch, more)):
+        return []
     if chosen.kind == "requirements.txt":
         texts = list(_requirements(project, chosen.file, set()))
     elif chosen.kind in (*TOOLS, "pylock.toml"):
@@ -56,7 +61,7 @@ def locked(project: Project, chosen: Chosen) -> list[str]:
         return []
     # How the app itself is placed there (Installer.place_app).
     itself = (project.name, str(project.is_package), str(project.needs_installation))
-    return [] if None in texts else [chosen.kind, chosen.file, *filter(None, texts), *itself]
+    return [] if None in texts else [chosen.kind, chosen.file, *filter(None, texts), *itself, *more]
 
 
 def _requirements(project: Project, file: str, seen: set[str]) -> Iterator[str | None]:

@@ -208,6 +208,7 @@ def test_an_environment_that_is_another_is_built(builds: Builds) -> None:
     builds.build(name)
     assert builds.again(name)
     assert not builds.again(name, requirements=["tiny-server==1.0", "tiny-mail==1.0"]), "another requirement of the machine"
+    assert not builds.again(name, requirements=["tiny-mail"]) and not builds.again(name, requirements=["tiny-mail"])
     assert builds.again(name)
     assert not builds.again(name, force=True)
     for release in (builds.root / "srv/releases").iterdir():
