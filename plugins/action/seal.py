@@ -10,7 +10,7 @@ from ansible import context
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import COLLECTION as INPUT
-from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import ANSWERS, OPEN, digest
+from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import ANSWERS, OPEN, digest, question
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -35,8 +35,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             words["skipped"], words["found"] = sorted(layer.skipped), layer.found
         elif boolean(words.get("full", False)):
             return {**result, "changed": False, "intact": False, "differences": [], "at": "", "things": 0}
-        elif answered := ANSWERS.get(host, {}).get(words["layer"]):
-            return {**result, "changed": False, **answered}
+        elif (known := ANSWERS.get(host)) and known.asked == question(self._task.args) and words["layer"] in known.layers:
+            return {**result, "changed": False, **known.layers[words["layer"]]}
         else:
             words["others"] = [layer for layer in words.get("others") or [] if wanted(layer)]
         return {**result, **self._execute_module(module_name="slipway.vps.seal", module_args=words, task_vars=task_vars)}

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import ANSWERS, COLLECTION, OPEN, Layer, digest, things
+from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import (
+    ANSWERS,
+    COLLECTION,
+    OPEN,
+    Answers,
+    Layer,
+    digest,
+    question,
+    things,
+)
 
 DOCUMENTATION = r"""
 ---
@@ -58,7 +67,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         # Workers to come have it from here: it takes a tenth of a second.
         digest()
         OPEN.pop(host, None)
-        ANSWERS.setdefault(host, {}).update(result.get("others", {}))
+        if others := result.get("others"):
+            ANSWERS[host] = Answers(question(args), others)
         if not result.get("intact", True):
             OPEN[host] = Layer(str(args["layer"]), list(result.get("differences", [])))
             # What this layer does may be what another one had left otherwise; also that of another app on the same machine.

@@ -36,10 +36,22 @@ class Layer:
     skipped: set[str] = field(default_factory=set)
 
 
+class Answers(NamedTuple):
+    """By layer, what a host has answered, and to which `question`."""
+
+    asked: tuple[str, dict[str, Any]]
+    layers: Mapping[str, Mapping[str, Any]]
+
+
 #: The layer that each host is in.
 OPEN: dict[str, Layer] = {}
-#: What a host has answered of layers to come, by host and layer: of all of them it is asked once. Nothing once a layer has something to do.
-ANSWERS: dict[str, dict[str, Any]] = {}
+#: What a host has answered of layers to come, when it was asked about the first. Nothing once a layer has something to do.
+ANSWERS: dict[str, Answers] = {}
+
+
+def question(args: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a host is asked about, whatever the layer: the app, and what it is given."""
+    return str(args.get("app", "")), dict(args.get("inputs") or {})
 
 
 @functools.cache

@@ -491,13 +491,13 @@ TWO = """
       folder: "FOLDER/seals"
       app: blog
   tasks:
-    - slipway.vps.seal: {layer: edge, others: [keep]}
+    - slipway.vps.seal: {layer: edge, others: [keep], inputs: {the model: "1"}}
       register: sealed
     - meta: end_host
       when: sealed.intact
     - name: Do edge
       ansible.builtin.copy: {content: edge, dest: "FOLDER/edge", mode: "0600"}
-    - slipway.vps.seal: {layer: edge, state: recorded}
+    - slipway.vps.seal: {layer: edge, inputs: {the model: "1"}, state: recorded}
 
 - hosts: localhost
   connection: local
@@ -513,13 +513,13 @@ TWO = """
   vars: *vars
   module_defaults: *defaults
   tasks:
-    - slipway.vps.seal: {layer: keep}
+    - slipway.vps.seal: &keep {layer: keep, inputs: {the model: "{{ later | default('1') }}"}}
       register: sealed
     - meta: end_host
       when: sealed.intact
     - name: Do keep
       ansible.builtin.copy: {content: keep, dest: "FOLDER/keep", mode: "0600"}
-    - slipway.vps.seal: {layer: keep, state: recorded}
+    - slipway.vps.seal: {<<: *keep, state: recorded}
 """
 
 
@@ -534,6 +534,8 @@ def test_a_host_is_asked_once_for_all_layers(tool: Tool, tmp_path: Path) -> None
 
     assert done() == ["edge", "keep"] and done() == []
     assert done("-e", "hand=true") == [], "it was asked again"
+    assert done() == ["keep"] and done() == []
+    assert done("-e", "later=2") == ["keep"], "it is given something else than what was asked about"
     assert done() == ["keep"] and done() == []
     (tmp_path / "edge").write_text("by hand")
     assert done("-e", "hand=true") == ["edge", "keep"], "what it answered before another layer was done counted"
