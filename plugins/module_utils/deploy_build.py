@@ -42,8 +42,19 @@ from ansible_collections.slipway.vps.plugins.module_utils.source import asked_fo
 from ansible_collections.slipway.vps.plugins.module_utils.static_files import open_packages
 from ansible_collections.slipway.vps.plugins.module_utils.virtual_environment import left, locked, same, take_over
 
+#: What no code of the app's own is in.
+LEFT_OUT = (".venv", ".static", "node_modules")
 #: Free bytes that a build may not eat into: logs and the database live on the same disk on most VPS.
 RESERVE = 200 * 2**20
+
+
+def own_code(folder: Path) -> list[str]:
+    """Folders and modules at the top of a release that may hold code of the app's own.
+
+    Named one by one: a compiler that is given the release walks through all of its virtual environment to leave it out.
+    """
+    found = (path for path in folder.iterdir() if path.name not in LEFT_OUT and not path.is_symlink())
+    return sorted(path.name for path in found if path.is_dir() or path.suffix == ".py")
 
 
 class Builder:
@@ -198,7 +209,8 @@ class Builder:
                 self.inherit_bytecode(folder)
             compile_all = (".venv/bin/python", "-m", "compileall", "-j", "0", "-q")
             try:
-                self.sandbox.run(folder, *compile_all, "-x", r"/(\.venv|node_modules)/", ".")
+                if own := own_code(folder):
+                    self.sandbox.run(folder, *compile_all, "-x", r"/(\.venv|node_modules)/", "--", *own)
             except CommandError as error:
                 # Whether anybody imports it the rehearsal shows.
                 self.warnings.append(

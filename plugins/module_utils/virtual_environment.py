@@ -83,13 +83,20 @@ def _requirements(project: Project, file: str, seen: set[str]) -> Iterator[str |
 def left(venv: Path) -> str:
     """A digest of the names, sizes and times of its files: whether somebody has changed it since. Bytecode counts for nothing."""
     digest = hashlib.sha256()
-    for folder, folders, files in os.walk(venv):
+
+    def look(folder: str, place: str) -> None:
         # In the same order each time.
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for path in (Path(folder, name) for name in sorted((*files, *folders)) if not name.endswith(".pyc")):
-            status = path.lstat()
-            told = str(path.readlink()) if path.is_symlink() else "" if path.is_dir() else f"{status.st_size} {status.st_mtime_ns}"
-            digest.update(f"{path.relative_to(venv)}\0{told}\0".encode(errors="surrogateescape"))
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name == "__pycache__" or entry.name.endswith(".pyc"):
+                continue
+            name, is_folder = f"{place}/{entry.name}", entry.is_dir(follow_symlinks=False)
+            status = entry.stat(follow_symlinks=False)
+            told = str(Path(entry.path).readlink()) if entry.is_symlink() else "" if is_folder else f"{status.st_size} {status.st_mtime_ns}"
+            digest.update(f"{name}\0{told}\0".encode(errors="surrogateescape"))
+            if is_folder:
+                look(entry.path, name)
+
+    look(str(venv), "")
     return digest.hexdigest()
 
 

@@ -52,7 +52,7 @@ def test_a_build_command_that_fails_is_named(deploy: Make, root: Path, host: Hos
 
 def test_a_file_that_does_not_compile_is_a_warning(deploy: Make, host: Host) -> None:
     """[F5] Nobody may import it, a template named .py for example; the rehearsal shows whether somebody does."""
-    host.fails = {r"-x /(\.venv|node_modules)/ .": "*** Error compiling './templates/model.py'..."}
+    host.fails = {r"-x /(\.venv|node_modules)/ --": "*** Error compiling './templates/model.py'..."}
     done = deploy().do("prepare")
     assert done["changed"] and "templates/model.py" in done["warnings"][0]
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.vps.plugins.module_utils.deploy_build import own_code
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
 from ansible_collections.slipway.vps.plugins.module_utils.releases import BUILDING, READY, Release
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
@@ -160,3 +161,19 @@ def test_a_source_cannot_lead_the_links_elsewhere(deploy: Make, root: Path) -> N
     deploy(static={"/static/": "blog/static"}).do("prepare")
     assert listed(outside) == []
     assert str((root / "srv/releases" / NEW / ".static/static").readlink()) == "../blog/static"
+
+
+def test_the_apps_own_code_is_compiled_and_nothing_else(deploy: Make, root: Path, host: Host) -> None:
+    """[S1] Not the environment a second time, not what is linked into the release and outlives it; and where there is no code, nothing."""
+    for name in ("blog", "node_modules/x", "-odd"):
+        (root / "tree" / name).mkdir(parents=True, exist_ok=True)
+        (root / "tree" / name / "a.py").touch()
+    (root / "tree/linked").symlink_to("blog")
+    (root / "tree/blog.py").touch()
+    deploy(shared_paths=["instance/"]).do("prepare")
+    (line,) = (line for line in host.did if "compileall" in line and "-x" in line.split())
+    assert line.partition(" -- ")[2].split() == ["-odd", "blog", "blog.py"]
+    empty = root / "empty"
+    empty.mkdir()
+    (empty / "requirements.txt").touch()
+    assert own_code(empty) == []
