@@ -105,7 +105,8 @@ class Bench:
                 options = (f"--name={name}", f"--hostname={demo.HOST}", f"--network={demo.NETWORK}", f"--ip={address(number)}")
                 run("docker", "run", "--detach", *options, *shared, IMAGE, *command)
             for name in names:
-                wait(f"{name}'s start", functools.partial(booted, name))
+                # Twenty systems start on the processors of one.
+                wait(f"{name}'s start", functools.partial(booted, name), seconds=600)
             for number in wanted:
                 self.measure("hosts", number, {f"host-{n}": {"ansible_host": address(n)} for n in range(1, number + 1)})
         finally:

@@ -67,6 +67,8 @@ def converge() -> None:
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows("converge.csv"):
         found[row["work"], row["system"]].append(float(row["seconds"]))
+    if not found:
+        return
     works = [work for work in ("first", "full", "sealed", "deploy", "rollback") if any(key[0] == work for key in found)]
     drawn, axis = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
     for number, system in enumerate(systems := list(dict.fromkeys(key[1] for key in found))):
@@ -87,6 +89,8 @@ def growth() -> None:
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows("growth.csv"):
         found[row["of"]][int(row["number"])].append(float(row["seconds"]))
+    if not found:
+        return
     drawn, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
     for of, by_number in found.items():
         axis.plot(list(by_number), [statistics.median(values) for values in by_number.values()], marker="o", label=of)
