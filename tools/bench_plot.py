@@ -78,6 +78,7 @@ def converge() -> None:
         width = 0.8 / len(systems)
         axis.bar([p + number * width for p, _ in there], middles, width, label=system, yerr=spread, error_kw={"elinewidth": 0.8})
     axis.set_yscale("log")
+    axis.set_ylim(bottom=1)
     axis.set_xticks([place + 0.3 for place in range(len(works))], works)
     axis.set_ylabel("seconds (less is better)")
     axis.legend(fontsize=8)
