@@ -2,7 +2,8 @@
 # MIT License (see LICENSE)
 """A release whose dependencies are locked, and the same as an earlier one's, has that one's virtual environment, by hard links.
 
-Building it anew would bring the same files. What is not locked is built each time: today's index may have another version.
+Building it anew would bring the same files. What is not locked is built each time: today's index may have another version. A file of
+requirements counts as locked when each line names one version; what those need besides, and it does not name, comes along as it is.
 """
 
 from __future__ import annotations
