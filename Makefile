@@ -86,7 +86,7 @@ soak: setup ## N=100 deploys and rollbacks under load, every request counted (an
 	$(TOOLS)/soak.py $(N) $(SOAK)
 
 .PHONY: bench
-bench: demo ## All that is measured, one after the other, and the plots (bench/README.md; four hours; asserts nothing)
+bench: setup ## All that is measured, one after the other, and the plots (bench/README.md; four hours; asserts nothing)
 	$(TOOLS)/bench_converge.py --first
 	$(TOOLS)/bench_growth.py
 	$(TOOLS)/bench_backup.py

@@ -12,20 +12,17 @@ each system, once, and counts the first run. Each run is a row of bench/results/
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
 import resource
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -64,9 +61,8 @@ class Bench:
     """Runs, and the rows of their figures."""
 
     def __init__(self, folder: Path) -> None:
-        self.app = folder / "app"
+        self.app = demo.copy_of_app(folder)
         self.found: dict[tuple[str, str], list[Figures]] = {}
-        shutil.copytree(ROOT / "examples/flask-app", self.app, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
 
     def run(self, system: System, work: str) -> Figures:
         environment = {**os.environ, "ANSIBLE_CONFIG": str(system.root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **system.environment}
@@ -88,17 +84,11 @@ class Bench:
             (self.app / "logbook/bench.py").write_text(f'"""{time.time()}."""\n')
         run = self.run(system, "sealed" if work == "first" else work)
         self.found.setdefault((work, system.name), []).append(run)
-        new = not RESULTS.exists()
-        with RESULTS.open("a", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            if new:
-                rows.writerow(COLUMNS)
-            at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            rows.writerow([at, system.name, work, number, f"{run.seconds:.2f}", f"{run.cpu:.2f}", run.tasks])
+        demo.note(RESULTS, COLUMNS, system.name, work, number, f"{run.seconds:.2f}", f"{run.cpu:.2f}", run.tasks)
         print(f"round {number}: {work}, {system.name}: {run.seconds:.1f} s, {run.cpu:.1f} s of CPU, {run.tasks} tasks", flush=True)
 
     def lines(self) -> Iterator[str]:
-        """Each work of each system, against the first system that does it."""
+        """Each work of each system, against the former commit."""
         for (work, system), runs in sorted(self.found.items(), key=lambda item: item[0][0]):
             # No former run is sealed: the full one is what an operator ran.
             others = [*self.found.get((work, "former"), []), *(self.found.get(("full", "former"), []) if work == "sealed" else [])]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import statistics
 import sys
 import tempfile
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import demo
-from testhost import ROOT
 
 #: Run on the host: when the steps of the last switch happened, in seconds, from the journal and from the link itself.
 SWITCH = r"""
@@ -87,8 +85,7 @@ def main() -> int:
     asked = parser.parse_args()
     deploys, rollbacks = [], []
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
-        tree = Path(folder) / "app"
-        shutil.copytree(ROOT / "examples/flask-app", tree, ignore=shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info"))
+        tree = demo.copy_of_app(Path(folder))
         variables = {"app_source": {"type": "path", "path": str(tree)}, "deploy_burn_in": 0}
         for number in range(asked.runs + 1):
             (tree / "logbook/bench.py").write_text(f'"""Run {number} at {time.time()}."""\n')

@@ -10,7 +10,6 @@ stay until `make demo-down`. All run with as many forks as there are entries. Ea
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import os
 import shlex
@@ -20,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +54,6 @@ def inventory(folder: Path, entries: dict[str, dict[str, Any]]) -> Path:
     return file
 
 
-def booted(name: str) -> bool:
-    ready = "systemctl is-system-running --quiet || systemctl is-system-running | grep -q degraded"
-    return subprocess.run(["docker", "exec", name, "sh", "-c", ready], capture_output=True, check=False).returncode == 0
-
-
 class Bench:
     """Runs, and the rows of their figures."""
 
@@ -86,12 +79,7 @@ class Bench:
         for turn in range(1, self.rounds + 1):
             seconds = self.site(entries)
             self.found.setdefault(("sealed", of, number), []).append(seconds)
-            new = not RESULTS.exists()
-            with RESULTS.open("a", newline="") as stream:
-                rows = csv.writer(stream, lineterminator="\n")
-                if new:
-                    rows.writerow(COLUMNS)
-                rows.writerow([datetime.now(timezone.utc).isoformat(timespec="seconds"), "sealed", of, number, turn, f"{seconds:.2f}"])
+            demo.note(RESULTS, COLUMNS, "sealed", of, number, turn, f"{seconds:.2f}")
             print(f"{number} {of}: sealed {seconds:.1f} s", flush=True)
 
     def hosts(self, wanted: Sequence[int]) -> None:
@@ -106,7 +94,7 @@ class Bench:
                 run("docker", "run", "--detach", *options, *shared, IMAGE, *command)
             for name in names:
                 # Twenty systems start on the processors of one.
-                wait(f"{name}'s start", functools.partial(booted, name), seconds=600)
+                wait(f"{name}'s start", functools.partial(demo.booted, name), seconds=600)
             for number in wanted:
                 self.measure("hosts", number, {f"host-{n}": {"ansible_host": address(n)} for n in range(1, number + 1)})
         finally:

@@ -22,12 +22,17 @@ PLOTS = ROOT / "bench/plots"
 Figures = dict[tuple[str, str, str, str, str], list[float]]
 
 
-def figures(file: Path) -> Figures:
-    """All values that were measured, of each figure."""
+def rows(name: str) -> list[dict[str, str]]:
+    """The rows of one file of results; none where nobody has measured it."""
+    path = ROOT / "bench/results" / name
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def figures() -> Figures:
+    """All values of the servers that were measured, of each figure."""
     found: Figures = defaultdict(list)
-    with file.open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            found[row["system"], row["workload"], row["connections"], row["rate"], row["figure"]].append(float(row["value"]))
+    for row in rows("http.csv"):
+        found[row["system"], row["workload"], row["connections"], row["rate"], row["figure"]].append(float(row["value"]))
     return found
 
 
@@ -54,12 +59,6 @@ def bars(axis: Any, found: Figures, figure: str, connections: str, rate: str, ti
     axis.set_xticks([place + 0.4 for place in range(len(workloads))], workloads)
     axis.set_title(title, fontsize=9)
     axis.tick_params(labelsize=8)
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    """The rows of one file of results; none where nobody has measured it."""
-    path = ROOT / "bench/results" / name
-    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
 
 def converge() -> None:
@@ -106,7 +105,7 @@ def main() -> None:
     PLOTS.mkdir(parents=True, exist_ok=True)
     converge()
     growth()
-    found = figures(ROOT / "bench/results/http.csv")
+    found = figures()
     drawn, axes = pyplot.subplots(4, 1, figsize=(11, 14), layout="constrained")
     bars(
         axes[0],

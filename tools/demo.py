@@ -5,13 +5,14 @@
     demo.py curl   fetch its front page, and print how
     demo.py down   remove both
 
-The benchmarks import :func:`playbook` and :func:`on_host`.
+The benchmarks import :func:`playbook`, :func:`on_host`, :func:`booted`, :func:`copy_of_app` and :func:`note`.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import csv
 import json
 import os
 import re
@@ -19,7 +20,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from testhost import ACME, CACHE, ROOT, HostError, acme_files, engine, engine_answers, image, need, platform, run, say, wait
@@ -66,15 +69,16 @@ def up() -> None:
     start(ACME_NAME, "neighbour")
     aliases = [f"--network-alias={name}" for name in (DOMAIN, f"www.{DOMAIN}")]
     start(HOST, "host", f"--ip={ADDRESS}", *aliases)
-    wait("systemd's start", lambda: in_demo("systemctl is-system-running --quiet || systemctl is-system-running | grep -q degraded"))
+    wait("systemd's start", lambda: booted(HOST))
     trust_acme()
     ssh_access()
     root_of_acme()
     say(f"{HOST} is up at {ADDRESS}: ssh -i {FILES / 'id_ed25519'} admin@{ADDRESS}")
 
 
-def in_demo(script: str) -> bool:
-    return subprocess.run(["docker", "exec", HOST, "sh", "-c", script], capture_output=True, check=False).returncode == 0
+def booted(name: str) -> bool:
+    script = "systemctl is-system-running --quiet || systemctl is-system-running | grep -q degraded"
+    return subprocess.run(["docker", "exec", name, "sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
 def trust_acme() -> None:
@@ -145,6 +149,22 @@ def down() -> None:
 
 
 # --- For the benchmarks -----------------------------------------------------------------------------------------------
+
+
+def copy_of_app(folder: Path) -> Path:
+    """A copy of the example app, to be changed and deployed."""
+    left_out = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info")
+    return Path(shutil.copytree(ROOT / "examples/flask-app", folder / "app", ignore=left_out))
+
+
+def note(results: Path, columns: Sequence[str], *values: object) -> None:
+    """A row in a file of bench/results: when, and what was measured."""
+    new = not results.exists()
+    with results.open("a", newline="") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        if new:
+            rows.writerow(columns)
+        rows.writerow([datetime.now(timezone.utc).isoformat(timespec="seconds"), *values])
 
 
 def playbook(name: str, variables: Mapping[str, object], **environment: str) -> str:
