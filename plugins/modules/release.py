@@ -1,6 +1,9 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""Build a release, rehearse it, and switch to it without losing a request."""
+"""Build a release, rehearse it, and switch to it without losing a request.
+
+Most of this file is its documentation, which Ansible reads from it.
+"""
 
 from __future__ import annotations
 

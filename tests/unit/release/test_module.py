@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.slipway.vps.plugins.module_utils import deploy_switch
 from ansible_collections.slipway.vps.plugins.module_utils.deploy import ACTIONS, Deploy
 from ansible_collections.slipway.vps.plugins.module_utils.deploy_steps import StepError
-from ansible_collections.slipway.vps.plugins.module_utils.lock import Holder, Lock
+from ansible_collections.slipway.vps.plugins.module_utils.lock import TTL, Holder, Lock
 from ansible_collections.slipway.vps.plugins.module_utils.releases import READY, ROLLED_BACK, Release, Store
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import CommandError
 from ansible_collections.slipway.vps.plugins.modules import release as module
@@ -90,13 +90,19 @@ def test_the_module_works_under_the_lock(deploy: Make, run: Callable[[Deploy], d
     assert host.did == []
 
 
+def held(root: Path, ttl: float = TTL) -> Lock:
+    """The lock of the app, which this run holds."""
+    lock = Lock(root / "srv")
+    lock.acquire(Holder("mine", "ada"), ttl)
+    return lock
+
+
 def test_the_last_step_gives_the_lock_back(
     deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host, serving: Release, existing: Existing
 ) -> None:
     """[S1] Where it fails the run keeps it, for what it still has to do; and nobody else's lock is given back."""
     existing(NEW, READY)
-    lock = Lock(root / "srv")
-    lock.acquire(Holder("mine", "ada"))
+    lock = held(root)
     last = deploy(action="go_live", release=NEW, token="mine", give_back=True)
     host.fails = {f"start blog@{NEW}": "no such module"}
     assert run(last)["failed"] and lock.file.exists()
@@ -111,8 +117,7 @@ def test_a_lock_that_is_lost_during_a_step_is_a_failure(
 ) -> None:
     """[S1] Another run took over while this one was stopped: whoever reads this must not think that all is well."""
     existing(NEW, READY)
-    lock = Lock(root / "srv")
-    lock.acquire(Holder("mine", "ada"))
+    lock = held(root)
     renewed: list[str] = []
 
     def steal() -> None:
@@ -151,8 +156,7 @@ def test_a_lock_that_is_not_ones_own_stops_the_step(
 
 def test_a_step_renews_its_lock(deploy: Make, run: Callable[[Deploy], dict[str, Any]], root: Path, host: Host) -> None:
     """[S1] And leaves it to the next step."""
-    lock = Lock(root / "srv")
-    lock.acquire(Holder("mine", "ada"), ttl=1)
+    lock = held(root, ttl=1)
     before = json.loads(lock.file.read_text())["expires_at"]
     assert run(deploy(token="mine", action="prepare"))["changed"] is True
     assert json.loads(lock.file.read_text())["expires_at"] > before
