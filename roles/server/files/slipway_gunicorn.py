@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from gunicorn import glogging, util, version_info
-from slipway_access import line
+from slipway_access import Lines, line
 from slipway_warmup import WarmUp
 
 Value = TypeVar("Value", str, int)
@@ -58,6 +58,7 @@ util.chown = chown
 class Logger(glogging.Logger):  # type: ignore[misc, unused-ignore]
     """A line of JSON for each request. Gunicorn's own collects every header of a request for that, which takes three times as long."""
 
+    lines = Lines()
     #: Paths whose requests are not logged.
     quiet: frozenset[str] = frozenset()
 
@@ -67,7 +68,7 @@ class Logger(glogging.Logger):  # type: ignore[misc, unused-ignore]
             return
         nginx = environ.get("HTTP_X_REQUEST_ID"), environ.get("HTTP_X_FORWARDED_FOR")
         status, taken = int(str(resp.status or 0).split()[0]), request_time.seconds * 1_000_000 + request_time.microseconds
-        self.access_log.info("%s", line("gunicorn", nginx, environ.get("REQUEST_METHOD"), path, status, getattr(resp, "sent", None), taken))
+        self.lines.add(line("gunicorn", nginx, environ.get("REQUEST_METHOD"), path, status, getattr(resp, "sent", None), taken))
 
 
 def logger(quiet: Iterable[str]) -> type[Logger]:
