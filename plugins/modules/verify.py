@@ -24,6 +24,14 @@ options:
     description: URL of the app's database, with its password.
     type: str
     required: true
+  outside:
+    description: What the controller saw, C(time) in seconds since 1970 and C(ports) to C(open) or what happened; M(slipway.vps.verify) fills it in.
+    type: dict
+    default: {}
+  thorough:
+    description: With the checks of what no deploy changes, as DNS, the clock and pending updates.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Changes nothing in either mode.
@@ -53,6 +61,13 @@ advice:
   type: list
   elements: dict
   returned: always
+findings:
+  description:
+    - The problems that explain what is wrong, the first that is broken on the path first, each with C(id), C(hop), C(severity) (C(failed) or
+      C(degraded)), C(what), C(evidence), C(cause) and C(fix). What only follows from another one is not among them.
+  type: list
+  elements: dict
+  returned: always
 """
 
 from typing import Any
@@ -61,7 +76,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.database_url import libpq
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors import SlipwayError
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import RequestPath, walk
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.hops import RequestPath
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import walk
 
 
 def main() -> None:
@@ -69,6 +85,8 @@ def main() -> None:
         argument_spec={
             "app": {"type": "dict", "required": True},
             "database_url": {"type": "str", "required": True, "no_log": True},
+            "outside": {"type": "dict", "default": {}},
+            "thorough": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -77,12 +95,12 @@ def main() -> None:
         app = App.of(module.params["app"])
     except SlipwayError as error:
         module.fail_json(msg=str(error))
-    checks = walk(RequestPath(app, libpq(url) if url.startswith("postgres") else None))
-    broken = [check for check in checks if check["result"] == "BROKEN"]
-    advice = [item for check in checks for item in check["advice"]]
-    result: dict[str, Any] = {"changed": False, "checks": checks, "broken": broken, "advice": advice}
-    if broken:
-        module.fail_json(msg=f"{len(broken)} of {len(checks)} checks failed: {', '.join(c['hop'] for c in broken)}", **result)
+    database = libpq(url) if url.startswith("postgres") else None
+    walked = walk(RequestPath(app, database, module.params["outside"]), thorough=module.params["thorough"])
+    result: dict[str, Any] = {"changed": False, **walked.data()}
+    if walked.broken:
+        hops = ", ".join(check["hop"] for check in walked.broken)
+        module.fail_json(msg=f"{len(walked.broken)} of {len(walked.rows)} checks failed: {hops}", **result)
     module.exit_json(**result)
 
 

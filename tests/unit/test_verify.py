@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli, verify
+from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli, hops, verify
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import status
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import units
@@ -64,14 +64,14 @@ def test_a_hop_behind_a_broken_one_is_not_blamed(path: RequestPath) -> None:
         Check("public endpoint", "a request", broken("503"), "-", ("nginx", "app")),
         Check("logs", "rotated", broken("absent"), "-"),
     )
-    found = walk(path, checks)
+    found = walk(path, checks).rows
     assert [row["result"] for row in found] == ["ok", "behind postgres", "BROKEN", "behind app", "BROKEN"]
     assert found[1]["fix"] == "journalctl -u 'blog@*'"
 
 
 def test_a_check_that_succeeds_is_never_behind(path: RequestPath) -> None:
     """[K8] What answers, answers."""
-    found = walk(path, (Check("a", "x", broken("no"), "-"), Check("b", "y", seen("yes"), "-", ("a",))))
+    found = walk(path, (Check("a", "x", broken("no"), "-"), Check("b", "y", seen("yes"), "-", ("a",)))).rows
     assert [row["result"] for row in found] == ["BROKEN", "ok"]
 
 
@@ -82,16 +82,16 @@ def test_whatever_goes_wrong_is_a_broken_hop(path: RequestPath, error: Exception
     def probe(path: RequestPath) -> str:
         raise error
 
-    found = walk(path, (Check("a", "x", probe, "-"), Check("b", "y", seen("yes"), "-")))
+    found = walk(path, (Check("a", "x", probe, "-"), Check("b", "y", seen("yes"), "-"))).rows
     assert [row["result"] for row in found] == ["BROKEN", "ok"] and found[0]["evidence"]
 
 
 def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
-    hops = list(dict.fromkeys(check.hop for check in CHECKS))
-    served = [*SERVED, "timers", "backup", "logs", "public endpoint", "pages"]
-    assert hops == ["firewall", "tls", "nginx", "socket", "server", "app", *served]
-    assert {hop for check in CHECKS for hop in check.behind} <= set(hops)
+    asked = list(dict.fromkeys(check.hop for check in CHECKS))
+    served = ["postgres", "schema", "sqlite", "database", "redis", "timers", "backup", "logs", "machine", "public endpoint", "pages"]
+    assert asked == ["dns", "firewall", "tls", "nginx", "socket", "server", "release", "app", "uploads", *served]
+    assert {hop for check in CHECKS for hop in check.behind} <= set(asked)
 
 
 def test_advice_is_no_failure(path: RequestPath, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,15 +99,15 @@ def test_advice_is_no_failure(path: RequestPath, monkeypatch: pytest.MonkeyPatch
     reader = Reader(
         "blog.example.com", lambda path: (), lambda domain, path: Reply("https://x/", 200, [("Content-Type", "text/html")], "<p>")
     )
-    monkeypatch.setattr(verify, "Reader", lambda domain, own: reader)
+    monkeypatch.setattr(hops, "Reader", lambda domain, own: reader)
     path.known.root.mkdir()
     assert "nothing that a browser would refuse" in path.pages()
     monkeypatch.setattr(reader, "static", lambda folder, static: [Advice("/static/", "is not there", "app_static")])
     checks = (Check("pages", "as a browser", RequestPath.pages, "-"),)
-    (row,) = walk(path, checks)
+    (row,) = walk(path, checks).rows
     assert (row["result"], row["evidence"]) == ("warning", "1, below") and row["advice"][0]["fix"] == "app_static"
     monkeypatch.setattr(App, "load", classmethod(lambda cls, name: path.known))
-    monkeypatch.setattr(verify.walk, "__defaults__", (checks,))
+    monkeypatch.setattr(verify.walk, "__defaults__", (checks, True))
     assert cli.main(["blog", "verify"]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == ["warning: /static/: is not there", "  fix: app_static"]
     (path.known.root / "maintenance").mkdir()
@@ -145,7 +145,7 @@ def test_whose_header_it_is(path: RequestPath) -> None:
 )
 def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: str, words: str | None) -> None:
     """[K5] Active, and open where visitors come in."""
-    monkeypatch.setattr(verify, "command", lambda *_: status)
+    monkeypatch.setattr(hops, "command", lambda *_: status)
     if words is None:
         assert path.firewall()
     else:
@@ -155,7 +155,7 @@ def test_firewall(path: RequestPath, monkeypatch: pytest.MonkeyPatch, status: st
 
 def test_a_machine_that_is_left_to_another_firewall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """[F3] ufw is not there, and that is no fault: whether from the model or from the app's document."""
-    monkeypatch.setattr(verify, "command", lambda *_: pytest.fail("ufw was asked"))
+    monkeypatch.setattr(hops, "command", lambda *_: pytest.fail("ufw was asked"))
     for said in ({"machine": {"name": "web1", "firewall": False}}, {"machine": "web1", "firewall": False}):
         assert "another firewall" in RequestPath(app(tmp_path, **said), None).firewall()
 
@@ -169,8 +169,8 @@ def certificate(path: RequestPath, monkeypatch: pytest.MonkeyPatch, names: list[
     file.write_text(pem)
     path.known.certificate.unlink(missing_ok=True)
     path.known.certificate.symlink_to(file.name)
-    monkeypatch.setattr(verify, "served_certificate", lambda domain: ssl.PEM_cert_to_DER_cert(pem))
-    monkeypatch.setattr(verify, "is_active", lambda unit: unit == "blog-tls.timer")
+    monkeypatch.setattr(hops, "served_certificate", lambda domain: ssl.PEM_cert_to_DER_cert(pem))
+    monkeypatch.setattr(hops, "is_active", lambda unit: unit == "blog-tls.timer")
 
 
 def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_tls(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "issued by CN=blog; 8" in path.tls() or "issued by CN=blog; 90" in path.tls()
     certificate(path, monkeypatch, ["*.example.com", "*.blog.example.com"])
     assert "days left" in path.tls()
-    monkeypatch.setattr(verify, "is_active", lambda unit: False)
+    monkeypatch.setattr(hops, "is_active", lambda unit: False)
     with pytest.raises(BrokenHopError, match="nothing renews the certificate"):
         path.tls()
 
@@ -221,7 +221,7 @@ def test_tls_says_why_there_is_no_certificate(
 )
 def test_socket(path: RequestPath, monkeypatch: pytest.MonkeyPatch, mode: int, active: bool, good: bool) -> None:
     """[A5] Mode and group exactly: open to more is as broken as open to none."""
-    monkeypatch.setattr(verify, "is_active", lambda unit: active)
+    monkeypatch.setattr(hops, "is_active", lambda unit: active)
     listener = sockets.socket(sockets.AF_UNIX)
     listener.bind(str(path.known.socket))
     path.known.socket.chmod(mode)
@@ -237,11 +237,11 @@ def test_socket(path: RequestPath, monkeypatch: pytest.MonkeyPatch, mode: int, a
 def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
     """[S1] The live release runs, and no other; one that ends is as it should be."""
     active, running, ending = {"blog@r1.service"}, ["blog@r1.service", "blog@r9.service"], {"blog@r9.service"}
-    monkeypatch.setattr(verify, "is_active", active.__contains__)
+    monkeypatch.setattr(hops, "is_active", active.__contains__)
     monkeypatch.setattr(
         units, "instances", lambda name, states: [unit for unit in running if unit not in ending or "deactivating" in states.split(",")]
     )
-    monkeypatch.setattr(verify, "journal", lambda *_: "journal")
+    monkeypatch.setattr(hops, "journal", lambda *_: "journal")
     with pytest.raises(BrokenHopError, match="no release is live"):
         path.server()
     path.known.root.mkdir()
@@ -258,7 +258,7 @@ def test_gunicorn(path: RequestPath, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("answer", "good"), [((200, "ok"), True), ((503, "database"), False), ((0, "refused"), False), ((302, ""), False)])
 def test_app(path: RequestPath, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], good: bool) -> None:
     """[A14] Ready is 200 and nothing else."""
-    monkeypatch.setattr(verify, "get", lambda *_: Answer(*answer))
+    monkeypatch.setattr(hops, "get", lambda *_: Answer(*answer))
     if good:
         assert path.app()
     else:
@@ -275,7 +275,7 @@ def test_redis(path: RequestPath, monkeypatch: pytest.MonkeyPatch, said: str, go
         assert words[:3] == ("redis-cli", "-s", "/run/redis-blog/redis.sock") and options["account"].name == "blog"
         return said
 
-    monkeypatch.setattr(verify, "command", command)
+    monkeypatch.setattr(hops, "command", command)
     if good:
         assert path.redis() == "PONG"
     else:
@@ -332,6 +332,7 @@ def test_the_command_line_walks_the_same_path(tmp_path: Path, monkeypatch: pytes
                 Check("nginx", "active", seen("yes"), "-"),
                 Check("app", "ready", broken("503"), "read"),
             ),
+            True,
         ),
     )
     assert cli.main(["blog", "verify"]) == 1
@@ -344,24 +345,24 @@ def test_the_command_line_walks_the_same_path(tmp_path: Path, monkeypatch: pytes
 # --- Services are a choice ------------------------------------------------------------------------
 
 
-def hops(folder: Path, variables: dict[str, str] | None, **changes: Any) -> list[str]:
+def hop_names(folder: Path, variables: dict[str, str] | None, **changes: Any) -> list[str]:
     path = RequestPath(app(folder, **changes), variables)
-    return [check.hop for check in CHECKS if check.used(path) and check.hop in SERVED]
+    return list(dict.fromkeys(check.hop for check in CHECKS if check.used(path) and check.hop in SERVED))
 
 
 def test_a_service_that_the_app_does_not_use_is_no_hop(tmp_path: Path) -> None:
     """[F6] [K8] Neither a line for it, nor anything that could be broken."""
     redis, none = {"socket": "/run/redis-blog/redis.sock", "local": True}, {"socket": "", "local": False}
-    assert hops(tmp_path, {"PGDATABASE": "blog"}) == ["postgres", "redis"]
-    assert hops(tmp_path, None, database={"name": "", "kind": "none"}, redis=none) == []
-    assert hops(tmp_path, None, database={"name": "", "kind": "sqlite"}, sqlite=["/srv/x.db"], redis=redis) == ["sqlite", "redis"]
-    assert hops(tmp_path, None, database={"name": "", "kind": "other", "url": "mysql on db"}, redis=none) == ["database"]
+    assert hop_names(tmp_path, {"PGDATABASE": "blog"}) == ["postgres", "redis"]
+    assert hop_names(tmp_path, None, database={"name": "", "kind": "none"}, redis=none) == []
+    assert hop_names(tmp_path, None, database={"name": "", "kind": "sqlite"}, sqlite=["/srv/x.db"], redis=redis) == ["sqlite", "redis"]
+    assert hop_names(tmp_path, None, database={"name": "", "kind": "other", "url": "mysql on db"}, redis=none) == ["database"]
 
 
 def test_a_database_outside_of_slipway_is_named(tmp_path: Path) -> None:
     """[F6] A note in green: nothing is asked of it."""
     path = RequestPath(app(tmp_path, database={"name": "", "kind": "other", "url": "mysql on db.example.com"}), None)
-    (row,) = walk(path, [check for check in CHECKS if check.hop == "database"])
+    (row,) = walk(path, [check for check in CHECKS if check.hop == "database"]).rows
     assert row["result"] == "ok" and "mysql on db.example.com: neither backed up nor restored" in row["evidence"]
 
 

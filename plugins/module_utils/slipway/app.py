@@ -52,6 +52,10 @@ class App:
     processes: tuple[str, ...]
     #: URL prefix to folder of the release.
     static: Mapping[str, str]
+    #: URL prefix to folder below ``shared``.
+    uploads: Mapping[str, str]
+    #: Proxies before the app: nginx, and those before nginx.
+    proxy_hops: int
     #: Pages that are read as a browser would.
     verify_paths: tuple[str, ...]
     timers: tuple[str, ...]
@@ -68,6 +72,11 @@ class App:
     def domain(self) -> str:
         """The canonical one."""
         return self.domains[0]
+
+    @property
+    def proxy_user(self) -> str:
+        """Whom nginx works as: on Debian its user has the group's name."""
+        return self.proxy_group
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> App:
@@ -106,6 +115,8 @@ class App:
                 processes=tuple(data["processes"]),
                 # Not in what a former version of the program wrote.
                 static=dict(data.get("static") or {}),
+                uploads=dict(data.get("uploads") or {}),
+                proxy_hops=int(data.get("proxy_hops") or 1),
                 verify_paths=tuple(data.get("verify_paths") or ("/",)),
                 timers=tuple(data.get("timers", {})),
                 sandbox=sandbox,

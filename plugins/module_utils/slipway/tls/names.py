@@ -60,6 +60,10 @@ class Resolver:
         # Without an A record but with an AAAA there is no problem; a server that fails for one of them is one for the CA, too.
         return found, "" if found and problem == NXDOMAIN else problem
 
+    def records(self, name: str, kind: str) -> list[str]:
+        """The records of a name, as a zone file has them; none where nobody answers."""
+        return self._ask(name, kind)[0]
+
     def _ask(self, name: str, kind: str) -> tuple[list[str], str]:
         try:
             answer = self.asker.resolve(f"{name.rstrip('.')}.", kind, raise_on_no_answer=False, search=False)
