@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   outside:
-    description: What the controller saw, C(time) in seconds since 1970 and C(ports) to C(open) or what happened; M(slipway.vps.verify) fills it in.
+    description: What the controller saw, its C(time) in seconds since 1970, and C(ports) to C(open) or what happened. Filled in by itself.
     type: dict
     default: {}
   thorough:
@@ -63,8 +63,8 @@ advice:
   returned: always
 findings:
   description:
-    - The problems that explain what is wrong, the first that is broken on the path first, each with C(id), C(hop), C(severity) (C(failed) or
-      C(degraded)), C(what), C(evidence), C(cause) and C(fix). What only follows from another one is not among them.
+    - The problems that explain what is wrong, in the order of the path, each with C(id), C(hop), C(severity) (C(failed) or C(degraded)),
+      C(what), C(evidence), C(cause) and C(fix). What only follows from another one is not among them.
   type: list
   elements: dict
   returned: always

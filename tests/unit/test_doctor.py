@@ -8,13 +8,16 @@ molecule/default/tests/test_20_doctor.py breaks a real host in most of these way
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.slipway.vps.plugins.action.verify import seen as ports_seen
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli, verify
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
@@ -27,7 +30,8 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.doctor.finding
     found,
 )
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.doctor.problems import BY_ID, PROBLEMS
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, Check, RequestPath, walk
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.hops import RequestPath
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, Check, walk
 
 from .conftest import ROOT
 from .program_app import app
@@ -207,35 +211,19 @@ def test_a_start_that_says_nothing_of_note() -> None:
 @pytest.mark.parametrize(
     ("line", "problem", "value"),
     [
-        (
-            "[error] 7#7: *1 upstream sent too big header while reading response header from upstream",
-            "header-too-big",
-            ("side", "the app sends"),
-        ),
-        ('[info] 7#7: *1 client sent too long header line: "Cookie: x" while reading', "header-too-big", ("side", "a cookie")),
-        ("[error] 7#7: *1 client intended to send too large body: 20971520 bytes", "body-too-big", ("needed", "20971520")),
-        (
-            "[error] 7#7: *1 upstream timed out (110: Connection timed out) while reading response header",
-            "slow-answers",
-            ("count", "1 time"),
-        ),
-        (
-            "[error] 7#7: *1 connect() to unix:/run/blog/gunicorn.sock failed (11: Resource temporarily",
-            "workers-saturated",
-            ("queued", "more"),
-        ),
-        ("[error] 7#7: *1 upstream prematurely closed connection while reading response header", "workers-died", ("minutes", "15")),
-        ("[alert] 7#7: 8192 worker_connections are not enough", "nginx-limits", ("count", "1 time")),
-        (
-            '[error] 7#7: *1 open() "/srv/blog/shared/uploads/a.png" failed (13: Permission denied)',
-            "uploads-unreadable",
-            ("path", "/srv/blog"),
-        ),
+        ("upstream sent too big header while reading response header from upstream", "header-too-big", ("side", "the app sends")),
+        ('client sent too long header line: "Cookie: x" while reading', "header-too-big", ("side", "a cookie")),
+        ("client intended to send too large body: 20971520 bytes", "body-too-big", ("needed", "20971520")),
+        ("upstream timed out (110: Connection timed out) while reading response header", "slow-answers", ("count", "1 time")),
+        ("connect() to unix:/run/blog/gunicorn.sock failed (11: Resource temporarily", "workers-saturated", ("queued", "more")),
+        ("upstream prematurely closed connection while reading response header", "workers-died", ("minutes", "15")),
+        ("8192 worker_connections are not enough", "nginx-limits", ("count", "1 time")),
+        ('open() "/srv/blog/shared/uploads/a.png" failed (13: Permission denied)', "uploads-unreadable", ("path", "/srv/blog")),
     ],
 )
 def test_what_nginx_says_of_requests(line: str, problem: str, value: tuple[str, str]) -> None:
     """[K8]"""
-    (seen,) = clues.read([line], clues.NGINX)
+    (seen,) = clues.read([f"2026/11/28 10:00:00 [error] 7#7: *1 {line}"], clues.NGINX)
     assert seen.problem == problem and seen.values[value[0]].startswith(value[1])
     assert "…" not in "".join(found(BY_ID[problem], seen.evidence, {**seen.values, "app": "blog", "domain": "x"})[3:])
 
@@ -331,7 +319,7 @@ def test_room(path: RequestPath, monkeypatch: pytest.MonkeyPatch, used: int, fil
         f_blocks, f_bfree, f_bavail, f_frsize, f_files, f_ffree, f_favail = 100, 100 - used, 100 - used, 4096, 100, 100 - files, 100 - files
 
     monkeypatch.setattr(machine, "mounts", lambda places: iter([("/", "/")]))
-    monkeypatch.setattr(machine.os, "statvfs", lambda place: Usage)
+    monkeypatch.setattr(os, "statvfs", lambda place: Usage)
     if not due:
         assert machine.room(path) == "/ 50 %"
         return
@@ -347,7 +335,7 @@ def test_room_of_the_database(path: RequestPath, monkeypatch: pytest.MonkeyPatch
         f_blocks, f_bfree, f_bavail, f_frsize, f_files, f_ffree, f_favail = 100, 0, 0, 4096, 100, 90, 90
 
     monkeypatch.setattr(machine, "mounts", lambda places: iter([("/var/lib/postgresql", "/var/lib/postgresql")]))
-    monkeypatch.setattr(machine.os, "statvfs", lambda place: Usage)
+    monkeypatch.setattr(os, "statvfs", lambda place: Usage)
     path.known.database["local"] = True  # type: ignore[index]
     with pytest.raises(TroubleError) as error:
         machine.room(path)
@@ -457,3 +445,11 @@ def test_a_proxy_that_nginx_does_not_know(path: RequestPath, monkeypatch: pytest
     assert serve.hops(path) == "1 hop"
     write(*[{**through, "remote_addr": "192.0.2.7"}] * 30)
     assert serve.hops(path) == "1 hop"
+
+
+def test_the_controller_looks_at_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K5] [K8] Where SSH itself comes by another way (ProxyJump), nothing is said of ports."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert ports_seen("127.0.0.1", port).keys() == {"80", "443"}
+    assert ports_seen("127.0.0.1", port) == {}

@@ -90,7 +90,7 @@ def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
     asked = list(dict.fromkeys(check.hop for check in CHECKS))
     served = ["postgres", "schema", "sqlite", "database", "redis", "timers", "backup", "logs", "machine", "public endpoint", "pages"]
-    assert asked == ["dns", "firewall", "tls", "nginx", "socket", "server", "release", "app", "uploads", *served]
+    assert asked == ["dns", "firewall", "tls", "nginx", "redirect", "socket", "server", "release", "app", "uploads", *served]
     assert {hop for check in CHECKS for hop in check.behind} <= set(asked)
 
 
@@ -99,7 +99,7 @@ def test_advice_is_no_failure(path: RequestPath, monkeypatch: pytest.MonkeyPatch
     reader = Reader(
         "blog.example.com", lambda path: (), lambda domain, path: Reply("https://x/", 200, [("Content-Type", "text/html")], "<p>")
     )
-    monkeypatch.setattr(hops, "Reader", lambda domain, own: reader)
+    monkeypatch.setattr(hops, "Reader", lambda domain, own, get: reader)
     path.known.root.mkdir()
     assert "nothing that a browser would refuse" in path.pages()
     monkeypatch.setattr(reader, "static", lambda folder, static: [Advice("/static/", "is not there", "app_static")])

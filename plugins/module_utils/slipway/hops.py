@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import http.client
 import os
@@ -31,7 +32,7 @@ from .core.x509 import describe, first_certificate, is_placeholder, uncovered
 from .doctor import data, serve
 from .doctor.findings import BrokenHopError, Seen
 from .health import probe
-from .pages import Advice, Reader
+from .pages import Advice, Reader, fetch
 from .releases import Releases
 
 
@@ -42,6 +43,9 @@ class AdviceError(SlipwayError):
         """:arg seen: those that are problems which have a name."""
         super().__init__("\n".join(f"{advice.where}: {advice.what}" for advice in found))
         self.found, self.seen = list(found), list(seen)
+
+
+PATIENCE, HURRY = 35.0, 1.0
 
 
 class RequestPath:
@@ -56,6 +60,8 @@ class RequestPath:
         self.known, self.name, self.domain, self.database = app, app.name, app.domain, database
         self.outside = outside or {}
         self.releases = Releases.of(app)
+        #: Seconds for an answer of the app. nginx waits for 35; behind a broken hop nobody has to be waited for.
+        self.patience = PATIENCE
 
     # --- What several checks ask ------------------------------------------------------------------
 
@@ -154,9 +160,10 @@ class RequestPath:
         """Why: what its configuration, the ports and its journal say."""
         said = journal("nginx.service", 5)
         status, tested = attempt(["nginx", "-t", "-q"])
+        if ipv6 := re.search(r".*socket\(\) \[::\].*Address family not supported.*", f"{tested}\n{said}"):
+            return BrokenHopError(f"nginx.service is not active\n{ipv6[0].strip()}", "kernel-without-ipv6")
         if status != 0:
-            ipv6 = re.search(r"socket\(\) \[::\].*Address family not supported", tested)
-            return BrokenHopError(f"nginx.service is not active\n{tested.strip()}", "kernel-without-ipv6" if ipv6 else "nginx-config")
+            return BrokenHopError(f"nginx.service is not active\n{tested.strip()}", "nginx-config")
         return BrokenHopError(f"nginx.service is not active\n{said}", "nginx-down")
 
     def redirect(self) -> str:
@@ -216,7 +223,9 @@ class RequestPath:
     def app(self) -> str:
         """The readiness path that is named, or that the rehearsal of the live release found."""
         noted = str(self.releases.live_manifest().get("ready") or "")
-        found = probe(lambda path: get(self.known.socket, path, self.domain), self.known.ready, noted, self.known.prefix)
+        found = probe(
+            lambda path: get(self.known.socket, path, self.domain, min(5, self.patience)), self.known.ready, noted, self.known.prefix
+        )
         if not found.good:
             raise BrokenHopError(found.told(), "app-refuses-host" if found.answer.status == 400 else "app-not-ready")
         return f"GET {found.path} {found.answer.status}"
@@ -283,7 +292,7 @@ class RequestPath:
         if self.releases.closed:
             return "closed for maintenance (slipway.vps.maintenance -e on=false opens it)"
         front = f"{self.known.prefix}/"
-        answer = visit(self.domain, front)
+        answer = visit(self.domain, front, self.patience)
         if not answer.status:
             raise BrokenHopError(f"no answer: {answer.body}", "endpoint-error", status="no answer", request="<id>")
         if answer.status >= 500:
@@ -316,7 +325,9 @@ class RequestPath:
         """Pages and static files as a browser gets them."""
         if self.releases.closed:
             return "closed for maintenance"
-        reader = Reader(self.domain, self.app_headers)
+        if self.patience < PATIENCE:
+            raise BrokenHopError("not read: the app does not answer")
+        reader = Reader(self.domain, self.app_headers, functools.partial(fetch, timeout=self.patience))
         found = list(reader.static(self.known.current, dict(self.known.static)))
         place = self.known.current / ".static"
         seen = [Seen("static-missing", f"{one.where}: {one.what}", {"path": one.where, "place": str(place)}) for one in found]
@@ -328,7 +339,7 @@ class RequestPath:
 
     def app_headers(self, path: str) -> list[str]:
         """Names of the headers that the app itself sends: what it does not, nginx fills in."""
-        connection = UnixConnection(self.known.socket, timeout=30)
+        connection = UnixConnection(self.known.socket, timeout=self.patience)
         try:
             headers = {"Host": self.domain, "X-Forwarded-Proto": "https", "X-Forwarded-Host": self.domain, "Accept": "text/html"}
             connection.request("GET", path, headers=headers)

@@ -20,7 +20,7 @@ from .core.text import table
 from .doctor import client, data, machine, serve
 from .doctor.findings import BrokenHopError, Finding, Problem, Seen, TroubleError, diagnose, found
 from .doctor.problems import BY_ID
-from .hops import AdviceError, RequestPath
+from .hops import HURRY, PATIENCE, AdviceError, RequestPath
 from .pages import Advice
 
 
@@ -62,7 +62,7 @@ CHECKS = (
     ),
     Check("nginx", "ports 80 and 443", client.ports, "ss -ltnp"),
     Check("nginx", "server and configuration", RequestPath.nginx, "nginx -t; journalctl -u nginx"),
-    Check("nginx", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge"),
+    Check("redirect", "HTTP to HTTPS", RequestPath.redirect, f"nginx -t; {SITE} edge", ("nginx",)),
     Check("nginx", "who comes", serve.hops, "nginx_trusted_proxies", thorough=True),
     Check("socket", "only the proxy may open it", RequestPath.socket, f"{SITE} serve; then: systemctl status {{name}}.socket"),
     Check("server", "the live release runs", RequestPath.server, "ansible-playbook slipway.vps.deploy; journalctl -u '{name}@*'"),
@@ -142,9 +142,11 @@ def walk(path: RequestPath, checks: Sequence[Check] = CHECKS, thorough: bool = T
     :arg thorough: with the checks of what no deploy changes.
     """
     asked = [check for check in checks if check.used(path) and (thorough or not check.thorough)]
-    rows, findings = [], []
+    rows: list[dict[str, Any]] = []
+    findings: list[Finding] = []
     for check in asked:
         begun = time.monotonic()
+        path.patience = HURRY if any(row["result"] == "BROKEN" and row["hop"] in check.behind for row in rows) else PATIENCE
         row, seen = ask(path, check)
         rows.append({**row, "seconds": round(time.monotonic() - begun, 2)})
         findings += [finding_of(path, check, one) for one in seen]

@@ -39,8 +39,16 @@ def dns(path: RequestPath) -> str:
     found = [*judge(names, resolver.addresses, own_addresses(), lambda address, name: serves(address, name, mark))]
     found += caa(names, config.directory_url, resolver)
     if found:
-        raise TroubleError(found)
+        raise TroubleError(together(found))
     return f"{', '.join(names)} lead{'s' * (len(names) == 1)} here"
+
+
+def together(seen: list[Seen]) -> Iterator[Seen]:
+    """Names with the same problem are one."""
+    for problem in dict.fromkeys(one.problem for one in seen):
+        same = [one for one in seen if one.problem == problem]
+        names = ", ".join(dict.fromkeys(one.values["names"] for one in same))
+        yield Seen(problem, "; ".join(one.evidence for one in same), {**same[0].values, "names": names})
 
 
 def judge(

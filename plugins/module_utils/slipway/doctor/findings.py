@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -70,9 +70,9 @@ class BrokenHopError(SlipwayError):
 class TroubleError(SlipwayError):
     """A check found one problem, or several at once."""
 
-    def __init__(self, seen: Sequence[Seen]) -> None:
-        super().__init__("; ".join(one.evidence for one in seen))
+    def __init__(self, seen: Iterable[Seen]) -> None:
         self.seen = list(seen)
+        super().__init__("; ".join(one.evidence for one in self.seen))
 
 
 def found(problem: Problem, evidence: str, values: Mapping[str, str]) -> Finding:
@@ -95,6 +95,7 @@ def diagnose(findings: Sequence[Finding], explains: dict[str, set[str]]) -> list
 
     :arg explains: by id of a problem: hops, and ids of problems, that follow from it.
     """
+    findings = [*{one.id: one for one in reversed(findings)}.values()][::-1]
     roots = [one for one in findings if not any(_follows(one, other, explains) for other in findings)]
     # Two that explain each other: the first one stays.
     return sorted(roots or findings[:1], key=lambda one: one.severity == DEGRADED)

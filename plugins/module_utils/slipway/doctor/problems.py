@@ -82,7 +82,7 @@ PROBLEMS = (
         "port {port} belongs to {who}, not to nginx",
         "another server was started, or installed, on this machine",
         "stop it (systemctl disable --now {unit}), then: systemctl restart nginx",
-        explains=("nginx-down", "nginx-config", "redirect-wrong", "tls", *APP),
+        explains=("nginx-down", "nginx-config", "redirect", "tls", *APP),
     ),
     Problem(
         "kernel-without-ipv6",
@@ -90,7 +90,7 @@ PROBLEMS = (
         "nginx listens at IPv6, which this kernel does not have",
         "IPv6 was switched off (ipv6.disable=1) after nginx was set up",
         f"{SITE} edge: it leaves IPv6 out then; or switch IPv6 on again and reboot",
-        explains=("nginx-down", "nginx-config", "redirect-wrong", "tls", *APP),
+        explains=("nginx-down", "nginx-config", "redirect", "tls", *APP),
     ),
     Problem(
         "nginx-config",
@@ -98,7 +98,7 @@ PROBLEMS = (
         "nginx's configuration is not valid",
         "a file below /etc/nginx was changed by hand, or by another package",
         f"nginx -t names the line; {SITE} edge writes ours anew",
-        explains=("nginx-down", "redirect-wrong", "tls", *APP),
+        explains=("nginx-down", "redirect", "tls", *APP),
     ),
     Problem(
         "nginx-down",
@@ -106,11 +106,11 @@ PROBLEMS = (
         "nginx does not run",
         "it was stopped, or killed",
         "systemctl start nginx; journalctl -u nginx -n 50",
-        explains=("redirect-wrong", "tls", "port-unreachable", *APP),
+        explains=("redirect", "tls", "port-unreachable", *APP),
     ),
     Problem(
         "redirect-wrong",
-        "nginx",
+        "redirect",
         "http://{domain} does not lead to https://{domain}",
         "another site answers at port 80, or the site was changed by hand",
         f"nginx -T | grep -n 'listen.*80'; {SITE} edge",
@@ -166,7 +166,7 @@ PROBLEMS = (
         "nothing speaks TLS at port 443",
         "the site is not switched on, or nginx does not listen there",
         f"nginx -T | grep -n 'listen.*443'; {SITE} edge",
-        explains=APP,
+        explains=("redirect", *APP),
     ),
     Problem(
         "tls-file",
@@ -189,7 +189,6 @@ PROBLEMS = (
         "nothing renews the certificate: {app}-tls.timer is not active",
         "somebody stopped it",
         "systemctl enable --now {app}-tls.timer",
-        explains=("services",),
     ),
     Problem(
         "header-too-big",
@@ -221,8 +220,8 @@ PROBLEMS = (
         "socket",
         "{app}.socket is not active, so nginx has nobody to ask",
         "it was stopped, or its file was removed",
-        f"systemctl start {{app}}.socket {{app}}.service; {SITE} serve",
-        explains=APP,
+        f"systemctl stop {{app}}.service; systemctl start {{app}}.socket {{app}}.service; {SITE} serve",
+        explains=SERVES,
     ),
     Problem(
         "socket-permissions",
@@ -326,6 +325,7 @@ PROBLEMS = (
         "more visitors, or slower answers, than the workers can serve",
         "server_workers, server_threads; what is slow: slipway {app} logs; a lock in the database: slipway {app} doctor",
         DEGRADED,
+        ("app", "smoke", "public endpoint", "pages", "slow-answers"),
     ),
     Problem(
         "workers-died",

@@ -47,7 +47,7 @@ def why(unit: str) -> Seen:
     if clue:
         return Seen(clue.problem, clue.evidence, {**values, **clue.values})
     last = next((line for line in reversed(lines) if line.strip()), "no word in its journal")
-    if again.isdigit() and int(again) > 2 and state.get("ActiveState") != "inactive":
+    if again.isdigit() and int(again) > 1 and state.get("ActiveState") != "inactive":
         return Seen("crash-loop", f"{unit}: started {again} times; {last}", values)
     return Seen("server-down", f"{unit}: {state.get('ActiveState')}, {state.get('Result')}; {last}", values)
 
@@ -87,7 +87,10 @@ def backlog(said: str, socket: str) -> int | None:
 
 def lately(path: RequestPath) -> str:
     """What nginx and the app have said of requests within the last minutes."""
-    lines = attempt(["journalctl", "--no-pager", "--output=cat", f"--since=-{clues.MINUTES}min", f"--unit={path.name}@*.service"])[1]
+    # Of this start of the server alone: what an earlier one died of is over.
+    run = attempt(["systemctl", "show", "--property=InvocationID", "--value", f"{path.name}@{path.releases.live_id()}.service"])[1].strip()
+    match = [f"_SYSTEMD_INVOCATION_ID={run}", "+", f"INVOCATION_ID={run}"]
+    lines = attempt(["journalctl", "--no-pager", "--output=cat", f"--since=-{clues.MINUTES}min", *match])[1] if run else ""
     found = [*clues.read(recent(Path(f"/var/log/nginx/{path.name}.error.log")), clues.NGINX)]
     found += clues.read(lines.splitlines(), clues.REQUESTS)
     unique = {seen.problem: seen for seen in reversed(found)}
