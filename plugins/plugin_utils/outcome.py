@@ -1,0 +1,329 @@
+# Copyright (c) 2026 The Slipway authors
+# MIT License (see LICENSE)
+"""What a run of a playbook comes to: what changed, what failed and what mends it, how long each host took.
+
+A callback plugin feeds an `Outcome` with what Ansible tells it, and shows it: as text while it runs, or as a page at its end. No result is
+kept as a whole, and of a task with ``no_log`` nothing but its name.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import things
+
+#: The task whose result is the model of an app.
+CONTRACT = "slipway.vps.contract"
+HIDDEN = "What it says is hidden, for it handles secrets (no_log)."
+#: So many names are said of a change, and so many lines of what a command printed before it failed.
+NAMES, TAIL = 4, 12
+
+
+@dataclass(frozen=True)
+class App:
+    """The app that an inventory host is."""
+
+    name: str
+    #: Where visitors find it.
+    url: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A task that changed something on a host, or would (``--check``)."""
+
+    host: str
+    play: str
+    task: str
+    #: What was changed: files, units, packages, items. Empty where the task does not say.
+    details: tuple[str, ...] = ()
+    would: bool = False
+
+    @property
+    def detail(self) -> str:
+        """The details in one line."""
+        return _joined(self.details)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that ended a host's run. What was ignored or rescued is none."""
+
+    host: str
+    play: str
+    task: str
+    #: All of what the task says, with its lines.
+    message: str
+    unreachable: bool = False
+    #: File and line of the task.
+    path: str = ""
+    #: Its play ends for all hosts.
+    stops_all: bool = False
+
+    @property
+    def reason(self) -> str:
+        return next((line.strip() for line in self.message.splitlines() if line.strip()), "")
+
+    @property
+    def points(self) -> list[tuple[str, str]]:
+        """What is wrong, and the fix of it, as often as the message says ``fix: …``; without any, the reason and an empty text."""
+        found, what = [], self.reason
+        for line in self.message.splitlines():
+            if fix := _FIX.match(line):
+                found.append((what, fix[1].strip()))
+            elif _HEAD.match(line) and not _THEN.match(line):
+                what = line.strip().removeprefix("- ")
+        return found or [(self.reason, "")]
+
+    @property
+    def then(self) -> str:
+        """What the message says to do next; empty where it does not."""
+        return next((found[0].strip() for line in self.message.splitlines() if (found := _THEN.match(line))), "")
+
+
+#: The lines of a message that other parts of the collection write (docs/development.md).
+_FIX = re.compile(r"\s*fix:\s*(.+)")
+_THEN = re.compile(r"\s*(?:Then|Next)\b.+")
+_HEAD = re.compile(r"[-\w/.'\"<]")
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A warning of a task."""
+
+    host: str
+    play: str
+    task: str
+    text: str
+
+
+@dataclass
+class Outcome:
+    """One run of a playbook."""
+
+    started: float = field(default_factory=time.time)
+    #: None while it runs.
+    ended: float | None = None
+    changes: list[Change] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
+    #: Of hosts whose contract was resolved.
+    apps: dict[str, App] = field(default_factory=dict)
+    #: By host and play in the order of the run: seconds that its tasks took.
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    _play: Any = None
+    _begun: dict[tuple[str, str], float] = field(default_factory=dict)
+    _items: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    # --- What Ansible tells ---
+
+    def on_play(self, play: Any) -> None:
+        self._play = play
+
+    def on_start(self, host: Any, task: Any) -> None:
+        """A task begins on a host (``v2_runner_on_start``)."""
+        self._begun[str(host), task._uuid] = time.monotonic()
+
+    def on_item(self, result: Any) -> None:
+        """An item of a loop went well or not. Items come first, then the task as a whole."""
+        said, label = result.result, _label(result)
+        if said.get("changed") and not hidden(result):
+            self._items.setdefault(_key(result), []).extend(details(result) or ([label] if label else []))
+
+    def on_ok(self, result: Any) -> Change | None:
+        """A task went well; the change, where it made one."""
+        host, play, task = self._ended(result)
+        items = self._items.pop(_key(result), [])
+        if result.task.resolved_action == CONTRACT and not hidden(result) and (name := result.result.get("name")):
+            found = result.result
+            self.apps[host] = App(str(name), f"https://{found.get('domain', '')}{found.get('prefix') or ''}/")
+        self._warned(result)
+        if not result.result.get("changed"):
+            return None
+        said = () if hidden(result) else dict.fromkeys(items if result.task.loop is not None else details(result))
+        self.changes.append(Change(host, play, task, tuple(said), bool(result.task.check_mode)))
+        return self.changes[-1]
+
+    def on_skipped(self, result: Any) -> None:
+        self._ended(result)
+        self._items.pop(_key(result), None)
+
+    def on_failed(self, result: Any, ignored: bool = False) -> Failure | None:
+        """A task failed; None where that is ignored, or a rescue takes over."""
+        host, play, task = self._ended(result)
+        self._items.pop(_key(result), None)
+        self._warned(result)
+        if ignored or self._rescued(host, result.task):
+            return None
+        return self._fails(Failure(host, play, task, message(result), path=str(result.task.get_path() or ""), stops_all=self._stops_all))
+
+    def on_unreachable(self, result: Any) -> Failure | None:
+        """A host cannot be reached; None where that is ignored."""
+        host, play, task = self._ended(result)
+        if result.task.ignore_unreachable:
+            return None
+        return self._fails(Failure(host, play, task, message(result), unreachable=True, stops_all=self._stops_all))
+
+    def on_end(self) -> None:
+        self.ended = time.time()
+
+    # --- What it comes to ---
+
+    @property
+    def hosts(self) -> list[str]:
+        """Those that a task ran for, in the order of the run."""
+        return list(self.seconds)
+
+    def changes_of(self, host: str) -> list[Change]:
+        return [change for change in self.changes if change.host == host]
+
+    def failures_of(self, host: str) -> list[Failure]:
+        return [failure for failure in self.failures if failure.host == host]
+
+    def seconds_of(self, host: str) -> float:
+        return sum(self.seconds.get(host, {}).values())
+
+    def stopped(self, host: str) -> bool:
+        """Whether it did not go on because another one failed."""
+        return not self.failures_of(host) and any(failure.stops_all for failure in self.failures)
+
+    # --- How it is found out ---
+
+    @property
+    def _stops_all(self) -> bool:
+        return bool(getattr(self._play, "any_errors_fatal", False))
+
+    def _fails(self, failure: Failure) -> Failure:
+        self.failures.append(failure)
+        return failure
+
+    def _ended(self, result: Any) -> tuple[str, str, str]:
+        """Host, play and task of a result; its time is counted."""
+        host, play = str(result.host.get_name()), self._play.get_name().strip() if self._play else ""
+        begun, now = self._begun.pop(_key(result), None), time.monotonic()
+        plays = self.seconds.setdefault(host, {})
+        plays[play] = plays.get(play, 0.0) + (now - begun if begun is not None else 0.0)
+        return host, play, title(result.task)
+
+    def _warned(self, result: Any) -> None:
+        host, play, task = str(result.host.get_name()), self._play.get_name().strip() if self._play else "", title(result.task)
+        found = [str(text) for text in result.result.get("warnings") or []]
+        if result.task.action in ("debug", "ansible.builtin.debug") and not hidden(result):
+            found += [line for line in lines(result.result.get("msg", "")) if line.startswith("WARNING: ")]
+        self.warnings += [Warned(host, play, task, text.removeprefix("WARNING: ")) for text in found]
+
+    def _rescued(self, host: str, task: Any) -> bool:
+        """Whether a rescue takes over: then Ansible has taken the host back into the play before it tells of the failure."""
+        block = task._parent
+        while block is not None:
+            if getattr(block, "rescue", None):
+                return host not in getattr(self._play, "_removed_hosts", ())
+            block = block._parent
+        return False
+
+
+# --- Of one result --------------------------------------------------------------------------------
+
+
+def title(task: Any) -> str:
+    """The name of a task, as people know it: without the collection."""
+    return str(task.get_name()).strip().removeprefix("slipway.vps.").replace(" : ", ": ", 1)
+
+
+def hidden(result: Any) -> bool:
+    """Whether nothing of it may be shown (``no_log``)."""
+    said = result.result
+    return bool(result.task.no_log or said.get("_ansible_no_log") or "censored" in said)
+
+
+def lines(text: Any) -> list[str]:
+    """What a message says, line by line; some are lists."""
+    if isinstance(text, (list, tuple)):
+        return [line for one in text for line in lines(one)]
+    return str(text).rstrip().splitlines()
+
+
+def message(result: Any) -> str:
+    """Why a task failed: its message, and of a command the end of what it printed."""
+    if hidden(result):
+        return HIDDEN
+    said = result.result
+    failed = [one for one in said.get("results") or [] if isinstance(one, Mapping) and (one.get("failed") or one.get("unreachable"))]
+    if failed:
+        return "\n".join(_message(one) for one in failed)
+    return _message(said)
+
+
+def _message(said: Mapping[str, Any]) -> str:
+    if said.get("_ansible_no_log") or "censored" in said:
+        return HIDDEN
+    found = lines(said.get("msg") or said.get("reason") or "It failed, and does not say why.")
+    printed = next((text for name in ("module_stderr", "stderr", "module_stdout", "stdout") if (text := lines(said.get(name) or ""))), [])
+    if "rc" in said or "module_stderr" in said:
+        found += [f"  {line}" for line in printed if line.strip()][-TAIL:]
+    if "assertion" in said and said.get("msg") == "Assertion failed":
+        found.append(f"  {said['assertion']}")
+    label = said.get("_ansible_item_label", said.get("item"))
+    return "\n".join([f"{label}: {found[0]}", *found[1:]] if isinstance(label, str) and found else found)
+
+
+#: Lists in the results of modules that say what was changed, and not only what is managed.
+_CHANGED = ("changes", "paths", "set", "commands")
+#: Kinds of things whose name does not say what they are.
+_WORDS = ("package", "user", "group", "role", "database", "extension")
+#: Kinds without a name of their own.
+_NAMELESS = ("clusters", "firewall", "settings", "sshd")
+
+
+def details(result: Any) -> list[str]:
+    """What a task changed, from its result, or what it manages, from its arguments."""
+    action, args, said = str(result.task.resolved_action), result.task.args, result.result
+    if action.startswith("slipway.vps.") or action == "community.general.ufw":
+        for name in _CHANGED:
+            if isinstance(found := said.get(name), list) and found:
+                return [_line(one) for one in found]
+    try:
+        found = things(action, args, said)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        # A module of somebody else.
+        return [_line(args[name]) for name in ("path", "dest", "name") if isinstance(args.get(name), str)][:1]
+    return [_line(text) for text in _named(found, str(args.get("state") or ""))]
+
+
+def _named(found: Iterable[tuple[str, str]], state: str) -> Iterator[str]:
+    for kind, name in found:
+        if not name or kind in _NAMELESS:
+            continue
+        if kind in _WORDS:
+            yield f"{kind} {name.rsplit('/', 1)[-1]}"
+        elif kind == "unit" and state in ("restarted", "reloaded", "started", "stopped"):
+            yield f"{name} {state}"
+        else:
+            yield name
+
+
+def _joined(names: Iterable[str]) -> str:
+    """The first of them, and how many there are besides."""
+    found = list(names)
+    more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
+    return ", ".join(found[:NAMES]) + more
+
+
+def _line(value: Any) -> str:
+    """One line without control characters, and not too long."""
+    text = "".join(char if char.isprintable() else " " for char in str(value))
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def _label(result: Any) -> str:
+    """What an item is called, where that is a word and not a structure."""
+    label = result.result.get("_ansible_item_label", result.result.get("item"))
+    return _line(label) if isinstance(label, str) else ""
+
+
+def _key(result: Any) -> tuple[str, str]:
+    return str(result.host.get_name()), str(result.task._uuid)
