@@ -117,7 +117,9 @@ class Outcome:
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     _play: Any = None
     _begun: dict[tuple[str, str], float] = field(default_factory=dict)
+    #: Of loops that are going on: what items changed, and why some failed.
     _items: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    _refused: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     # --- What Ansible tells ---
 
@@ -128,21 +130,24 @@ class Outcome:
         """A task begins on a host (``v2_runner_on_start``)."""
         self._begun[str(host), task._uuid] = time.monotonic()
 
-    def on_item(self, result: Any) -> None:
+    def on_item(self, result: Any, failed: bool = False) -> None:
         """An item of a loop went well or not. Items come first, then the task as a whole."""
-        said, label = result.result, _label(result)
-        if said.get("changed") and not hidden(result):
+        label = _label(result)
+        if failed:
+            text = message(result)
+            self._refused.setdefault(_key(result), []).append(f"{label}: {text}" if label and text != HIDDEN else text)
+        elif result.is_changed() and not hidden(result):
             self._items.setdefault(_key(result), []).extend(details(result) or ([label] if label else []))
 
     def on_ok(self, result: Any) -> Change | None:
         """A task went well; the change, where it made one."""
         host, play, task = self._ended(result)
-        items = self._items.pop(_key(result), [])
+        items, _ = self._of_items(result)
         if result.task.resolved_action == CONTRACT and not hidden(result) and (name := result.result.get("name")):
             found = result.result
             self.apps[host] = App(str(name), f"https://{found.get('domain', '')}{found.get('prefix') or ''}/")
         self._warned(result)
-        if not result.result.get("changed"):
+        if not result.is_changed():
             return None
         said = () if hidden(result) else dict.fromkeys(items if result.task.loop is not None else details(result))
         self.changes.append(Change(host, play, task, tuple(said), bool(result.task.check_mode)))
@@ -150,16 +155,17 @@ class Outcome:
 
     def on_skipped(self, result: Any) -> None:
         self._ended(result)
-        self._items.pop(_key(result), None)
+        self._of_items(result)
 
     def on_failed(self, result: Any, ignored: bool = False) -> Failure | None:
         """A task failed; None where that is ignored, or a rescue takes over."""
         host, play, task = self._ended(result)
-        self._items.pop(_key(result), None)
+        _, refused = self._of_items(result)
         self._warned(result)
         if ignored or self._rescued(host, result.task):
             return None
-        return self._fails(Failure(host, play, task, message(result), path=str(result.task.get_path() or ""), stops_all=self._stops_all))
+        text, path = "\n".join(dict.fromkeys(refused)) or message(result), str(result.task.get_path() or "")
+        return self._fails(Failure(host, play, task, text, path=path, stops_all=self._stops_all))
 
     def on_unreachable(self, result: Any) -> Failure | None:
         """A host cannot be reached; None where that is ignored."""
@@ -209,6 +215,10 @@ class Outcome:
         plays[play] = plays.get(play, 0.0) + (now - begun if begun is not None else 0.0)
         return host, play, title(result.task)
 
+    def _of_items(self, result: Any) -> tuple[list[str], list[str]]:
+        """What items of a loop that has ended changed, and why some failed."""
+        return self._items.pop(_key(result), []), self._refused.pop(_key(result), [])
+
     def _warned(self, result: Any) -> None:
         host, play, task = str(result.host.get_name()), self._play.get_name().strip() if self._play else "", title(result.task)
         found = [str(text) for text in result.result.get("warnings") or []]
@@ -252,23 +262,13 @@ def message(result: Any) -> str:
     if hidden(result):
         return HIDDEN
     said = result.result
-    failed = [one for one in said.get("results") or [] if isinstance(one, Mapping) and (one.get("failed") or one.get("unreachable"))]
-    if failed:
-        return "\n".join(_message(one) for one in failed)
-    return _message(said)
-
-
-def _message(said: Mapping[str, Any]) -> str:
-    if said.get("_ansible_no_log") or "censored" in said:
-        return HIDDEN
     found = lines(said.get("msg") or said.get("reason") or "It failed, and does not say why.")
     printed = next((text for name in ("module_stderr", "stderr", "module_stdout", "stdout") if (text := lines(said.get(name) or ""))), [])
     if "rc" in said or "module_stderr" in said:
         found += [f"  {line}" for line in printed if line.strip()][-TAIL:]
     if "assertion" in said and said.get("msg") == "Assertion failed":
         found.append(f"  {said['assertion']}")
-    label = said.get("_ansible_item_label", said.get("item"))
-    return "\n".join([f"{label}: {found[0]}", *found[1:]] if isinstance(label, str) and found else found)
+    return "\n".join(found)
 
 
 #: Lists in the results of modules that say what was changed, and not only what is managed.
