@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import things
 
+_DEBUG = ("debug", "ansible.builtin.debug")
 #: The task whose result is the model of an app.
 CONTRACT = "slipway.vps.contract"
 HIDDEN = "What it says is hidden, for it handles secrets (no_log)."
@@ -30,6 +31,14 @@ class App:
     name: str
     #: Where visitors find it.
     url: str
+
+
+class Where(NamedTuple):
+    """What a result is of."""
+
+    host: str
+    play: str
+    task: str
 
 
 @dataclass(frozen=True)
@@ -139,40 +148,33 @@ class Outcome:
         elif result.is_changed() and not hidden(result):
             self._items.setdefault(_key(result), []).extend(details(result) or ([label] if label else []))
 
-    def on_ok(self, result: Any) -> Change | None:
-        """A task went well; the change, where it made one."""
-        host, play, task = self._ended(result)
-        items, _ = self._of_items(result)
+    def on_ok(self, result: Any) -> None:
+        """A task went well, and may have changed something."""
+        where = self._ended(result)
         if result.task.resolved_action == CONTRACT and not hidden(result) and (name := result.result.get("name")):
-            found = result.result
-            self.apps[host] = App(str(name), f"https://{found.get('domain', '')}{found.get('prefix') or ''}/")
-        self._warned(result)
-        if not result.is_changed():
-            return None
-        said = () if hidden(result) else dict.fromkeys(items if result.task.loop is not None else details(result))
-        self.changes.append(Change(host, play, task, tuple(said), bool(result.task.check_mode)))
-        return self.changes[-1]
+            url = f"https://{result.result.get('domain', '')}{result.result.get('prefix') or ''}/"
+            self.apps[where.host] = App(str(name), url)
+        items, _ = self._of_items(result)
+        if result.is_changed():
+            self._changed(where, result, items if _loops(result.task) else details(result))
 
     def on_skipped(self, result: Any) -> None:
         self._ended(result)
         self._of_items(result)
 
-    def on_failed(self, result: Any, ignored: bool = False) -> Failure | None:
-        """A task failed; None where that is ignored, or a rescue takes over."""
-        host, play, task = self._ended(result)
-        _, refused = self._of_items(result)
-        self._warned(result)
-        if ignored or self._rescued(host, result.task):
-            return None
-        text, path = "\n".join(dict.fromkeys(refused)) or message(result), str(result.task.get_path() or "")
-        return self._fails(Failure(host, play, task, text, path=path, stops_all=self._stops_all))
+    def on_failed(self, result: Any, ignored: bool = False) -> None:
+        """A task failed, which is no failure where that is ignored, or a rescue takes over."""
+        where, (items, refused) = self._ended(result), self._of_items(result)
+        if items:
+            self._changed(where, result, items)
+        if not ignored and not self._rescued(where.host, result.task):
+            self._fails(where, result, "\n".join(dict.fromkeys(refused)))
 
-    def on_unreachable(self, result: Any) -> Failure | None:
-        """A host cannot be reached; None where that is ignored."""
-        host, play, task = self._ended(result)
-        if result.task.ignore_unreachable:
-            return None
-        return self._fails(Failure(host, play, task, message(result), unreachable=True, stops_all=self._stops_all))
+    def on_unreachable(self, result: Any) -> None:
+        """A host cannot be reached, which is no failure where that is ignored."""
+        where = self._ended(result)
+        if not result.task.ignore_unreachable:
+            self._fails(where, result, unreachable=True)
 
     def on_end(self) -> None:
         self.ended = time.time()
@@ -199,32 +201,29 @@ class Outcome:
 
     # --- How it is found out ---
 
-    @property
-    def _stops_all(self) -> bool:
-        return bool(getattr(self._play, "any_errors_fatal", False))
+    def _changed(self, where: Where, result: Any, said: Iterable[str]) -> None:
+        found = () if hidden(result) else tuple(dict.fromkeys(said))
+        self.changes.append(Change(*where, found, bool(result.task.check_mode)))
 
-    def _fails(self, failure: Failure) -> Failure:
-        self.failures.append(failure)
-        return failure
+    def _fails(self, where: Where, result: Any, text: str = "", unreachable: bool = False) -> None:
+        path, stops_all = str(result.task.get_path() or ""), bool(getattr(self._play, "any_errors_fatal", False))
+        self.failures.append(Failure(*where, text or message(result), unreachable, path, stops_all))
 
-    def _ended(self, result: Any) -> tuple[str, str, str]:
-        """Host, play and task of a result; its time is counted."""
-        host, play = str(result.host.get_name()), self._play.get_name().strip() if self._play else ""
+    def _ended(self, result: Any) -> Where:
+        """A task has ended on a host: its time is counted, its warnings are kept."""
+        where = Where(str(result.host.get_name()), self._play.get_name().strip() if self._play else "", title(result.task))
         begun, now = self._begun.pop(_key(result), None), time.monotonic()
-        plays = self.seconds.setdefault(host, {})
-        plays[play] = plays.get(play, 0.0) + (now - begun if begun is not None else 0.0)
-        return host, play, title(result.task)
+        plays = self.seconds.setdefault(where.host, {})
+        plays[where.play] = plays.get(where.play, 0.0) + (now - begun if begun is not None else 0.0)
+        found = [str(text) for text in result.result.get("warnings") or []]
+        if result.task.action in _DEBUG and not hidden(result):
+            found += [line for line in lines(result.result.get("msg", "")) if line.startswith("WARNING: ")]
+        self.warnings += [Warned(*where, text.removeprefix("WARNING: ")) for text in found]
+        return where
 
     def _of_items(self, result: Any) -> tuple[list[str], list[str]]:
         """What items of a loop that has ended changed, and why some failed."""
         return self._items.pop(_key(result), []), self._refused.pop(_key(result), [])
-
-    def _warned(self, result: Any) -> None:
-        host, play, task = str(result.host.get_name()), self._play.get_name().strip() if self._play else "", title(result.task)
-        found = [str(text) for text in result.result.get("warnings") or []]
-        if result.task.action in ("debug", "ansible.builtin.debug") and not hidden(result):
-            found += [line for line in lines(result.result.get("msg", "")) if line.startswith("WARNING: ")]
-        self.warnings += [Warned(host, play, task, text.removeprefix("WARNING: ")) for text in found]
 
     def _rescued(self, host: str, task: Any) -> bool:
         """Whether a rescue takes over: then Ansible has taken the host back into the play before it tells of the failure."""
@@ -323,6 +322,10 @@ def _label(result: Any) -> str:
     """What an item is called, where that is a word and not a structure."""
     label = result.result.get("_ansible_item_label", result.result.get("item"))
     return _line(label) if isinstance(label, str) else ""
+
+
+def _loops(task: Any) -> bool:
+    return task.loop is not None or bool(task.loop_with)
 
 
 def _key(result: Any) -> tuple[str, str]:
