@@ -9,14 +9,18 @@ kept as a whole, and of a task with ``no_log`` nothing but its name.
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible import constants as C  # noqa: N812  as everywhere in Ansible
+from ansible import context
 from ansible_collections.slipway.vps.plugins.plugin_utils.recorded import things
 
-_DEBUG = ("debug", "ansible.builtin.debug")
+DEBUG = ("debug", "ansible.builtin.debug")
 #: The task whose result is the model of an app.
 CONTRACT = "slipway.vps.contract"
 HIDDEN = "What it says is hidden, for it handles secrets (no_log)."
@@ -91,12 +95,12 @@ class Failure:
     @property
     def then(self) -> str:
         """What the message says to do next; empty where it does not."""
-        return next((found[0].strip() for line in self.message.splitlines() if (found := _THEN.match(line))), "")
+        return next((line.strip() for line in self.message.splitlines() if _THEN.match(line)), "")
 
 
 #: The lines of a message that other parts of the collection write (docs/development.md).
 _FIX = re.compile(r"\s*fix:\s*(.+)")
-_THEN = re.compile(r"\s*(?:Then|Next)\b.+")
+_THEN = re.compile(r"\s*(?:Then|Next)\b.*[^\s:]\s*$")
 _HEAD = re.compile(r"[-\w/.'\"<]")
 
 
@@ -114,6 +118,8 @@ class Warned:
 class Outcome:
     """One run of a playbook."""
 
+    #: Its name: site, deploy …
+    playbook: str = ""
     started: float = field(default_factory=time.time)
     #: None while it runs.
     ended: float | None = None
@@ -144,9 +150,9 @@ class Outcome:
         label = _label(result)
         if failed:
             text = message(result)
-            self._refused.setdefault(_key(result), []).append(f"{label}: {text}" if label and text != HIDDEN else text)
+            self._refused.setdefault(key_of(result), []).append(f"{label}: {text}" if label and text != HIDDEN else text)
         elif result.is_changed() and not hidden(result):
-            self._items.setdefault(_key(result), []).extend(details(result) or ([label] if label else []))
+            self._items.setdefault(key_of(result), []).extend(details(result) or ([label] if label else []))
 
     def on_ok(self, result: Any) -> None:
         """A task went well, and may have changed something."""
@@ -165,7 +171,7 @@ class Outcome:
     def on_failed(self, result: Any, ignored: bool = False) -> None:
         """A task failed, which is no failure where that is ignored, or a rescue takes over."""
         where, (items, refused) = self._ended(result), self._of_items(result)
-        if items:
+        if items or (ignored and result.is_changed()):
             self._changed(where, result, items)
         if not ignored and not self._rescued(where.host, result.task):
             self._fails(where, result, "\n".join(dict.fromkeys(refused)))
@@ -185,6 +191,11 @@ class Outcome:
     def hosts(self) -> list[str]:
         """Those that a task ran for, in the order of the run."""
         return list(self.seconds)
+
+    @property
+    def busy(self) -> list[str]:
+        """Those that a task runs for now."""
+        return [host for host, _ in list(self._begun)]
 
     def changes_of(self, host: str) -> list[Change]:
         return [change for change in self.changes if change.host == host]
@@ -212,18 +223,18 @@ class Outcome:
     def _ended(self, result: Any) -> Where:
         """A task has ended on a host: its time is counted, its warnings are kept."""
         where = Where(str(result.host.get_name()), self._play.get_name().strip() if self._play else "", title(result.task))
-        begun, now = self._begun.pop(_key(result), None), time.monotonic()
+        begun, now = self._begun.pop(key_of(result), None), time.monotonic()
         plays = self.seconds.setdefault(where.host, {})
         plays[where.play] = plays.get(where.play, 0.0) + (now - begun if begun is not None else 0.0)
         found = [str(text) for text in result.result.get("warnings") or []]
-        if result.task.action in _DEBUG and not hidden(result):
+        if result.task.action in DEBUG and not hidden(result):
             found += [line for line in lines(result.result.get("msg", "")) if line.startswith("WARNING: ")]
         self.warnings += [Warned(*where, text.removeprefix("WARNING: ")) for text in found]
         return where
 
     def _of_items(self, result: Any) -> tuple[list[str], list[str]]:
         """What items of a loop that has ended changed, and why some failed."""
-        return self._items.pop(_key(result), []), self._refused.pop(_key(result), [])
+        return self._items.pop(key_of(result), []), self._refused.pop(key_of(result), [])
 
     def _rescued(self, host: str, task: Any) -> bool:
         """Whether a rescue takes over: then Ansible has taken the host back into the play before it tells of the failure."""
@@ -262,12 +273,25 @@ def message(result: Any) -> str:
         return HIDDEN
     said = result.result
     found = lines(said.get("msg") or said.get("reason") or "It failed, and does not say why.")
-    printed = next((text for name in ("module_stderr", "stderr", "module_stdout", "stdout") if (text := lines(said.get(name) or ""))), [])
+    for layer in _LAYERS:
+        found[0] = found[0].removeprefix(layer)
+    printed = next((text for name in ("module_stderr", "stderr", "module_stdout", "stdout") if (text := _printed(said.get(name)))), [])
     if "rc" in said or "module_stderr" in said:
-        found += [f"  {line}" for line in printed if line.strip()][-TAIL:]
+        if printed and found == ["non-zero return code"]:
+            found = [f"{printed.pop().strip()} (exit status {said['rc']})"]
+        found += [f"  {line}" for line in printed]
     if "assertion" in said and said.get("msg") == "Assertion failed":
         found.append(f"  {said['assertion']}")
     return "\n".join(found)
+
+
+#: Before the reason, Ansible says who has noticed.
+_LAYERS = ("Task failed: ", "Action failed: ", "Module failed: ")
+
+
+def _printed(text: Any) -> list[str]:
+    """The end of what a command printed."""
+    return [line for line in lines(text or "") if line.strip()][-TAIL:]
 
 
 #: Lists in the results of modules that say what was changed, and not only what is managed.
@@ -328,5 +352,65 @@ def _loops(task: Any) -> bool:
     return task.loop is not None or bool(task.loop_with)
 
 
-def _key(result: Any) -> tuple[str, str]:
+def key_of(result: Any) -> tuple[str, str]:
+    """Host and task of a result: there is one task at a time for each host."""
     return str(result.host.get_name()), str(result.task._uuid)
+
+
+# --- What comes next ------------------------------------------------------------------------------
+
+#: Playbooks after which visitors meet something else than before.
+_DEPLOYS = ("site", "serve", "deploy", "rollback")
+
+
+def next_steps(outcome: Outcome) -> list[str]:
+    """What to do after a run, a line each: what failures say, or where the app is."""
+    if outcome.failures:
+        return list(dict.fromkeys(_after_failure(failure) for failure in outcome.failures))
+    if context.CLIARGS.get("check"):
+        return [f"Then, to do it: {again()}"]
+    if outcome.playbook not in _DEPLOYS:
+        return []
+    urls = dict.fromkeys(app.url for app in outcome.apps.values())
+    return [*(f"Open {url}" for url in urls), f"Whenever you like: {' '.join(['ansible-playbook', *inventory_words()])} slipway.vps.verify"]
+
+
+def _after_failure(failure: Failure) -> str:
+    if failure.then:
+        return f"{failure.then.rstrip('.')}: {again()}" if "same command" in failure.then else failure.then
+    if failure.unreachable:
+        come_in = shlex.join(["ansible", *inventory_words(), failure.host, "-m", "ansible.builtin.ping"])
+        return f"Then: {come_in}; when it answers, {again()}"
+    if any(fix for _, fix in failure.points):
+        return f"Then: {again()}"
+    return f"Then correct the cause, and run it again; with -v you see more: {again('-v')}"
+
+
+# --- How the run was called -----------------------------------------------------------------------
+
+
+def inventory_words() -> list[str]:
+    """The ``-i`` of this run, as a person would write it from this folder."""
+    given = context.CLIARGS.get("inventory") or ()
+    if list(given) == list(C.DEFAULT_HOST_LIST):
+        return []
+    return [word for one in given for word in ("-i", one if "," in one else _near(one))]
+
+
+def again(*words: str) -> str:
+    """The command of this run, to be given again. What it said with ``-e`` may be secret: only that there was something is said.
+
+    :arg words: more for it, such as ``-v``.
+    """
+    said = context.CLIARGS
+    parts = ["ansible-playbook", *inventory_words(), *(_near(one) for one in said.get("args") or ())]
+    parts += ["--limit", str(said["subset"])] if said.get("subset") else []
+    for option, name in (("--tags", "tags"), ("--skip-tags", "skip_tags")):
+        parts += [option, ",".join(sorted(said[name]))] if set(said.get(name) or ()) - {"all"} else []
+    return shlex.join([*parts, *words]) + (" -e …" if said.get("extra_vars") else "")
+
+
+def _near(path: str) -> str:
+    """A path below this folder without it; others, and names that are no path, as they are."""
+    full = Path(path)
+    return str(full.relative_to(Path.cwd())) if full.is_absolute() and full.is_relative_to(Path.cwd()) else path
