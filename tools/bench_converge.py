@@ -65,7 +65,8 @@ class Bench:
         self.found: dict[tuple[str, str], list[Figures]] = {}
 
     def run(self, system: System, work: str) -> Figures:
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(system.root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **system.environment}
+        settings = {"ANSIBLE_CONFIG": str(system.root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "SLIPWAY_OUTPUT": "full"}
+        environment = {**os.environ, **settings, **system.environment}
         words = ["ansible-playbook", "-i", str(demo.INVENTORY), *WORK[work]]
         if work != "rollback":
             words += ["--extra-vars", json.dumps({"app_source": {"type": "path", "path": str(self.app)}, "deploy_burn_in": 0})]

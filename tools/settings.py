@@ -403,7 +403,7 @@ INTRODUCTION = f"""\
 
 Every variable that you can set, and every `-e` switch of the playbooks. Looking for one? Search this page for a word of its name or
 meaning (Ctrl-F), or choose its role here. Write variables into `inventories/<name>/group_vars/app_servers/app.yml`, secrets into
-`vault.yml` beside it.
+`vault.yml` beside it. How much a run prints is said in the environment: [operations.md](operations.md#what-a-run-prints).
 """
 
 LEGEND = """\

@@ -79,7 +79,9 @@ class Failure:
 
     @property
     def reason(self) -> str:
-        return next((line.strip() for line in self.message.splitlines() if line.strip()), "")
+        """Its first line; with the last, where the first only announces it."""
+        found = [line.strip() for line in self.message.splitlines() if line.strip()] or [""]
+        return f"{found[0]} {found[-1]}" if found[0].endswith(":") and len(found) > 1 else found[0]
 
     @property
     def points(self) -> list[tuple[str, str]]:
@@ -91,6 +93,10 @@ class Failure:
             elif _HEAD.match(line) and not _THEN.match(line):
                 what = line.strip().removeprefix("- ")
         return found or [(self.reason, "")]
+
+    def same(self, other: Failure) -> bool:
+        """Whether another host failed at the same task for the same reason."""
+        return (self.play, self.task, self.message) == (other.play, other.task, other.message)
 
     @property
     def then(self) -> str:
@@ -162,7 +168,7 @@ class Outcome:
             self.apps[where.host] = App(str(name), url)
         items, _ = self._of_items(result)
         if result.is_changed():
-            self._changed(where, result, items if _loops(result.task) else details(result))
+            self._changed(where, result, items if loops(result.task) else details(result))
 
     def on_skipped(self, result: Any) -> None:
         self._ended(result)
@@ -277,8 +283,8 @@ def message(result: Any) -> str:
         found[0] = found[0].removeprefix(layer)
     printed = next((text for name in ("module_stderr", "stderr", "module_stdout", "stdout") if (text := _printed(said.get(name)))), [])
     if "rc" in said or "module_stderr" in said:
-        if printed and found == ["non-zero return code"]:
-            found = [f"{printed.pop().strip()} (exit status {said['rc']})"]
+        if found == ["non-zero return code"]:
+            found = [f"{printed.pop().strip() if printed else 'It printed nothing'} (exit status {said['rc']})"]
         found += [f"  {line}" for line in printed]
     if "assertion" in said and said.get("msg") == "Assertion failed":
         found.append(f"  {said['assertion']}")
@@ -348,7 +354,7 @@ def _label(result: Any) -> str:
     return _line(label) if isinstance(label, str) else ""
 
 
-def _loops(task: Any) -> bool:
+def loops(task: Any) -> bool:
     return task.loop is not None or bool(task.loop_with)
 
 

@@ -24,12 +24,14 @@ from ansible_collections.slipway.vps.plugins.plugin_utils.last_run import LastRu
 from ansible_collections.slipway.vps.plugins.plugin_utils.live import Live, Ticker, on_terminal
 from ansible_collections.slipway.vps.plugins.plugin_utils.outcome import (
     DEBUG,
+    Failure,
     Outcome,
     again,
     hidden,
     inventory_words,
     key_of,
     lines,
+    loops,
     next_steps,
     title,
 )
@@ -51,7 +53,7 @@ class Plain:
         self._headed: set[str] = set()
         self._play = self._heading = self._step = self._note = ""
         self._spoke: tuple[str, str] | None = None
-        self._sign = 0.0
+        self._sign, self._debugged = 0.0, False
         self._diffs: dict[tuple[str, str], str] = {}
         self._process = os.getpid()
         atexit.register(self._cut_off)
@@ -75,6 +77,8 @@ class Plain:
         self._play = play.get_name().strip()
         # The contract begins every layer, and has something to do once.
         self._heading, self._step = self._play, ""
+        # A debugger asks in its own way.
+        self._debugged = bool(C.ENABLE_TASK_DEBUGGER) or play.strategy.endswith("debug")
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
         self._print("  no host of the inventory", C.COLOR_SKIP)
@@ -85,8 +89,7 @@ class Plain:
             self._head()
         self._last_run.step(self._play, self._step)
         if self._live:
-            # A debugger asks in its own way.
-            self._live.paused = bool(C.ENABLE_TASK_DEBUGGER or task.debugger)
+            self._live.paused = self._debugged or bool(task.debugger)
             self._live.draw()
 
     v2_playbook_on_handler_task_start = v2_playbook_on_task_start
@@ -98,6 +101,7 @@ class Plain:
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         self._outcome.on_end()
+        self._heading = ""
         self.close()
         if not self._outcome.failures:
             self._last_run.save()
@@ -120,6 +124,7 @@ class Plain:
         """A run that never came to its end says where it was."""
         if self._ticker and os.getpid() == self._process:
             self.close()
+            self._heading = ""
             if self._step:
                 self._print(f"\nIt was cut off in {self._play}: {self._step}. Then: {again()}", C.COLOR_ERROR)
 
@@ -128,7 +133,7 @@ class Plain:
     def v2_runner_on_ok(self, result: Any) -> None:
         self._outcome.on_ok(result)
         self._after(result)
-        if not result.task.loop and _speaks(result):
+        if not loops(result.task) and _speaks(result):
             self._say(result)
         if diff := self._diffs.pop(key_of(result), ""):
             self._print(diff)
@@ -160,9 +165,9 @@ class Plain:
 
     def v2_on_file_diff(self, result: Any) -> None:
         # Before Ansible says that the task went well.
-        found = result.result.get("results") if result.task.loop else [result.result]
-        parts = [self._owner._get_diff(one["diff"]) for one in found or () if one.get("diff") and one.get("changed")]
-        self._diffs[key_of(result)] = "".join(parts).rstrip("\n")
+        found = result.result.get("results") if loops(result.task) else [result.result]
+        changed = [one for one in found or () if isinstance(one, dict) and one.get("diff") and one.get("changed")]
+        self._diffs[key_of(result)] = "".join(self._owner._get_diff(one["diff"]) for one in changed).rstrip("\n")
 
     def _after(self, result: Any) -> None:
         """Print what is new."""
@@ -175,6 +180,9 @@ class Plain:
         for failure in self._outcome.failures[failures:]:
             color = C.COLOR_UNREACHABLE if failure.unreachable else C.COLOR_ERROR
             self._print(f"  {'UNREACHABLE' if failure.unreachable else 'FAILED'}: [{label}] {failure.task}", color)
+            if any(failure.same(former) for former in self._outcome.failures[:failures]):
+                self._print("    as above")
+                continue
             where = [f"task path: {failure.path}"] if failure.path and self._owner.get_option("show_task_path_on_failure") else []
             self._print(_indented([*failure.message.splitlines(), *where]))
 
@@ -227,9 +235,14 @@ class Plain:
 
 def summary(outcome: Outcome, hosts: list[str]) -> Iterator[tuple[str, str | None]]:
     """Failures with what mends them, then each host."""
-    for number, failure in enumerate(outcome.failures):
-        yield "" if number else "\nFailed", C.COLOR_ERROR
-        yield f"  [{failure.host}] {failure.play}: {failure.task}", C.COLOR_ERROR
+    known: list[Failure] = []
+    for failure in outcome.failures:
+        if any(failure.same(former) for former in known):
+            continue
+        yield "" if known else "\nFailed", C.COLOR_ERROR
+        known.append(failure)
+        hosts_of = [other.host for other in outcome.failures if other.same(failure)]
+        yield f"  [{', '.join(hosts_of)}] {failure.play}: {failure.task}", C.COLOR_ERROR
         for what, fix in failure.points:
             yield _indented([what, *([f"  fix: {fix}"] if fix else [])]), None
     yield "", None

@@ -33,6 +33,9 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Tool:
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            # Tests look for tasks and their results; what is printed for people: test_output.py.
+            "SLIPWAY_OUTPUT": "full",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_LOCALHOST_WARNING": "0",
             "LC_ALL": "C.UTF-8",
