@@ -66,7 +66,7 @@ class Stage:
         )
 
     def settings(self, **environment: str) -> dict[str, str]:
-        told = ("ANSIBLE_", "SLIPWAY_", "CI")
+        told = ("ANSIBLE_", "SLIPWAY_", "CI", "PYTHONUNBUFFERED")
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(told)},
             **{"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(self.folder / "ansible")},

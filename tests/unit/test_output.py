@@ -324,7 +324,8 @@ def test_a_prompt_waits_undisturbed(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     ask = {"name": "Ask", "ansible.builtin.pause": {"prompt": "Really"}, "register": "answer"}
     prompt = {"name": "who", "prompt": "Who", "private": False}
-    stage.write([{"name": "Base", "vars_prompt": [prompt], "tasks": [command("true"), ask, say("{{ who }}: {{ answer.user_input }}")]}])
+    tasks = [command("true"), ask, say("{{ who }}: {{ answer.user_input }}")]
+    stage.write([{"name": "Base", "tasks": [command("true")]}, {"name": "Edge", "vars_prompt": [prompt], "tasks": tasks}])
     asked: dict[str, int] = {}
 
     def answer(read: str) -> str:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible import context
 from ansible.utils.context_objects import CLIArgs
 from ansible_collections.slipway.vps.plugins.plugin_utils import last_run, outcome
 from ansible_collections.slipway.vps.plugins.plugin_utils.last_run import LastRun
@@ -97,7 +98,7 @@ def test_the_command_is_written_as_a_person_would(monkeypatch: pytest.MonkeyPatc
         "tags": ("all",),
         "skip_tags": ("keep",),
     }
-    monkeypatch.setattr(outcome.context, "CLIARGS", CLIArgs({**said, "extra_vars": (f"a={CANARY}",), "check": False}))
+    monkeypatch.setattr(context, "CLIARGS", CLIArgs({**said, "extra_vars": (f"a={CANARY}",), "check": False}))
     assert outcome.again("-v") == "ansible-playbook -i 'inventories/my blog' site.yml --skip-tags keep -v -e …"
     run = Outcome("site")
     run.on_ok(result("slipway.vps.contract", name="blog", domain="blog.example.com"))
