@@ -283,7 +283,8 @@ def message(result: Any) -> str:
         found[0] = found[0].removeprefix(layer)
     printed = next((text for name in ("module_stderr", "stderr", "module_stdout", "stdout") if (text := _printed(said.get(name)))), [])
     if "rc" in said or "module_stderr" in said:
-        if found == ["non-zero return code"]:
+        # In the words of one ansible-core or another.
+        if len(found) == 1 and "non-zero return code" in found[0]:
             found = [f"{printed.pop().strip() if printed else 'It printed nothing'} (exit status {said['rc']})"]
         found += [f"  {line}" for line in printed]
     if "assertion" in said and said.get("msg") == "Assertion failed":

@@ -37,7 +37,7 @@ def command(words: str, **task: Any) -> dict[str, Any]:
 # --- What changes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", ["linear", "free", "slipway.vps.mitogen"])
+@pytest.mark.parametrize("strategy", ["linear", "slipway.vps.mitogen"])
 def test_what_changes_is_said_and_nothing_else(tmp_path: Path, strategy: str) -> None:
     """[F10] A line with the file, once; a run that changes nothing has headings and hosts only, and no control characters."""
     stage = Stage(tmp_path)
