@@ -63,7 +63,7 @@ class Plain:
     def v2_playbook_on_start(self, playbook: Any) -> None:
         said, path = context.CLIARGS, Path(playbook._file_name)
         names = [sorted(said.get(name) or ()) for name in ("tags", "skip_tags")]
-        self._outcome, self._shown, self._headed = Outcome(path.stem), (0, 0), set()
+        self._outcome, self._shown, self._headed, self._play = Outcome(path.stem), (0, 0), set(), ""
         self._last_run = LastRun(path_of(path.resolve(), inventory_words(), *names, said.get("subset"), said.get("check")))
         if said.get("check"):
             self._print("Check mode: what would change is said, and nothing is changed.")
@@ -74,9 +74,9 @@ class Plain:
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._outcome.on_play(play)
-        self._play = play.get_name().strip()
-        # The contract begins every layer, and has something to do once.
-        self._heading, self._step = self._play, ""
+        former, self._play = self._play, play.get_name().strip()
+        # A play of batches is one. The contract begins every layer, and has something to do once.
+        self._heading, self._step = "" if self._play == former and not self._heading else self._play, ""
         # A debugger asks in its own way.
         self._debugged = bool(C.ENABLE_TASK_DEBUGGER) or play.strategy.endswith("debug")
 

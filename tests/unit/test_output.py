@@ -234,10 +234,13 @@ def test_a_host_that_cannot_be_reached(tmp_path: Path) -> None:
     assert said.out.endswith("\nThen run the same command again: ansible-playbook -i hosts.yml play.yml\n"), said
 
 
-def test_a_play_without_hosts_says_so(tmp_path: Path) -> None:
-    stage = Stage(tmp_path)
-    stage.write([{"name": "Nobody", "hosts": "nobody", "tasks": [say("x")]}, {"name": "Base", "tasks": [say("x")]}])
-    assert stage.run().out.startswith("Nobody\n  no host of the inventory\nBase\n  [blog] Say something:\n    x\n")
+def test_a_heading_for_each_play(tmp_path: Path) -> None:
+    """Also for one without hosts; one for all batches of a play."""
+    stage = Stage(tmp_path, "blog", "shop")
+    stage.write([{"name": "Nobody", "hosts": "nobody", "tasks": [say("x")]}, {"name": "Base", "serial": 1, "tasks": [say("x")]}])
+    said = stage.run()
+    head = "  [{}] Say something:\n    x\n"
+    assert said.out.startswith(f"Nobody\n  no host of the inventory\nBase\n{head.format('blog')}{head.format('shop')}\nblog: ok"), said
 
 
 def test_warnings_are_shown(tmp_path: Path) -> None:
