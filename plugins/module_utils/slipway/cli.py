@@ -2,8 +2,8 @@
 # MIT License (see LICENSE)
 """The command line `slipway`.
 
-`slipway <app> <subject> …`; of the machine `slipway status` for all its apps and `slipway guard` for changes that wait for their
-confirmation. `--json` everywhere.
+`slipway <app> <subject> …`; of the machine `slipway status` and `slipway state` for all its apps, and `slipway guard` for changes that
+wait for their confirmation. `--json` everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import guard, overview, rebuild, releases, shell, verify
+from . import guard, overview, rebuild, releases, shell, state, verify
 from .backup import cli as backup
 from .core.errors import SlipwayError
 from .tls import cli as tls
@@ -26,9 +26,10 @@ def parser() -> argparse.ArgumentParser:
     # Suppressed: the default of a verb would overrule what was said before it.
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the result as JSON")
     top = argparse.ArgumentParser(prog="slipway", description="The apps on this machine.", parents=[common])
-    top.add_argument("app", help="name of the app; or `status` alone, for all apps of the machine; or `guard`, see `slipway guard --help`")
+    alone = "or `status` or `state` alone, for all apps of the machine; or `guard`, see `slipway guard --help`"
+    top.add_argument("app", help=f"name of the app; {alone}")
     subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
-    for subject in (overview, releases, tls, backup, verify, shell, rebuild):
+    for subject in (overview, releases, tls, backup, verify, shell, rebuild, state):
         subject.add(subjects, common)
     return top
 
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = [word for word in words if word != "--json"]
         if said == ["status"]:
             return overview.machine("--json" in words)
+        if said == ["state"]:
+            return state.machine_main()
         if said[:1] == ["guard"] and said[1:2] in ([], ["--help"], ["list"], ["end"], ["revert"]):
             words.remove("guard")
             return guard.main(words)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from .run import CommandError, attempt, command, tail
@@ -50,6 +51,12 @@ def journal(unit: str, lines: int = 30) -> str:
         return command("journalctl", "--no-pager", "--output=cat", f"--lines={lines}", *match).strip()
     except CommandError as error:
         return f"(the journal of {unit} cannot be read: {tail(str(error), 3)})"
+
+
+def show(names: Sequence[str], *units: str) -> list[dict[str, str]]:
+    """Properties of units, as systemd has them; times in UTC."""
+    said = command("systemctl", "show", *(f"--property={name}" for name in names), "--timestamp=utc", *units)
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in said.strip().split("\n\n")]
 
 
 def start_unit(unit: str) -> None:
