@@ -53,6 +53,7 @@ SWITCHES = {
     "app": ("str", "Folder of the app that `init` looks at, or the address of its git repository. Required."),
     "entry": ("str", "The entry of the inventory that is to go. Required."),
     "reason": ("str", "Why nobody may deploy. Required; whoever is refused reads it."),
+    "report": ("path", "File that a page about the run is written to at its end; of `site` and `deploy`, too. Unset: none is written."),
     "from": ("path", "Folder on the controller with a backup to build the spare host from. Unset: the newest copy elsewhere."),
 }
 

@@ -12,7 +12,7 @@ version_added: 0.2.0
 description:
   - Looks at an app, its releases, certificate, backups and units, and at the machine it is on. Changes nothing, and judges nothing
     beyond what C(slipway <app> status) says. The same as C(slipway <app> state) on the host.
-  - The document holds no secret, no value of the app's environment, and nothing that a log says.
+  - It reads no secret and no value of the app's environment. The reasons of failures are what programs have said.
 author:
   - The Slipway authors
 options:

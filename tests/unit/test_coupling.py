@@ -170,6 +170,7 @@ SAID = {
         "on",
         "reason",
         "release",
+        "report",
         "schema",
         "target",
         "undo",
