@@ -59,7 +59,7 @@ state:
         - C(updates) has how many packages are C(pending) and how many of them for C(security), the C(names) of those, and when apt
           C(looked_at) it; C(reboot) has C(required) and C(packages).
         - C(ports) has C(protocol), C(port) and C(process) of what listens for others than the machine itself; C(exposure) what
-          C(systemd-analyze security) says of the units that face visitors, from 0 to 10.
+          C(systemd-analyze security) says of nginx and the database engines, from 0 to 10.
       type: dict
     apps:
       description:

@@ -144,7 +144,7 @@ def machine(name: str = "web1") -> dict[str, Any]:
         "ports": [
             *({"protocol": "tcp", "port": port, "process": process} for port, process in ((22, "sshd"), (80, "nginx"), (443, "nginx"))),
         ],
-        "exposure": {"nginx.service": 2.4, "ssh.service": 7.9},
+        "exposure": {"nginx.service": 2.2, "postgresql@17-main.service": 2.5, "redis-server@blog.service": 1.6},
     }
 
 

@@ -54,7 +54,7 @@ ANSWERS = {
     ),
     "systemd-analyze": (
         "UNIT                          EXPOSURE PREDICATE HAPPY\n"
-        f"nginx.service                      2.4 OK        🙂\nblog@{LIVE}.service    1.3 OK  🙂\n"
+        f"nginx.service                      2.4 OK        🙂\npostgresql@17-main.service  2.5 OK 🙂\nblog@{LIVE}.service    1.3 OK  🙂\n"
     ),
     "apt": (
         "\nWARNING: apt does not have a stable CLI interface. Use with caution in scripts.\n\nListing...\n"
@@ -86,6 +86,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     def answer(*words: str, **how: Any) -> str:
         if words[:2] == ("systemctl", "show"):
             return "\n\n".join(SHOWN[word] for word in words if word in SHOWN)
+        if words[:2] == ("systemctl", "list-units"):
+            return "postgresql@17-main.service loaded active running x\n" if words[-1].startswith("postgresql@") else ""
         if words[0] in ANSWERS:
             return ANSWERS[words[0]]
         raise CommandError(f"{words[0]} is not there")
@@ -93,7 +95,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     for place in (machine, hardening, apps, units):
         monkeypatch.setattr(place, "command", answer)
     for place in (machine, hardening):
-        monkeypatch.setattr(place, "attempt", lambda argv, timeout: (0, ANSWERS[argv[0]]))
+        # It is no container.
+        monkeypatch.setattr(place, "attempt", lambda argv, timeout: (0, ANSWERS[argv[0]]) if argv[0] in ANSWERS else (1, ""))
     monkeypatch.setattr(run.Account, "of", lambda user, group="": None)
     monkeypatch.setattr(hardening, "protocols", lambda domain: ["TLSv1.2", "TLSv1.3"])
     return found
@@ -156,7 +159,7 @@ def test_an_app_is_described(host: App) -> None:
     assert found["database"] == {"bytes": 7340032} and found["status"]["subjects"][0]["subject"] == "release"
 
 
-def test_the_machine_is_described(host: App) -> None:
+def test_the_machine_is_described(host: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """[K3] [K5] Disks once each, what listens for others, what waits to be updated, and the units that face visitors."""
     found = seen(host)["machine"]
     assert found["name"] and found["system"] and found["cpus"] >= 1 and len(found["load"]) == 3
@@ -167,7 +170,9 @@ def test_the_machine_is_described(host: App) -> None:
         {"protocol": "udp", "port": 123, "process": ""},
     ]
     assert (found["updates"]["pending"], found["updates"]["security"], found["updates"]["names"]) == (2, 1, ["libssl3"])
-    assert found["clock_synchronized"] is True and found["exposure"] == {"nginx.service": 2.4}
+    assert found["clock_synchronized"] is True and found["exposure"] == {"nginx.service": 2.4, "postgresql@17-main.service": 2.5}
+    monkeypatch.setitem(ANSWERS, "systemd-detect-virt", "")
+    assert seen(host)["machine"]["clock_synchronized"] is None, "a container has no clock of its own"
     assert found["disks"][0]["holds"][0] == "/" and found["disks"][0]["total"] > found["disks"][0]["free"] > 0
 
 

@@ -15,7 +15,7 @@ OK, DEGRADED, FAILED, UNKNOWN = "ok", "degraded", "failed", "unknown"
 BUSY, FULL, NEVER = 80.0, 92.0, 101.0
 #: So many days of backups are drawn.
 NIGHTS = 14
-#: What systemd calls an exposure, from the worst; and the colour that it has here. It is no alarm: sshd, for one, has to do much.
+#: What systemd calls an exposure, from the worst; and the colour that it has here. None is an alarm.
 RATINGS = ((9.0, "unsafe", UNKNOWN), (7.5, "exposed", UNKNOWN), (5.0, "medium", UNKNOWN), (1.0, "ok", OK), (0.0, "safe", OK))
 
 

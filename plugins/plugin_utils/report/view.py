@@ -302,14 +302,14 @@ def _units(app: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
         active = one["state"] == "active"
         restarts = one["restarts"] or 0
         facts = [
-            size(one["memory"]) if one["memory"] else "",
+            size(one["memory"]) if one["memory"] and not str(one["unit"]).endswith(".socket") else "",
             f"{duration(one['cpu_seconds'])} of CPU" if one["cpu_seconds"] else "",
             f"restarted {count(restarts, 'time')}" if restarts else "",
         ]
         state = FAILED if not active else DEGRADED if restarts else OK
         rows.append(
             {
-                "name": one["unit"],
+                "name": one["unit"] or "",
                 "state": state,
                 "word": one["state"],
                 "time": figures.time(one["since"], now),
@@ -320,7 +320,7 @@ def _units(app: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
 
 
 def _app_hardening(app: Mapping[str, Any]) -> dict[str, Any] | None:
-    bars = [figures.exposed(one["unit"], one["exposure"]) for one in app.get("units") or [] if one["exposure"] is not None]
+    bars = [figures.exposed(one["unit"] or "", one["exposure"]) for one in app.get("units") or [] if one["exposure"] is not None]
     rows = []
     box = app.get("sandbox") or {}
     if box.get("level"):

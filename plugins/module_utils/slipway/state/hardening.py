@@ -14,9 +14,10 @@ from typing import Any
 
 from ..core.http import ADDRESS, unverified
 from ..core.run import attempt, command
+from ..core.units import instances
 
-#: Units of the machine that face visitors.
-MACHINE_UNITS = ("nginx.service", "ssh.service")
+#: Of the machine, and the templates of its engines: what a visitor's request passes besides the app's own units.
+NGINX, ENGINES = "nginx.service", ("postgresql", "redis-server")
 VERSIONS = {"TLSv1": "TLSv1", "TLSv1.1": "TLSv1_1", "TLSv1.2": "TLSv1_2", "TLSv1.3": "TLSv1_3"}
 #: `nginx.service   5.9 MEDIUM   😐`: 0 is a unit that may do nothing, 10 one that may do all.
 EXPOSURE = re.compile(r"^(\S+\.service)\s+(\d+\.\d)\s+([A-Z]+)", re.MULTILINE)
@@ -25,8 +26,9 @@ PROCESS = re.compile(r'\(\("([^"]+)"')
 
 def exposure(units: Iterable[str]) -> dict[str, float]:
     """What systemd thinks of each unit's sandbox, from 0 to 10; less is better. Units that are not there are left out."""
-    # Of a single unit it would tell every detail instead.
-    status, said = attempt(["systemd-analyze", "security", "--no-pager", *MACHINE_UNITS, *units], 10)
+    engines = [unit for template in ENGINES for unit in instances(template)]
+    # Of a single unit it would tell every detail instead: one is named twice.
+    status, said = attempt(["systemd-analyze", "security", "--no-pager", NGINX, NGINX, *engines, *units], 10)
     found = {unit: float(value) for unit, value, _ in EXPOSURE.findall(said)}
     if status != 0 and not found:
         raise ValueError(said.strip().split("\n")[0])
