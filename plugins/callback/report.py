@@ -103,8 +103,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         """Keep what the page shows; of a task with no_log there is nothing to keep."""
         host, action, said = str(result.host.get_name()), str(result.task.resolved_action), result.result
         kept = self.seen.setdefault(host, {})
-        if action in WALKS and "checks" in said:
-            kept["walk"] = {**kept.get("walk", {}), **{name: said[name] for name in ("checks", "findings") if name in said}}
+        if action in WALKS and (found := {name: said[name] for name in ("checks", "findings") if name in said}):
+            kept["walk"] = {**kept.get("walk", {}), **found}
         elif action == STATE and "state" in said:
             kept["state"] = said["state"]
         elif action == CONTRACT and isinstance(machine := said.get("machine"), dict):

@@ -231,7 +231,7 @@ def test_nobody_waits_for_one_that_is_late() -> None:
     """[K8] The rest is there when the time is over, and the gap says so."""
     going = threading.Event()
     began = time.monotonic()
-    found, gaps = together({"good": lambda: 1, "late": going.wait, "wrong": lambda: int("x"), "none": lambda: None}, 0.3)
+    found, gaps = together({"good": lambda: 1, "late": lambda: going.wait(10), "wrong": lambda: int("x"), "none": lambda: None}, 0.3)
     going.set()
     assert time.monotonic() - began < 3
     assert found == {"good": 1, "late": None, "wrong": None, "none": None}
