@@ -188,6 +188,23 @@ def test_doctors_findings_explain_a_check() -> None:
     assert "postgres is broken" not in found.text
 
 
+def test_what_the_status_says_counts_unless_the_walk_has_said_it() -> None:
+    """[K8] [D3] Degraded is a thing to look at, unknown is said apart; a broken hop is not told a second time by its subject."""
+    known = demo.state()
+    subject = {"evidence": "the newer one failed", "fix": "ansible-playbook slipway.vps.deploy", "since": None}
+    subjects = [{**subject, "subject": "release", "state": "degraded"}, {**subject, "subject": "backups", "state": "unknown"}]
+    known["apps"]["blog"]["status"]["subjects"] = subjects
+    found = read(demo.run(), [demo.host(state=known)])
+    assert "It works, with 1 thing to look at" in found.text and "release: degraded" in found.text
+    assert "What is not known backups the newer one failed" in found.text
+    known["apps"]["blog"]["status"]["subjects"] = [{**subject, "subject": "backups", "state": "failed"}]
+    walk = {"checks": demo.checks(), "findings": []}
+    assert "backups: failed" in read(demo.run(), [demo.host(state=known)]).text
+    next(one for one in walk["checks"] if one["hop"] == "backup").update(result="BROKEN")
+    found = read(demo.run(), [demo.host(state=known, walk=walk)])
+    assert "backup is broken" in found.text and "backups: failed" not in found.text
+
+
 def test_a_run_that_ended_early_has_its_page() -> None:
     """[K8] With why, its fix, and the command that looks at the host."""
     failure = {
