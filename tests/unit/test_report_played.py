@@ -70,7 +70,12 @@ def play(folder: Path, *words: str, callbacks: str = "slipway.vps.report") -> tu
     settings = {
         **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
         **{"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"},
-        **{"ANSIBLE_HOME": str(folder / "home"), "ANSIBLE_CALLBACKS_ENABLED": callbacks, "LC_ALL": "C.UTF-8"},
+        **{
+            "ANSIBLE_HOME": str(folder / "home"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "ANSIBLE_CALLBACKS_ENABLED": callbacks,
+            "LC_ALL": "C.UTF-8",
+        },
     }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml", *words]
     done = subprocess.run(command, cwd=folder, env=settings, text=True, capture_output=True, timeout=300, check=False)
