@@ -50,6 +50,8 @@ UNITS_OF_TEXT = (
 #: Switches that set no role's variable: type, what they mean.
 SWITCHES = {
     "target": ("str", "Group or host that the playbook works on, instead of `app_servers`."),
+    "drift": ("str", "`mend` puts back what was changed by hand, `adopt` lets it count as it is. Unset: it is only shown."),
+    "things": ("list of str", "What `drift=adopt` is about: names of things, as they are shown. Unset: all that differ."),
     "app": ("str", "Folder of the app that `init` looks at, or the address of its git repository. Required."),
     "entry": ("str", "The entry of the inventory that is to go. Required."),
     "reason": ("str", "Why nobody may deploy. Required; whoever is refused reads it."),

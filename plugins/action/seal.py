@@ -31,7 +31,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             layer = OPEN.get(host)
             if layer is None or layer.name != words["layer"] or not whole(layer.name):
                 return {**result, "changed": False, "skipped": True, "skip_reason": "this run did not see the whole layer"}
-            words["tasks"] = [{"where": where, "things": found} for where, found in layer.tasks.items()]
+            words["tasks"] = [{"where": where, "things": found, "hidden": where in layer.hidden} for where, found in layer.tasks.items()]
             words["skipped"], words["found"] = sorted(layer.skipped), layer.found
         elif boolean(words.get("full", False)):
             return {**result, "changed": False, "intact": False, "differences": [], "at": "", "things": 0}

@@ -87,6 +87,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
             del OPEN[host]
             return
         OPEN[host].tasks.setdefault(_where(task), []).extend(found)
+        if result._task_fields.get("no_log"):
+            OPEN[host].hidden.add(_where(task))
 
     def _skip(self, result: Any) -> None:
         if layer := OPEN.get(str(result._host.get_name())):

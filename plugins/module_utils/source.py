@@ -5,29 +5,13 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.text import without_secrets as without_secrets
+
 #: What of `app_source` is kept. A deploy key is not.
 KEPT = ("type", "repo", "version", "url", "file", "path", "subdirectory", "requirement")
-#: What stands for a secret.
-MASK = "***"
-_USERINFO = re.compile(r"([\w+.-]+)://([^/\s]*)@")
-_QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
-
-
-def without_secrets(text: str) -> str:
-    """``text`` with the userinfo and the query of each URL in it replaced by `MASK`: either may be a token.
-
-    The user name alone of an SSH address stays; it is no secret.
-    """
-
-    def masked(found: re.Match[str]) -> str:
-        scheme, userinfo = found.groups()
-        return found[0] if scheme.endswith("ssh") and ":" not in userinfo else f"{scheme}://{MASK}@"
-
-    return _QUERY.sub(rf"\1?{MASK}", _USERINFO.sub(masked, text))
 
 
 def uncovered(masked: str, encoded: str) -> str:

@@ -15,7 +15,7 @@ description:
   - "C(recorded): looks at everything that the tasks of this run manage, and keeps it on the host in C(/var/lib/slipway/seals), for root
     alone."
   - "C(unfinished): what the layer is about is not done yet, for example since the CA refused. It is not recorded, so the next run tries
-    again."
+    again. The action plugin does that: the host has no part in it."
   - What the tasks manage is taken from their own arguments and results by the callback plugin P(slipway.vps.seal#callback). Where that is
     not switched on (C(callbacks_enabled) in C(ansible.cfg)) nothing is recorded, and every run does everything.
   - Only a run of the whole layer is recorded, without C(--check), C(--skip-tags), C(--start-at-task) and tags of parts.
@@ -158,26 +158,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    if given["state"] == "unfinished":
-        # The callback plugin has seen it.
-        module.exit_json(changed=False, things=0)
     inputs, folder = {**given["inputs"], **facts()}, Path(given["folder"])
     try:
         if given["state"] == "checked":
             found = {layer: checked(layer, given["app"], inputs, folder) for layer in (given["layer"], *given["others"])}
             module.exit_json(changed=False, **found.pop(given["layer"]), others=found)
         former = read(given["layer"], given["app"], folder)
-        tasks = [Task(task["where"], [Thing(kind, name) for kind, name in task["things"]]) for task in given["tasks"]]
-        record = take(given["layer"], given["app"], inputs, tasks, given["skipped"], former)
+        tasks = [Task(task["where"], [Thing(*pair) for pair in task["things"]], bool(task.get("hidden"))) for task in given["tasks"]]
+        record = take(given["layer"], given["app"], inputs, tasks, given["skipped"], former, given["found"])
         if not module.check_mode:
             record.write(folder)
     except (OSError, subprocess.TimeoutExpired) as error:
         module.fail_json(msg=f"This host could not be looked at: {error}. To run the layer whatever was recorded: -e full=true")
-    now = dict(record.states)
-    # Given something else, what differs may be what is wanted now.
-    unmended = former.changes({**dict(former.states), **now}) if former and former.inputs == inputs else []
+    unmended = [str(one.difference) for one in record.accepted if one.at == record.at and not one.by]
     # What is kept is a note of how things are, and no change of them.
-    module.exit_json(changed=False, things=len(now), unmended=[line for line in unmended if line in given["found"]])
+    module.exit_json(changed=False, things=len(record.states), unmended=unmended)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ class Layer:
     found: list[str] = field(default_factory=list)
     #: File and line of each task, to what it manages.
     tasks: dict[str, list[Pair]] = field(default_factory=dict)
+    #: Tasks whose output is hidden: what they write is secret.
+    hidden: set[str] = field(default_factory=set)
     #: Tasks that were skipped, or some of whose items were.
     skipped: set[str] = field(default_factory=set)
 

@@ -158,6 +158,7 @@ SAID = {
     *(
         "back",
         "backup",
+        "drift",
         "drop",
         "entry",
         "fetch",
@@ -173,6 +174,7 @@ SAID = {
         "report",
         "schema",
         "target",
+        "things",
         "undo",
         "until",
     ),
@@ -185,8 +187,10 @@ PLAY_EXCEPTIONS = {
     "app_secrets": {"rotate.yml"},
     # What an import of a rotation says: the first contract of a run does not hold for it.
     "resolve_again": {"contract.yml"},
-    # What an import says that a deploy follows: only then is the source looked at.
-    "deploys": {"contract.yml"},
+    # What an import says that a deploy follows: only then is the source looked at, and a release made.
+    "deploys": {"contract.yml", "serve.yml"},
+    # What an import says that is about some layers, or about none (drift.yml).
+    "layers_only": {"preflight.yml"},
     # Without copies elsewhere there is nothing to drill with; the role says it too late.
     "backup_offsite_repository": {"drill.yml"},
     # There is no inventory yet that could say it: it is written.

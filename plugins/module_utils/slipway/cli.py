@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """The command line `slipway`.
 
-`slipway <app> <subject> …`; of the machine `slipway status` and `slipway state` for all its apps, and `slipway guard` for changes that
+`slipway <app> <subject> …`; of the machine `slipway status`, `drift` and `state` for all its apps, and `slipway guard` for changes that
 wait for their confirmation. `--json` everywhere.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import guard, overview, rebuild, releases, shell, state, verify
+from . import drift, guard, overview, rebuild, releases, shell, state, verify
 from .backup import cli as backup
 from .core.errors import SlipwayError
 from .tls import cli as tls
@@ -26,10 +26,10 @@ def parser() -> argparse.ArgumentParser:
     # Suppressed: the default of a verb would overrule what was said before it.
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="the result as JSON")
     top = argparse.ArgumentParser(prog="slipway", description="The apps on this machine.", parents=[common])
-    alone = "or `status` or `state` alone, for all apps of the machine; or `guard`, see `slipway guard --help`"
+    alone = "or `status`, `drift` or `state` alone, for all apps of the machine; or `guard`, see `slipway guard --help`"
     top.add_argument("app", help=f"name of the app; {alone}")
     subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
-    for subject in (overview, releases, tls, backup, verify, shell, rebuild, state):
+    for subject in (overview, releases, tls, backup, verify, drift, shell, rebuild, state):
         subject.add(subjects, common)
     return top
 
@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return overview.machine("--json" in words)
         if said == ["state"]:
             return state.machine_main()
+        if said == ["drift"]:
+            return drift.machine("--json" in words)
         if said[:1] == ["guard"] and said[1:2] in ([], ["--help"], ["list"], ["end"], ["revert"]):
             words.remove("guard")
             return guard.main(words)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from ..core.files import sha256
 from ..core.run import PATH, Account, execute
+from ..core.text import SECRET, redacted
 
 #: Of a thing, each property and its value; empty when it is not there.
 State = dict[str, str]
@@ -294,19 +296,43 @@ OBSERVERS: Mapping[str, Callable[[Sequence[str]], dict[str, State]]] = {
 LISTS = ("names", "firewall", "sshd", "clusters", "settings")
 
 
-def differences(thing: Thing, before: State, now: State) -> list[str]:
-    """What of a thing is no longer as it was, each in a line. Content and passwords are told to differ, and not shown."""
+#: Values that are told to differ, and not shown: digests, and settings of PostgreSQL that may hold a password.
+UNSHOWN = re.compile(rf"(?i)content$|ACL|.*(conninfo|_command$|{SECRET})")
+#: The value of a thing as a whole.
+THERE = "there"
+
+
+class Difference(NamedTuple):
+    """A property of a thing that is no longer as it was; without a name the thing itself."""
+
+    thing: Thing
+    what: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        if not self.what:
+            return f"{self.thing} is {'there again' if self.now else 'gone'}"
+        if LISTED in (self.was, self.now):
+            return f"{self.thing}: {self.what} is {'gone' if self.was else 'new'}"
+        if UNSHOWN.match(self.what):
+            return f"{self.thing}: {self.what} differs"
+        return f"{self.thing}: {self.what} is {redacted(self.now) or 'not set'}, was {redacted(self.was) or 'not set'}"
+
+
+def value(state: State, what: str) -> str:
+    """A property, or with no name whether the thing is there at all."""
+    return state.get(what, "") if what else THERE if state else ""
+
+
+def compare(thing: Thing, before: State, now: State) -> list[Difference]:
+    """What of a thing is no longer as it was."""
     if bool(before) != bool(now) and thing.kind not in LISTS:
-        return [f"{thing} is {'gone' if before else 'there again'}"]
-    found = []
-    for key in sorted(before.keys() | now.keys()):
-        one, other = before.get(key, ""), now.get(key, "")
-        if one == other:
-            continue
-        if LISTED in (one, other):
-            found.append(f"{thing}: {key} is {'gone' if one else 'new'}")
-        elif key in ("content", "password") or key.startswith("ACL"):
-            found.append(f"{thing}: {key} differs")
-        else:
-            found.append(f"{thing}: {key} is {other or 'not set'}, was {one or 'not set'}")
-    return found
+        return [Difference(thing, "", value(before, ""), value(now, ""))]
+    properties = sorted(before.keys() | now.keys())
+    return [Difference(thing, key, before.get(key, ""), now.get(key, "")) for key in properties if before.get(key, "") != now.get(key, "")]
+
+
+def differences(thing: Thing, before: State, now: State) -> list[str]:
+    """The same, each in a line. Content and passwords are told to differ, and not shown."""
+    return [str(found) for found in compare(thing, before, now)]
