@@ -9,6 +9,8 @@ from typing import Any
 
 from ansible_collections.slipway.vps.plugins.filter.text import table
 
+#: Ways of saying what differs now.
+LOOKS = ("show", "mend", "mended")
 COLUMNS = ("host", "layer", "what", "since", "by")
 
 
@@ -16,30 +18,33 @@ def drift_text(found: Sequence[tuple[str, Mapping[str, Any]]], mode: str = "show
     """A table of what differs; below it what each row does not say, and what to do next.
 
     :arg found: entries of the inventory, each with what the module drift has returned.
-    :arg mode: ``show``; ``mend``, once it is done; ``adopt``; ``dry`` for that in check mode.
+    :arg mode: ``show``; ``mend``, before anything is put back, and ``mended``; ``adopt``, and ``dry`` for that in check mode.
     """
     command = f"ansible-playbook -i {inventory} slipway.vps.drift"
     rows = [{"host": host, **row} for host, result in found for row in result["rows"]]
-    lines = [table(rows, COLUMNS)] if rows and mode in ("show", "mend") else []
+    lines = [table(rows, COLUMNS)] if rows and mode in LOOKS else []
     if not rows:
         lines.append("Nothing differs from what the last runs have left." if found else "No host could be looked at.")
     for host, result in found:
         lines += [*_changes(host, result, mode), *_adopted(host, result, mode), *_layers(host, result, mode)]
     if rows and mode == "show":
         lines += ["", f"To put it back: {command} -e drift=mend", f"To let it be:   {command} -e drift=adopt"]
-    if rows and mode == "mend":
+    if rows and mode == "mended":
         lines += ["", f"Not put back: {command} --limit {','.join(dict.fromkeys(row['host'] for row in rows))} says it again."]
     return "\n".join(lines)
 
 
 def _changes(host: str, result: Mapping[str, Any], mode: str) -> Iterator[str]:
     """The lines of files, and where the inventory would say so."""
-    for layer in result["layers"] if mode == "show" else ():
+    seen = set()
+    for layer in result["layers"] if mode in LOOKS else ():
         for change in layer["changes"]:
-            if change["diff"] or change["inventory"]:
+            thing = (change["kind"], change["name"])
+            if change["diff"] or (change["inventory"] and thing not in seen):
                 yield from ("", f"{host}, {layer['layer']}: {change['text']}", *(f"  {line}" for line in change["diff"]))
-            if change["inventory"]:
+            if change["inventory"] and thing not in seen:
                 yield f"  in the inventory: {change['inventory']}"
+            seen.add(thing)
 
 
 def _adopted(host: str, result: Mapping[str, Any], mode: str) -> Iterator[str]:
@@ -63,7 +68,7 @@ def _layers(host: str, result: Mapping[str, Any], mode: str) -> Iterator[str]:
     for layer in result["layers"]:
         if not layer["recorded"]:
             yield f"{host}, {layer['layer']}: not recorded, so not compared; the next site.yml does it"
-        for one in layer["accepted"] if mode in ("show", "mend") else ():
+        for one in layer["accepted"] if mode in LOOKS else ():
             why = f"adopted by {one['by']}" if one["by"] else "no task changes it back"
             yield f"{host}, {layer['layer']}: counts as it is since {one['at'][:10]} ({why}): {one['text']}"
 

@@ -72,7 +72,7 @@ differing:
   elements: str
   returned: always
 rows:
-  description: A row of a table for each difference, with C(layer), C(what), C(since) and C(by).
+  description: A row of a table for each thing that differs, with C(layer), C(what), C(since) and C(by).
   type: list
   elements: dict
   returned: always
@@ -101,10 +101,17 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors import SlipwayError
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.drift import Adoption, adopt, called, look
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.drift import Adoption, Change, adopt, alike, called, look
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.machine import facts
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.machine import session as login
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import FOLDER
+
+
+def row(layer: str, same: list[Change]) -> dict[str, str]:
+    """What one thing's differences are in the table. What ufw itself says of its rules comes before its chains."""
+    lines = sorted((str(change.difference) for change in same), key=lambda line: not line.startswith("firewall: ufw: "))
+    what = lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+    return {"layer": layer, "what": what, "since": same[0].since or "unknown", "by": str(same[0].cause)}
 
 
 def main() -> None:
@@ -130,16 +137,13 @@ def main() -> None:
             record.write(folder)
     except (SlipwayError, OSError) as error:
         module.fail_json(msg=str(error))
-    changes = [(layer.name, change) for layer in layers for change in layer.changes]
-    differ = {name for _, change in changes for name in called(change.difference.thing)}
+    groups = [(layer.name, same) for layer in layers for same in alike(layer.changes)]
+    differ = {name for _, (change, *_) in groups for name in called(change.difference.thing)}
     module.exit_json(
         changed=bool(adoption.records),
         layers=[layer.data() for layer in layers],
         differing=[layer.name for layer in layers if layer.changes],
-        rows=[
-            {"layer": layer, "what": str(change.difference), "since": change.since or "unknown", "by": str(change.cause)}
-            for layer, change in changes
-        ],
+        rows=[row(layer, same) for layer, same in groups],
         given_anew={layer.name: layer.record.changed(inputs) for layer in layers if layer.record and layer.record.changed(inputs)},
         adopted=[str(one) for one in adoption.adopted],
         refused=[f"{thing}: {why}" for thing, why in adoption.refused.items()],

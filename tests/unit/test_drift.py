@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible_collections.slipway.vps.plugins.filter.drift import drift_text
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import cli, drift
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import ETC
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.errors import SlipwayError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.text import redacted
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals import content, observe, permanent, record
@@ -41,8 +42,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(drift, "gather", lambda since, now: Traces([], [], []))
     for function in (drift.look, read, Record.write, Record.path, record.place_of):
         defaults = tuple(
-            tmp_path / "seals" if one == record.FOLDER else tmp_path / "etc" if one == drift.ETC else one
-            for one in function.__defaults__ or ()
+            tmp_path / "seals" if one == record.FOLDER else tmp_path / "etc" if one == ETC else one for one in function.__defaults__ or ()
         )
         monkeypatch.setattr(function, "__defaults__", defaults)
     monkeypatch.setattr(drift, "FOLDER", tmp_path / "seals")
@@ -306,6 +306,8 @@ def test_one_table_for_all_hosts(host: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "  +2" in text and "ansible-playbook -i inventories/blog slipway.vps.drift -e drift=mend" in text
     assert drift_text([("web1", {**said, "rows": [], "layers": []})]) == "Nothing differs from what the last runs have left."
     assert drift_text([]) == "No host could be looked at."
+    begun, done = (drift_text([("web1", said)], mode) for mode in ("mend", "mended"))
+    assert "-e drift=" not in begun + done and "Not put back: ansible-playbook" in done and "Not put back" not in begun
 
 
 def test_adoption_is_never_silent(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,19 +340,36 @@ def test_variables_that_are_named_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thing", "variables"),
+    ("thing", "what", "variables"),
     [
-        (("file", "/etc/blog/environment"), "app_env in group_vars/app_servers/app.yml"),
-        (("file", "/etc/blog/secrets.cred"), "app_secrets in group_vars/app_servers/vault.yml"),
-        (("file", "/etc/blogs/secrets"), ""),
-        (("package", "debsums"), "base_packages in group_vars/app_servers/app.yml"),
-        (("unit", "redis-server@blog.service"), ""),
-        (("firewall", ""), "firewall_rules_custom in group_vars/app_servers/app.yml"),
+        (("file", "/etc/blog/environment"), "content", "app_env in group_vars/app_servers/app.yml"),
+        (("file", "/etc/blog/environment"), "mode", ""),
+        (("file", "/etc/blog/secrets.cred"), "content", "app_secrets in group_vars/app_servers/vault.yml"),
+        (("file", "/etc/blogs/secrets"), "content", ""),
+        (("package", "debsums"), "", "base_packages in group_vars/app_servers/app.yml"),
+        (("unit", "redis-server@blog.service"), "state", ""),
+        (("role", "/run/postgresql:5432/blog"), "rights", ""),
+        (("firewall", ""), "ufw: 443/tcp", "firewall_rules_custom in group_vars/app_servers/app.yml"),
     ],
 )
-def test_where_the_inventory_would_say_it(thing: tuple[str, str], variables: str) -> None:
-    """[F3] By kind and name; a package is its role's; of a stopped unit nothing says so."""
-    assert permanent.place(Thing(*thing), "blog", ["roles/base/tasks/install.yml:3"]) == variables
+def test_where_the_inventory_would_say_it(thing: tuple[str, str], what: str, variables: str) -> None:
+    """[F3] By kind and name; a package is its role's; of an owner, or of a stopped unit, nothing says so."""
+    found = observe.Difference(Thing(*thing), what, "a", "b")
+    assert permanent.place(found, "blog", ["roles/base/tasks/install.yml:3"]) == variables
+
+
+def test_lines_of_one_thing_are_one_row(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """[K8] A port that was closed is a line of ufw, and several of the kernel's: all are shown on the host, and ufw's in the table."""
+    wall = Thing("firewall", "")
+    before = dict.fromkeys(("iptables: -A ufw-user-input -p tcp -m tcp --dport 443 -j ACCEPT", "ufw: 443/tcp ALLOW IN Anywhere"), "listed")
+    Record(
+        "edge", "blog", INPUTS, [Task("roles/firewall/tasks/guarded.yml:1", [wall])], [(wall, before)], "2026-11-28T10:00:00+00:00"
+    ).write()
+    monkeypatch.setitem(observe.OBSERVERS, "firewall", lambda names: {"": {}})
+    assert cli.main(["blog", "drift"]) == 1
+    assert capsys.readouterr().out.count(" is gone\n") == 2
+    (row,) = called(monkeypatch, host)["rows"]
+    assert row["what"] == "firewall: ufw: 443/tcp ALLOW IN Anywhere is gone (and 1 more)"
 
 
 def test_only_who_is_named_by_the_record(host: Path) -> None:

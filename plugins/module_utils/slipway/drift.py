@@ -138,12 +138,16 @@ def _known(found: Difference, record: Record, traces: Traces, owned: Mapping[str
     when = moment(found, after, traces)
     text = public_text(Path(found.thing.name)) if found.thing.kind in ("file", "content") else None
 
+    former = dict(record.states)[found.thing].get("content", "")
+
     def shown(one: Difference) -> bool:
-        return text is not None if one.thing.kind in ("file", "content") else one.thing.kind not in ("user", "group")
+        if one.thing.kind in ("file", "content"):
+            return text is not None or (not one.now and former in record.texts)
+        return one.thing.kind not in ("user", "group")
 
     before = record.texts.get(found.was) if found.what == "content" else None
     lines = changed_lines(before, text) if before is not None and text is not None else []
-    said = place(found.thing, record.app, [task.where for task in record.tasks if found.thing in task.things])
+    said = place(found, record.app, [task.where for task in record.tasks if found.thing in task.things])
     return Change(found, when, cause(found, when, Look(after, traces, owned, shown, jobs_of)), lines, said)
 
 
@@ -203,6 +207,14 @@ def called(thing: Thing) -> set[str]:
     return {str(thing), thing.name} - {""}
 
 
+def alike(changes: Iterable[Change]) -> list[list[Change]]:
+    """Changes of one thing at one time, by the same: a rule of ufw is a line in several chains."""
+    found: dict[tuple[Any, ...], list[Change]] = {}
+    for change in changes:
+        found.setdefault((change.difference.thing, change.when, change.cause), []).append(change)
+    return list(found.values())
+
+
 # --- Output -----------------------------------------------------------------------------------------
 
 
@@ -241,10 +253,10 @@ def text(app: str, layers: Sequence[Layer]) -> list[str]:
             continue
         count = f"{len(layer.changes)} changed" if layer.changes else "as it was left"
         lines.append(f"{app}, {layer.name}: {count} since {stamp(seconds(layer.record.at))}")
-        for change in layer.changes:
-            lines.append(f"  {change.difference}")
-            lines.append(f"    {change.since or 'at an unknown time'}; {change.cause}")
-            lines += [f"    {line}" for line in change.lines]
+        for same in alike(layer.changes):
+            lines += [f"  {change.difference}" for change in same]
+            lines.append(f"    {same[0].since or 'at an unknown time'}; {same[0].cause}")
+            lines += [f"    {line}" for change in same for line in change.lines]
         for one in layer.accepted:
             why = f"adopted by {one.by}" if one.by else "no task changed it back"
             lines += [f"  {one.difference}", f"    counts as it is since {stamp(seconds(one.at))}: {why}"]

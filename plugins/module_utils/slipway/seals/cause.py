@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,32 +24,26 @@ SLACK = 2
 TICK = 0.1
 #: Candidates that are named.
 NAMED = 3
-#: Programs that change nothing of what they are given, and those whose words may be a whole script.
+#: Programs that change nothing of what they are given.
 READERS = frozenset(
     {
-        *(
-            "cat",
-            "cmp",
-            "diff",
-            "file",
-            "find",
-            "getfacl",
-            "grep",
-            "head",
-            "journalctl",
-            "less",
-            "ls",
-            "md5sum",
-            "more",
-            "namei",
-            "readlink",
-        ),
-        *("sha256sum", "slipway", "stat", "tail", "test", "view", "wc", "zgrep"),
+        *("cat", "cmp", "diff", "file", "find", "getfacl", "grep", "head", "journalctl", "less", "ls", "md5sum", "more", "namei"),
+        *("readlink", "sha256sum", "slipway", "stat", "tail", "test", "view", "wc", "zgrep"),
     }
 )
-SCRIPTS = frozenset(("bash", "dash", "env", "fish", "ksh", "node", "perl", "psql", "python", "python3", "ruby", "sh", "tee", "zsh"))
-REMOVERS = frozenset(("mv", "rm", "shred", "unlink"))
+REMOVERS = frozenset(("mv", "rm", "rmdir", "shred", "unlink"))
 FILTERS = frozenset(("ip6tables", "ip6tables-restore", "iptables", "iptables-restore", "nft", "ufw"))
+PACKAGERS = frozenset(("apt", "apt-get", "aptitude", "dpkg"))
+#: Programs whose words are shown: names of files, units, packages. Those of others may be a script, or hold a secret.
+PLAIN = frozenset(
+    {
+        *("chattr", "chgrp", "chmod", "chown", "cp", "ed", "emacs", "install", "joe", "ln", "mcedit", "mkdir", "nano", "patch", "sed"),
+        *("sensible-editor", "service", "setfacl", "sudoedit", "sysctl", "systemctl", "tee", "touch", "truncate", "vi", "vim", "visudo"),
+        *REMOVERS,
+        *FILTERS,
+        *PACKAGERS,
+    }
+)
 _STATE = frozenset(("isolate", "kill", "reload-or-restart", "restart", "start", "stop", "try-restart"))
 _BOOT = frozenset(("disable", "enable", "mask", "preset", "reenable", "revert", "unmask"))
 #: What systemctl has to be told, for each property of a unit.
@@ -126,24 +120,26 @@ def cause(found: Difference, when: Moment | None, look: Look) -> Cause:
         # The last of them that had begun by then: it left what is there.
         last = [one for one in naming if when is None or one.begin <= when.at + TICK][-1:] or naming[-1:]
         certain = len({one.who for one in naming}) == 1 and last[0].sure and _fits(last[0], found, when)
-        people = [Candidate(one.who, described(one, found, look)) for one in (last if certain else naming)]
-        return Cause(HAND if certain else UNKNOWN, candidates=tuple(_unique(people)), certain=certain)
-    return Cause(UNKNOWN, candidates=tuple(_unique(_around(found, when, look, around))) if when else ())
+        people = (Candidate(one.who, described(one, look.shown(found))) for one in (last if certain else naming))
+        return Cause(HAND if certain else UNKNOWN, candidates=_unique(people), certain=certain)
+    return Cause(UNKNOWN, candidates=_unique(_around(when, look, around)) if when else ())
 
 
-def _around(found: Difference, when: Moment | None, look: Look, sessions: Sequence[Session]) -> Iterator[Candidate]:
+def _around(when: Moment, look: Look, sessions: Sequence[Session]) -> Iterator[Candidate]:
     """Who was root at the time, whatever they did, and which packages were worked on."""
     for one in look.traces.transactions:
-        if when and not when.latest and one.command and one.begin <= when.at <= one.end:
-            yield Candidate(one.who or "the system's upgrade" if one.automatic else one.who or "somebody", redacted(one.command))
+        if not when.latest and one.command and one.begin <= when.at <= one.end:
+            yield Candidate(one.who or ("the system's upgrade" if one.automatic else "somebody"), redacted(one.command))
     for session in sessions:
-        # Of a time that is not exact only those count in which anything may have been done.
-        if when and (session.shell or not when.latest):
-            yield Candidate(session.who, described(session, found, look))
+        # Of a time that is not exact only those count in which anything may have been done; and a command that names something else
+        # is none a second later.
+        if session.shell or (not when.latest and session.begin - TICK <= when.at <= session.end + TICK):
+            yield Candidate(session.who, described(session, shown=True))
 
 
-def _unique(found: Sequence[Candidate] | Iterator[Candidate]) -> list[Candidate]:
-    return list(dict.fromkeys(found))
+def _unique(found: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Each once, with the last that they did."""
+    return tuple({one.who: one for one in found}.values())
 
 
 # --- Packages and units -----------------------------------------------------------------------------
@@ -163,7 +159,7 @@ def _by_package(found: Difference, when: Moment | None, look: Look) -> Cause | N
     if one.who:
         return Cause(HAND, did, (Candidate(one.who, ""),), certain=True)
     sessions = [session for session in look.traces.sessions if covers(session, when, look.after) and session.shell]
-    return Cause(HAND, did, tuple(_unique([Candidate(session.who, described(session, found, look)) for session in sessions])))
+    return Cause(HAND, did, _unique(Candidate(session.who, described(session, shown=True)) for session in sessions))
 
 
 def _during(one: Transaction, when: Moment | None) -> bool:
@@ -189,7 +185,9 @@ def covers(session: Session, when: Moment | None, after: float) -> bool:
     """Whether it was going on when the difference came about; of an unknown time, whether it was since the record."""
     if when is None or when.latest:
         return session.end >= after and session.begin <= (when.at + SLACK if when else session.begin)
-    return session.begin - SLACK <= when.at <= session.end + SLACK
+    # What was done in a shell was done while it was open; a command may write for a moment longer.
+    slack = TICK if session.shell else SLACK
+    return session.begin - slack <= when.at <= session.end + slack
 
 
 def concerns(session: Session, found: Difference) -> bool:
@@ -209,7 +207,7 @@ def concerns(session: Session, found: Difference) -> bool:
         return thing.name in words and session.program in (*ACCOUNTS, "adduser", "deluser", "addgroup", "delgroup", "vipw", "vigr")
     if thing.kind == "kernel":
         return session.program == "sysctl" and thing.name in words and "=" in session.command
-    return thing.kind == "firewall" and session.program in FILTERS and not {"status", "show", "-L", "-S", "list"} & set(words)
+    return thing.kind == "firewall" and session.program in FILTERS and not {"-L", "-S", "list", "show", "status"} & set(words)
 
 
 def _fits(session: Session, found: Difference, when: Moment | None) -> bool:
@@ -221,15 +219,14 @@ def _fits(session: Session, found: Difference, when: Moment | None) -> bool:
     return found.thing.kind == "unit" and found.what == "at boot"
 
 
-def described(session: Session, found: Difference, look: Look) -> str:
-    """What somebody did, without what may be secret: of scripts, and where a secret file is meant, the program alone."""
-    since = f"since {stamp(session.begin)}"
-    if not session.command:
-        return f"logged in {since}"
+def described(session: Session, shown: bool) -> str:
+    """What somebody did, without what may be secret.
+
+    :arg shown: every user of the host may read what the command was about.
+    """
     if session.ansible:
-        return f"a run of Ansible, {since}"
-    if session.shell:
-        return f"a root shell, sudo {session.program}, {since}"
-    if session.program in SCRIPTS or not look.shown(found):
-        return f"sudo {session.program} …, {since}"
-    return f"sudo {session.program} {redacted(session.command.partition(' ')[2])}".rstrip() + f", {since}"
+        return "a run of Ansible"
+    if not session.command or session.shell:
+        return f"{f'a root shell, sudo {session.program}' if session.command else 'logged in'} since {stamp(session.begin)}"
+    words = redacted(session.command.partition(" ")[2]) if shown and session.program in PLAIN else "…"
+    return f"sudo {session.program} {words}".rstrip()
