@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals import cause as causes
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals import traces
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals import moment, traces
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.cause import HAND, ITSELF, UNKNOWN, UPDATE, Cause, Look, cause
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.moment import Moment
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.observe import Difference, Thing
@@ -360,3 +360,55 @@ def test_the_known_programs_are_only_programs() -> None:
     assert not (causes.READERS & causes.PLAIN) and not any("/" in word for word in causes.READERS | causes.PLAIN)
     # What these are given is a program of its own.
     assert not causes.PLAIN & {"sh", "bash", "python3", "perl", "psql", "env", "xargs", "runuser", "su", "ssh", "usermod", "chpasswd"}
+
+
+# --- Since when -------------------------------------------------------------------------------------
+
+NOTHING = Traces([], [], [])
+
+
+def changed(found: Difference, after: float, noted: Traces = NOTHING) -> tuple[float, bool] | None:
+    """When, in seconds from now, to the second; and whether that is only the latest."""
+    when = moment.moment(found, after, noted)
+    return (round(when.at - time.time()), when.latest) if when else None
+
+
+def test_since_when_a_file_is_so(tmp_path: Path) -> None:
+    """[K8] By its inode, or when it was written where that is not set by hand; one that went by its folder, at the latest."""
+    path = tmp_path / "x"
+    path.write_text("x")
+    thing, now = Thing("file", str(path)), time.time()
+    os.utime(path, (now - 50, now - 50))
+    assert changed(Difference(thing, "content", "a", "b"), now - 100) == (-50, False)
+    assert changed(Difference(thing, "mode", "0600", "0644"), now - 100) == (0, False), "the inode changed now"
+    os.utime(path, (now - 500, now - 500))
+    assert changed(Difference(thing, "content", "a", "b"), now - 100) == (0, False), "a time before the record was set by hand"
+    path.unlink()
+    assert changed(Difference(thing, "", "there", ""), now - 100) == (0, True)
+    assert changed(Difference(Thing("names", str(tmp_path)), "x", "listed", ""), now - 100) == (0, True)
+    assert changed(Difference(thing, "", "there", ""), now + 100) is None, "another change's"
+
+
+def test_since_when_a_unit_is_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[K8] systemd's own time; where it has forgotten the unit, the journal's."""
+    passed = time.clock_gettime(time.CLOCK_MONOTONIC)
+    for said, noted, expected in (
+        (f"{int((passed - 40) * 1e6)}\n", [], (-40, False)),
+        ("0\n", [{"__REALTIME_TIMESTAMP": str(int((time.time() - 30) * 1e6))}], (-30, False)),
+        ("0\n", [], None),
+    ):
+        monkeypatch.setattr(moment, "attempt", lambda words, said=said: (0, said))
+        monkeypatch.setattr(moment, "journal", lambda since, *matches, noted=noted: noted)
+        assert changed(STOPPED, time.time() - 100) == expected
+
+
+def test_since_when_packages_and_accounts_are_so() -> None:
+    """[K8] By the lines that name them; nothing says when the kernel or PostgreSQL was told something."""
+    now = time.time()
+    accounts = [traces.Account(now - 20, "usermod: change user 'blog' shell from '/bin/sh' to '/bin/bash'")]
+    packages = [Transaction(now - 10, now - 9, "", "", frozenset({"debsums"}))]
+    noted = Traces([], packages, accounts)
+    assert changed(PACKAGE, now - 100, noted) == (-10, False)
+    assert changed(Difference(Thing("user", "blog"), "shell", "a", "b"), now - 100, noted) == (-20, False)
+    assert changed(Difference(Thing("kernel", "net.ipv4.ip_forward"), "value", "0", "1"), now - 100, noted) is None
+    assert changed(ROLE, now - 100, noted) is None

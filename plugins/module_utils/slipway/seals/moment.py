@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,8 +69,16 @@ def _of_path(path: Path, what: str, after: float) -> Moment | None:
 
 def _latest(patterns: Iterable[str]) -> Moment | None:
     """When the last of some files changed: what is asked about did not change later."""
-    times = [path.lstat().st_ctime for pattern in patterns for path in Path("/").glob(pattern.lstrip("/")) if os.path.lexists(path)]
-    return Moment(max(times), latest=True) if times else None
+    times = [_changed(path) for pattern in patterns for path in Path("/").glob(pattern.lstrip("/"))]
+    return Moment(max(times), latest=True) if any(times) else None
+
+
+def _changed(path: Path) -> float:
+    """When its inode changed; 0 where it is gone."""
+    try:
+        return path.lstat().st_ctime
+    except OSError:
+        return 0.0
 
 
 def _of_unit(found: Difference, after: float) -> Moment | None:
@@ -85,6 +92,5 @@ def _of_unit(found: Difference, after: float) -> Moment | None:
         return Moment(at(noted[-1])) if noted else None
     if found.what in ("unit file", "drop-ins"):
         new = set(found.now.split()) - set(found.was.split())
-        times = [Path(path).lstat().st_ctime for path in new if os.path.lexists(path)]
-        return Moment(max(times)) if times else None
+        return Moment(max(map(_changed, map(Path, new)))) if new else None
     return _latest(UNITS)
