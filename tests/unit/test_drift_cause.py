@@ -21,6 +21,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.traces i
 
 #: 2026-11-28 10:00:00 UTC: the layer was recorded.
 AFTER = 1795860000.0
+USERS = {"ada": "1001", "bob": "1002", "eve": "1003"}
 VIM, SITE = "/usr/bin/vim /etc/nginx/sites-available/blog.conf", "/etc/nginx/sites-available/blog.conf"
 
 
@@ -32,6 +33,12 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of a host's users."""
+    monkeypatch.setattr(traces, "_user", lambda number: {"0": "root", **{uid: name for name, uid in USERS.items()}}.get(number, ""))
 
 
 # --- The journal ------------------------------------------------------------------------------------
@@ -46,10 +53,10 @@ def entry(at: float, name: str, message: str, pid: int = 700, **fields: str) -> 
 
 def ran(at: float, who: str, command: str, until: float | None = None, pid: int = 700, **fields: str) -> list[dict[str, Any]]:
     """What sudo writes about a command."""
-    sudo = {"_EXE": "/usr/bin/sudo", "_UID": "1000", **fields}
+    sudo = {"_EXE": "/usr/bin/sudo", "_UID": USERS.get(who, "0"), **fields}
     lines = [
         entry(at, "sudo", f"     {who} : TTY=pts/0 ; PWD=/etc/nginx ; USER=root ; COMMAND={command}", pid, **sudo),
-        entry(at, "sudo", f"pam_unix(sudo:session): session opened for user root(uid=0) by {who}(uid=1000)", pid, **sudo),
+        entry(at, "sudo", f"pam_unix(sudo:session): session opened for user root(uid=0) by {who}(uid={USERS.get(who, '0')})", pid, **sudo),
     ]
     return [*lines, *([entry(until, "sudo", "pam_unix(sudo:session): session closed for user root", pid, **sudo)] if until else [])]
 
@@ -88,16 +95,19 @@ def test_what_sudo_refused_did_nothing(message: str) -> None:
 
 def test_a_line_that_only_looks_like_sudos_counts_for_nothing() -> None:
     """[K8] `logger -t sudo` is open to every user, the app among them; what the journal says of the writer is not."""
-    forged = ran(60, "root", VIM, 90, _EXE="/usr/bin/logger")
+    forged = ran(60, "root", VIM, 90, _EXE="/usr/bin/logger", _UID="1003")
     login = came(60, 90)
     for one in login:
-        one["_UID"] = "1000"
+        one["_UID"] = "1003"
     assert sessions(forged, login) == []
+    # A process may become sudo while the journal looks: it can accuse nobody but its own user.
+    assert sessions(ran(60, "ada", VIM, 90, _UID="1003"), ran(60, "root", VIM, 90, pid=701, _UID="1003")) == []
+    assert [(one.who, one.sure) for one in sessions(ran(60, "gone", VIM, 90, _UID="1009"))] == [("gone", False)]
 
 
 def test_who_came_in_first_is_named() -> None:
     """[K8] The kernel keeps who has logged in, through su and sudo."""
-    assert [one.who for one in sessions(ran(60, "bob", VIM, 90, _AUDIT_LOGINUID="1"))] == ["daemon (as bob)"]
+    assert [one.who for one in sessions(ran(60, "bob", VIM, 90, _AUDIT_LOGINUID="1001"))] == ["ada (as bob)"]
     assert [one.who for one in sessions(ran(60, "bob", VIM, 90, _AUDIT_LOGINUID="4294967295"))] == ["bob"]
 
 
@@ -121,9 +131,8 @@ RECORDED = Path(__file__).with_name("traces")
 
 
 @pytest.mark.parametrize("debian", [12, 13])
-def test_a_real_journal(debian: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_journal(debian: int) -> None:
     """[K8] As hosts wrote it: each session with its end, none of it from `logger -t sudo`, of nobody's or of a login without sudo."""
-    monkeypatch.setattr(traces, "_user", lambda number: {"0": "root", "1001": "ada", "1002": "bob"}.get(number, ""))
     entries = list(traces.parsed((RECORDED / f"debian-{debian}.jsonl").read_text().splitlines()))
     found = traces.sessions_of(entries, 2e9, {})
     assert all(one.end - one.begin < 10 for one in found)

@@ -3,8 +3,8 @@
 """What the host itself has noted of who did what: the journal (sudo, logins, accounts) and the logs of apt and dpkg. Changes nothing.
 
 Any user of the host can write a line into the journal that looks like sudo's. What the journal says of its own accord (fields that begin
-with an underscore) nobody can: lines of root's processes, and of sudo's own program, are facts. Of a process that has ended before the
-journal could look, it does not say which program it was: such a line may be true.
+with an underscore) nobody can: a line counts where root's process wrote it, or sudo's own program for the user whose process it is. Of a
+process that has ended before the journal could look, it does not say which program it was: such a line may be true.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Session(NamedTuple):
     :arg who: a user; of a login as root where it came from.
     :arg command: what sudo ran, with its words; empty for a login.
     :arg folder: where that ran.
-    :arg sure: no other user can have written so.
+    :arg sure: it was sudo, or root, that wrote so.
     """
 
     begin: float
@@ -147,7 +147,7 @@ def at(entry: Mapping[str, Any]) -> float:
 
 
 def forged(entry: Mapping[str, Any]) -> bool:
-    """Whether it is a line of another program than the one that it names."""
+    """Whether another program wrote it than the one that it names."""
     setuid = entry.get("SYSLOG_IDENTIFIER") in ("sudo", "su") and entry.get("_EXE", "") in (*_SETUID, "")
     return entry.get("_UID") != "0" and not setuid
 
@@ -191,20 +191,23 @@ def sessions_of(entries: Iterable[Mapping[str, Any]], now: float, known: Mapping
 
 def _begun(entry: Mapping[str, Any], name: str, message: str, known: Mapping[str, str]) -> Session | None:
     """The session that an entry begins."""
-    login, begin = _user(str(entry.get("_AUDIT_LOGINUID", ""))), at(entry)
+    begin, login, own = at(entry), _user(str(entry.get("_AUDIT_LOGINUID", ""))), _user(str(entry.get("_UID", "")))
+    sure = own == "root" or (bool(own) and "_EXE" in entry)
     if name == "sudo":
-        if not (ran := sudo(message)):
+        # Whoever can make the journal take their program for sudo can still name nobody but themselves.
+        if not (ran := sudo(message)) or own not in ("", "root", ran[0]):
             return None
         who, folder, command = ran
-        sure = entry.get("_UID") == "0" or "_EXE" in entry
         return Session(begin, begin, who if login in ("", "root", who) else f"{login} (as {who})", command, folder, sure)
     if found := _ACCEPTED.match(message):
         method, address, key = found.groups()
         return Session(begin, begin, f"root from {address}" + (f" with the key {known.get(key, key)}" if key else f" by {method}"))
     # sshd says the same of the session that it has accepted. Debian 12 names the user by number alone.
     if (opened := _OPENED.search(message)) and name in ("su", "login"):
-        who = login if login not in ("", "root") else opened[2] or _user(opened[3])
-        return Session(begin, begin, f"{who or 'somebody'}, by {name}", sure=entry.get("_UID") == "0" or "_EXE" in entry)
+        who = opened[2] or _user(opened[3])
+        if own not in ("", "root", who):
+            return None
+        return Session(begin, begin, f"{login if login not in ('', 'root') else who or 'somebody'}, by {name}", sure=sure)
     return None
 
 
