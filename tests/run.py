@@ -31,7 +31,7 @@ SCENARIOS = ("default", "apps", "broken", "data", "keep", "edge", "deploy", "pre
 BESIDE = 2
 #: Sources that tests build are as their authors write them.
 APPS = ":(exclude)tests/apps/*"
-PYTHON = ("plugins/*.py", "molecule/*.py", "tests/*.py", "tools/*.py", "roles/*.py", APPS)
+PYTHON = ("slipway", "plugins/*.py", "molecule/*.py", "tests/*.py", "tools/*.py", "roles/*.py", APPS)
 
 
 @dataclass

@@ -56,6 +56,13 @@ SWITCHES = {
     "entry": ("str", "The entry of the inventory that is to go. Required."),
     "reason": ("str", "Why nobody may deploy. Required; whoever is refused reads it."),
     "report": ("path", "File that a page about the run is written to at its end; of `site` and `deploy`, too. Unset: none is written."),
+    "app_name": ("str", "Name of the app in the inventory that is written; the folder's unless given."),
+    "command": ("list", "Words of the command that is run; or one text, which is taken apart at its blanks. Required."),
+    "request": ("str", "Id of a request (`X-Request-ID`): its lines of nginx, server and app, in order of time."),
+    "follow": ("bool", "Go on with new lines until Ctrl-C."),
+    "since": ("str", "Lines from this time on, as journalctl takes it: `1 hour ago`."),
+    "lines": ("int", "How many lines, 100 unless given; of one request all."),
+    "json": ("bool", "The answer as data."),
     "from": ("path", "Folder on the controller with a backup to build the spare host from. Unset: the newest copy elsewhere."),
 }
 

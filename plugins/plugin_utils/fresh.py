@@ -55,7 +55,7 @@ class Fresh:
 
     def __init__(self, action: ActionBase, tries: int = TRIES, pause: float = PAUSE) -> None:
         self.action, self.tries, self.pause = action, tries, pause
-        self.own = _own_plugin(action)
+        self.own = own_plugin(action)
         self.carried = self.own is not action._connection
 
     @property
@@ -138,7 +138,7 @@ class Fresh:
         return other
 
 
-def _own_plugin(action: ActionBase) -> ConnectionBase:
+def own_plugin(action: ActionBase) -> ConnectionBase:
     """Ansible's own plugin for the connection of the task: the task's, or the one in whose place Mitogen has put its own."""
     kept = action._connection
     if getattr(kept, "_load_name", "") not in _OWN:

@@ -159,20 +159,26 @@ SAID = {
         "back",
         "backup",
         "drift",
+        "command",
         "drop",
         "entry",
         "fetch",
         "files",
+        "follow",
         "from",
         "go",
+        "json",
         "label",
+        "lines",
         "message",
         "method",
         "on",
         "reason",
         "release",
         "report",
+        "request",
         "schema",
+        "since",
         "target",
         "things",
         "undo",
@@ -200,9 +206,14 @@ PLAY_EXCEPTIONS = {
     "app_name": {"init.yml"},
     # It runs here, with the Python that has what Ansible has.
     "ansible_playbook_python": {"init.yml"},
+    # The address for a curl line: how the machine is reached from here.
+    "ansible_host": {"open.yml"},
+    "ansible_connection": {"open.yml"},
+    # What the hosts have answered, in one table or in one order.
+    "hostvars": {"logs.yml", "status.yml"},
 }
 #: What Ansible gives to a play, besides.
-PLAY_MAGIC = MAGIC | MODEL | SAID | HANDED_OVER | {"_raw_params", "group_names", "groups", "now"}
+PLAY_MAGIC = MAGIC | MODEL | SAID | HANDED_OVER | {"_raw_params", "ansible_play_hosts_all", "group_names", "groups", "now"}
 
 
 def foreign_to(play: Path, used: set[str]) -> set[str]:

@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 import jinja2
 import pytest
 import yaml
-from ansible_collections.slipway.vps.plugins.action import pack
 
 from .conftest import ROOT, Tool
 
@@ -43,8 +42,9 @@ class AskedError(Exception):
 
 
 def argument_spec(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    if name == "pack":
-        return pack.ARGUMENTS
+    if name in ("pack", "stream"):
+        arguments: dict[str, Any] = importlib.import_module(f"ansible_collections.slipway.vps.plugins.action.{name}").ARGUMENTS
+        return arguments
     module = importlib.import_module(f"ansible_collections.slipway.vps.plugins.modules.{name}")
     seen: dict[str, Any] = {}
 

@@ -1,10 +1,8 @@
-"""The command line of the program: how apps stand, their releases, a command of the app, its logs."""
+"""The command line of the program: how apps stand, their releases, a command of the app."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +19,6 @@ from .program_app import app, facts
 OLD, LIVE, NEW = "20261120T072201-aaaaaaa", "20261121T072201-bbbbbbb", "20261122T072201-ccccccc"
 
 
-class BecomesError(Exception):
-    """The program would become this command."""
-
-    def __init__(self, words: list[str]) -> None:
-        super().__init__()
-        self.words = words
-
-
-@pytest.fixture(autouse=True)
-def becoming(monkeypatch: pytest.MonkeyPatch) -> None:
-    def become(program: str, words: list[str]) -> None:
-        raise BecomesError(words)
-
-    monkeypatch.setattr(os, "execvp", become)
-
-
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     """A host with the app blog, which has a live release."""
@@ -48,7 +30,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
     found.current.symlink_to(f"releases/{LIVE}")
     for function in (apps.names, vars(App)["load"].__func__):
         monkeypatch.setattr(function, "__defaults__", (tmp_path / "etc",))
-    monkeypatch.setattr(overview.statuses, "__defaults__", (tmp_path / "etc",))
+    for function in (overview.statuses, overview.brief):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path / "etc",))
     return found
 
 
@@ -113,6 +96,10 @@ def test_how_the_machine_stands(host: App, tmp_path: Path, monkeypatch: pytest.M
     assert list(subjects) == ["release", "services", "timers", "certificate", "backups"]
     assert (subjects["release"]["state"], subjects["certificate"]["state"]) == ("ok", "unknown")
     assert set(subjects["release"]) == {"subject", "state", "evidence", "fix", "since"}
+    assert (
+        said["blog"]["brief"] == {"release": LIVE, "version": "v1.4.0", "live_at": "2026-11-21T07:23:00+00:00"}
+        and not said["shop"]["brief"]
+    )
     assert "not usable: KeyError: 'app'" in said["shop"]["subjects"][3]["evidence"]
     assert cli.main(["blog", "status"]) == 1
     assert capsys.readouterr().out.splitlines()[0] == "blog: unknown"
@@ -143,24 +130,3 @@ def test_a_command_runs_as_the_service_would(host: App) -> None:
     host.current.unlink()
     with pytest.raises(SlipwayError, match="no live release"):
         shell.command_line(host, ["true"], terminal=False)
-
-
-def test_run_takes_the_commands_own_options(host: App) -> None:
-    """[A7] Behind `--` everything is the command's."""
-    with pytest.raises(BecomesError) as ran:
-        cli.main(["blog", "run", "--", "flask", "--json", "-x"])
-    assert ran.value.words[-3:] == ["flask", "--json", "-x"]
-
-
-def test_logs_of_one_request(host: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """[K8] nginx's line and the app's, by the id that the visitor was shown; rotated logs too."""
-    monkeypatch.setattr(shell, "ACCESS_LOGS", str(tmp_path))
-    (tmp_path / "blog.access.log").write_text('{"request_id":"abc1","n":2}\n{"request_id":"other"}\n')
-    with gzip.open(tmp_path / "blog.access.log.2.gz", "wt") as log:
-        log.write('{"request_id":"abc1","n":1}\n')
-    with pytest.raises(BecomesError) as ran:
-        cli.main(["blog", "logs", "--request", "abc1"])
-    asked = ran.value.words
-    assert capsys.readouterr().out == 'nginx: {"request_id":"abc1","n":1}\nnginx: {"request_id":"abc1","n":2}\n'
-    assert "--grep=abc1" in asked and "--unit=blog@*.service" in asked and "--unit=blog-worker@*.service" in asked
-    assert cli.main(["blog", "logs", "--request", ".*"]) == 1 and "no id of a request" in capsys.readouterr().err

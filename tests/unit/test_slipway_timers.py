@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.slipway.vps.plugins.module_utils.slipway import services, shell, timers
+from ansible_collections.slipway.vps.plugins.module_utils.slipway import logs, services, shell, timers
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import BrokenHopError, RequestPath
 
@@ -92,5 +92,5 @@ def closed(folder: Path) -> dict[str, Any]:
 def test_logs_include_the_timers(tmp_path: Path) -> None:
     """[K1] [F6] And what only an older release has."""
     options = argparse.Namespace(request="", lines=5, since="", follow=False, json=False)
-    words = shell.journal_words(live(tmp_path, processes={"mailer": {}}, timers={"nightly": {}}), options)
+    words = logs.journal_words(live(tmp_path, processes={"mailer": {}}, timers={"nightly": {}}), options, 5, "json")
     assert {"--unit=blog-today.service", "--unit=blog-nightly.service", "--unit=blog-mailer@*.service"} <= {*words}

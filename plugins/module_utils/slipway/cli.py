@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import drift, guard, overview, rebuild, releases, shell, state, verify
+from . import drift, guard, logs, overview, rebuild, releases, shell, state, verify
 from .backup import cli as backup
 from .core.errors import SlipwayError
 from .tls import cli as tls
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     alone = "or `status`, `drift` or `state` alone, for all apps of the machine; or `guard`, see `slipway guard --help`"
     top.add_argument("app", help=f"name of the app; {alone}")
     subjects = top.add_subparsers(dest="subject", required=True, metavar="subject")
-    for subject in (overview, releases, tls, backup, verify, drift, shell, rebuild, state):
+    for subject in (overview, releases, tls, backup, verify, drift, shell, logs, rebuild, state):
         subject.add(subjects, common)
     return top
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,13 @@ from . import services, timers
 from .app import ETC, App, names
 from .backup import status as backups
 from .backup.config import Config as BackupConfig
+from .core.clock import stamp
 from .core.errors import SlipwayError
+from .core.files import read_json
 from .core.status import OK, UNKNOWN, Status, worst
+from .core.x509 import read_certificate
 from .releases import SUBJECT as RELEASE
-from .releases import Releases
+from .releases import Releases, version_of
 from .tls.config import Config as TlsConfig
 from .tls.judgement import SUBJECT as CERTIFICATE
 from .tls.keeper import Keeper
@@ -52,6 +56,22 @@ def _backups(path: Path) -> Status:
     return backups.scheduled(BackupConfig.parse(_text(path)), path)
 
 
+def brief(name: str, etc: Path = ETC) -> dict[str, Any]:
+    """What a table of several machines shows of an app besides its states; nothing of what cannot be told."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(SlipwayError, OSError):
+        live = Releases.of(App.load(name, etc)).live()
+        found.update(release=live.get("id"), version=version_of(live), live_at=live.get("live_at"))
+    with contextlib.suppress(SlipwayError, OSError):
+        certificate = read_certificate(TlsConfig.parse(_text(etc / name / "tls.json")).certificate)
+        found["certificate_ends"] = stamp(certificate.ends) if certificate else None
+    with contextlib.suppress(SlipwayError, OSError):
+        noted = read_json(BackupConfig.parse(_text(etc / name / "backup.json")).backup_dir / backups.FILE)
+        found["backup_at"] = (noted.get("last_success") or {}).get("taken_at")
+        found["proof_at"] = (noted.get("last_verified") or {}).get("at")
+    return {key: value for key, value in found.items() if value}
+
+
 def add(subjects: Any, common: argparse.ArgumentParser) -> None:
     """The words of the command line."""
     subjects.add_parser("status", parents=[common], help="release, services, certificate, backups").set_defaults(handler=main)
@@ -72,7 +92,10 @@ def machine(as_json: bool) -> int:
 def show(found: dict[str, list[Status]], as_json: bool) -> int:
     """Print how apps stand."""
     if as_json:
-        apps = {name: {"state": worst(all_of), "subjects": [status.data() for status in all_of]} for name, all_of in found.items()}
+        apps = {
+            name: {"state": worst(all_of), "subjects": [status.data() for status in all_of], "brief": brief(name)}
+            for name, all_of in found.items()
+        }
         print(json.dumps({"apps": apps}, indent=2))
     else:
         for name, all_of in found.items():

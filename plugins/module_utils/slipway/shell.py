@@ -1,26 +1,24 @@
 # Copyright (c) 2026 The Slipway authors
 # MIT License (see LICENSE)
-"""`slipway <app> run -- flask shell` and `slipway <app> logs`: what an operator would type, with the app's own settings."""
+"""`slipway <app> run -- flask shell`: a command of the app, as its service would run it."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gzip
-import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from .app import App
 from .core.errors import SlipwayError
+from .core.run import execute, when_nobody_reads
 from .core.sandbox import ANY, FULL, properties, sandbox
 from .releases import Releases
-
-#: nginx's own log of the app's requests; the newest first.
-ACCESS_LOGS = "/var/log/nginx"
 
 
 def add(subjects: Any, common: argparse.ArgumentParser) -> None:
@@ -28,19 +26,12 @@ def add(subjects: Any, common: argparse.ArgumentParser) -> None:
     run = subjects.add_parser("run", parents=[common], help="a command of the app, as its service would run it: run -- flask shell")
     run.add_argument("words", nargs="+", metavar="command", help="after --: the command and its words")
     run.set_defaults(handler=run_main)
-    logs = subjects.add_parser("logs", parents=[common], help="the app's lines in the journal; with --request those of one request")
-    logs.add_argument("--follow", "-f", action="store_true", help="go on with new lines")
-    logs.add_argument("--lines", "-n", type=int, default=100, help="how many; 100 unless given")
-    logs.add_argument("--since", default="", help="as journalctl takes it: '1 hour ago'")
-    logs.add_argument("--request", default="", metavar="ID", help="the id of a request (X-Request-ID), in nginx's log and the app's")
-    logs.set_defaults(handler=logs_main)
 
 
-# --- run --------------------------------------------------------------------------------------------
-
-
-def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
+def command_line(app: App, words: Sequence[str], terminal: bool, unit: str = "") -> list[str]:
     """The words for systemd-run: user, folder, environment and sandbox as the app's service has them.
+
+    :arg unit: name of the unit; one of systemd's own, unless given.
 
     systemd reads the secrets: they are in no argument, and in no shell's history.
     """
@@ -55,7 +46,7 @@ def command_line(app: App, words: Sequence[str], terminal: bool) -> list[str]:
         *confined(app),
     )
     return [
-        *("systemd-run", "--quiet", "--wait", "--collect", "--pty" if terminal else "--pipe"),
+        *("systemd-run", "--quiet", "--wait", "--collect", "--pty" if terminal else "--pipe", *([f"--unit={unit}"] if unit else [])),
         *(f"--uid={app.user}", f"--gid={app.group}", f"--working-directory={folder}"),
         *(f"--property={value}" for value in settings),
         # Found in the app's PATH: systemd-run itself looks in root's.
@@ -72,46 +63,30 @@ def confined(app: App) -> list[str]:
 
 
 def run_main(options: argparse.Namespace) -> int:
-    """Become the command: its exit status is ours."""
-    words = command_line(App.load(options.app), options.words, sys.stdin.isatty() and sys.stdout.isatty())
-    os.execvp(words[0], words)
-
-
-# --- logs -------------------------------------------------------------------------------------------
-
-
-def journal_words(app: App, options: argparse.Namespace) -> list[str]:
-    """The words for journalctl: every unit of the app, of whichever release, and its certificate and backups."""
-    units = [f"{app.name}.service", f"{app.name}@*.service", f"{app.name}-tls.service"]
-    # What any release runs, too: the live one may be older than what the inventory says.
-    manifests = Releases.of(app).manifests()
-    processes = {*app.processes, *(name for manifest in manifests for name in manifest.get("processes", ()))}
-    timers = {*app.timers, *(name for manifest in manifests for name in manifest.get("timers", ()))}
-    units += [f"{app.name}-{process}@*.service" for process in sorted(processes)]
-    units += [f"{app.name}-{timer}.service" for timer in sorted(timers)]
-    words = ["journalctl", "--no-pager", f"--lines={'all' if options.request else options.lines}"]
-    words += [f"--since={options.since}"] if options.since else []
-    words += ["--follow"] if options.follow else []
-    words += ["--output=json"] if options.json else ["--output=short-iso"]
-    # As it is, and in whichever case: an id is no pattern.
-    words += [f"--grep={options.request}"] if options.request else []
-    return [*words, *(f"--unit={unit}" for unit in units)]
-
-
-def access_lines(app: str, request: str, folder: Path) -> Iterator[str]:
-    """nginx's lines about a request, oldest first, rotated logs among them."""
-    for path in sorted(folder.glob(f"{app}.access.log*"), reverse=True):
-        with contextlib.suppress(OSError), (gzip.open if path.suffix == ".gz" else open)(path, "rt", errors="replace") as lines:
-            yield from (line.rstrip("\n") for line in lines if request in line)
-
-
-def logs_main(options: argparse.Namespace) -> int:
-    """Print them."""
+    """Run it; its exit status is ours."""
     app = App.load(options.app)
-    if options.request:
-        if not options.request.isalnum():
-            raise SlipwayError(f"{options.request!r} is no id of a request: letters and digits only, as X-Request-ID has it")
-        for line in access_lines(app.name, options.request, Path(ACCESS_LOGS)):
-            print(json.dumps({"nginx": line}) if options.json else f"nginx: {line}", flush=True)
-    words = journal_words(app, options)
-    os.execvp(words[0], words)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        # A terminal that goes ends what runs in it.
+        words = command_line(app, options.words, terminal=True)
+        os.execvp(words[0], words)
+    return attended(app, options.words, f"{app.name}-run-{os.getpid()}.service")
+
+
+def attended(app: App, words: Sequence[str], unit: str) -> int:
+    """Run it to its end, and no longer than somebody reads what it says: systemd-run alone would leave the command behind."""
+    unwanted = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: unwanted.set())
+    # A session of its own: Ctrl-C is ours alone, or systemd-run would be gone before its unit.
+    process = subprocess.Popen(command_line(app, words, terminal=False, unit=unit), start_new_session=True)
+
+    def stop() -> None:
+        unwanted.wait()
+        # Until there is such a unit it cannot be stopped.
+        while process.poll() is None:
+            execute(["systemctl", "stop", unit])
+            time.sleep(0.2)
+
+    threading.Thread(target=stop, daemon=True).start()
+    when_nobody_reads(unwanted.set)
+    return process.wait()

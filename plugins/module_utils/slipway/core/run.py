@@ -9,8 +9,10 @@ import grp
 import json
 import os
 import pwd
+import select
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -166,6 +168,19 @@ def as_account(account: Account | None, work: Callable[[], Any]) -> Any:
     if ended:
         raise SlipwayError(f"what {account.name} was to do ended with status {os.waitstatus_to_exitcode(ended)}")
     return json.loads(said)
+
+
+def when_nobody_reads(act: Callable[[], object], descriptor: int = 1) -> None:
+    """Act, in a thread, once the reader of the output is gone: a connection without a terminal ends, and no signal says so."""
+    watched = select.poll()
+    # Of errors and hang-ups it tells always.
+    watched.register(descriptor, 0)
+
+    def wait() -> None:
+        watched.poll()
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def tail(text: str, lines: int = 30) -> str:
