@@ -16,7 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.vps.plugins.filter.text import human_age
 from ansible_collections.slipway.vps.plugins.module_utils.commands import shell_syntax, words
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.status import OK, UNKNOWN
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.status import UNKNOWN
 
 #: Length of a time as `journalctl --output=short-iso-precise` writes it, without its zone, which is UTC.
 STAMP = len("2026-11-20T07:22:01.000000")
@@ -52,32 +52,36 @@ def _stamped(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
 # --- status -----------------------------------------------------------------------------------------
 
 
-def standings(entries: Sequence[str], hostvars: Mapping[str, Any], at: datetime | None = None) -> list[dict[str, Any]]:
-    """How the app of each entry stands: a row of the table, and what is wrong.
+def standings(entries: Sequence[str], hostvars: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the app of each entry stands: its state, what is known of it, and what is not well.
 
     :arg hostvars: of each entry `app`, and `__status`, the result of `slipway <app> status --json`.
     """
-    return [_standing(entry, hostvars[entry]["app"], hostvars[entry]["__status"], at) for entry in entries]
+    return [_standing(entry, hostvars[entry]["app"], hostvars[entry]["__status"]) for entry in entries]
 
 
-def _standing(entry: str, app: Mapping[str, Any], result: Mapping[str, Any], at: datetime | None) -> dict[str, Any]:
+def _standing(entry: str, app: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     known = {"app": str(app["name"]), "entry": entry, "machine": str(app["machine"]["name"])}
     found, why = _answer(known["app"], result)
-    subjects, brief = found.get("subjects", []), found.get("brief", {})
-    states = {str(one["subject"]): str(one["state"]) for one in subjects}
-    table = {
-        "release": str(brief.get("release", "")),
-        "since": human_age(brief.get("live_at"), at),
-        "services": states.get("services", ""),
-        "certificate": _days(brief.get("certificate_ends"), at),
-        "backup": human_age(brief.get("backup_at"), at),
-        "proof": human_age(brief.get("proof_at"), at),
-        "state": str(found.get("state", why and "no answer")),
-    }
-    troubles = [{**dict(one), "since": one.get("since")} for one in subjects if one["state"] != OK]
     if why:
-        troubles = [{"subject": "machine", "state": UNKNOWN, "evidence": why, "fix": _fix(result), "since": None}]
-    return {**known, **table, "version": brief.get("version", ""), "troubles": troubles, "ok": found.get("state") == OK}
+        subjects = [{"subject": "machine", "state": UNKNOWN, "evidence": why, "fix": _fix(result), "since": None}]
+        return {**known, "state": "no answer", "subjects": subjects}
+    return {**known, **found.get("brief", {}), "state": found["state"], "subjects": found["subjects"]}
+
+
+def status_rows(apps: Sequence[Mapping[str, Any]], at: datetime | None = None) -> list[dict[str, str]]:
+    """The same as rows of a table."""
+    return [
+        {
+            **{name: str(app.get(name, "")) for name in ("app", "machine", "release", "state")},
+            "since": human_age(app.get("live_at"), at),
+            "services": next((str(one["state"]) for one in app["subjects"] if one["subject"] == "services"), ""),
+            "certificate": _days(app.get("certificate_ends"), at),
+            "backup": human_age(app.get("backup_at"), at),
+            "proof": human_age(app.get("proof_at"), at),
+        }
+        for app in apps
+    ]
 
 
 def _answer(app: str, result: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -129,4 +133,10 @@ class FilterModule:
     """The collection's filters for verbs."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"command_words": command_words, "log_lines": log_lines, "standings": standings, "ways_in": ways_in}
+        return {
+            "command_words": command_words,
+            "log_lines": log_lines,
+            "standings": standings,
+            "status_rows": status_rows,
+            "ways_in": ways_in,
+        }
