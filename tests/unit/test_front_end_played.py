@@ -45,11 +45,11 @@ open(f"{folder}/{{app}}.time", "w").write(f"{{began}} {{time.time()}}")
 print(answer.get("error", ""), file=sys.stderr, end="")
 sys.exit(answer.get("status", 0))
 """
-#: sudo -H -S -n -u nobody /bin/sh -c '…'; with -p it asks for the password first.
+#: sudo -H -S -n -u nobody /bin/sh -c '…'; with -p it asks for the password first, unless it knows who comes.
 SUDO = """#!{python}
 import os, sys
 words = sys.argv[1:]
-if "-p" in words:
+if "-p" in words and "--known" not in words:
     sys.stderr.write(words[words.index("-p") + 1])
     sys.stderr.flush()
     said = b""
@@ -195,10 +195,11 @@ def test_the_playbook_streams(bench: Bench) -> None:
     assert any("sh exited 3." in line for line in [*times, *errors])
 
 
-@pytest.mark.parametrize("asks", ["sudo's password", "the wrong one"])
+@pytest.mark.parametrize("asks", ["sudo's password", "the wrong one", "nothing"])
 def test_where_sudo_asks(bench: Bench, asks: str) -> None:
     """[F10] Ansible answers, and the command gets nothing of it; without a terminal `slipway` lets the playbook run it."""
-    bench.hosts("blog", ansible_become_password=CANARY if asks == "sudo's password" else "wrong")
+    flags = "-H -S --known" if asks == "nothing" else "-H -S -n"
+    bench.hosts("blog", ansible_become_password="wrong" if asks == "the wrong one" else CANARY, ansible_become_flags=flags)
     status, said, errors = bench.run("run", "--", "sh", "-c", "echo one; cat; exit 5")
     if asks == "the wrong one":
         assert status == 2 and said == "" and "Incorrect sudo password" in errors
