@@ -353,3 +353,5 @@ class Secrets:
     files: dict[str, Any]
     #: ``app_build_secrets``.
     build: dict[str, Any]
+    #: ``app_smoke``: what its steps send may be secret.
+    smoke: list[dict[str, Any]]

@@ -7,6 +7,7 @@ It knows neither Ansible nor hosts nor files: `plugins/action/contract.py` bring
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -348,7 +349,13 @@ def resolve_secrets(said: Values) -> Secrets:
         source=dict(said["app_source"]),
         files=dict(said.get("app_files") or {}),
         build=dict(said.get("app_build_secrets") or {}),
+        smoke=[{**step, "path": below(said, step["path"])} for step in plain(said["app_smoke"])],
     )
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: a date of YAML, and what an inline vault holds, is text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def resolve_app(said: Values, entry: str, apps: int = 1, taken: Collection[tuple[int, int]] = ()) -> App:

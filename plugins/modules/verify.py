@@ -11,7 +11,8 @@ short_description: Walk the request path of an app, hop by hop, on its host
 version_added: 0.1.0
 description:
   - Probes each hop between a visitor and the database, in order, by itself, so that the hop that is broken is named and not only
-    the 502 that follows from it. Changes nothing. The same as C(slipway <app> verify) on the host.
+    the 502 that follows from it. Changes nothing, except in the app what O(smoke_encoded) says. The same as C(slipway <app> verify) on the
+    host.
   - Fails when a check fails; the result has all checks either way.
 author:
   - The Slipway authors
@@ -28,13 +29,17 @@ options:
     description: What the controller saw, its C(time) in seconds since 1970, and C(ports) to C(open) or what happened. Filled in by itself.
     type: dict
     default: {}
+  smoke_encoded:
+    description: Steps of the smoke test (C(app_secret.smoke)) as JSON, in Base64, since they may hold secrets. In check mode none is sent.
+    type: str
+    default: ""
   thorough:
     description: With the checks of what no deploy changes, as DNS, the clock and pending updates.
     type: bool
     default: true
 attributes:
   check_mode:
-    description: Changes nothing in either mode.
+    description: Looks in either mode, and sends no smoke test in check mode.
     support: full
 """
 
@@ -43,6 +48,7 @@ EXAMPLES = r"""
   slipway.vps.verify:
     app: "{{ app }}"
     database_url: "{{ app.database.url }}"
+    smoke_encoded: "{{ app_secret.smoke | to_json | b64encode }}"
 """
 
 RETURN = r"""
@@ -70,6 +76,8 @@ findings:
   returned: always
 """
 
+import base64
+import json
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -86,6 +94,7 @@ def main() -> None:
             "app": {"type": "dict", "required": True},
             "database_url": {"type": "str", "required": True, "no_log": True},
             "outside": {"type": "dict", "default": {}},
+            "smoke_encoded": {"type": "str", "default": "", "no_log": True},
             "thorough": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -96,7 +105,9 @@ def main() -> None:
     except SlipwayError as error:
         module.fail_json(msg=str(error))
     database = libpq(url) if url.startswith("postgres") else None
-    walked = walk(RequestPath(app, database, module.params["outside"]), thorough=module.params["thorough"])
+    encoded = "" if module.check_mode else module.params["smoke_encoded"]
+    steps = json.loads(base64.b64decode(encoded)) if encoded else []
+    walked = walk(RequestPath(app, database, module.params["outside"], steps), thorough=module.params["thorough"])
     result: dict[str, Any] = {"changed": False, **walked.data()}
     if walked.broken:
         hops = ", ".join(check["hop"] for check in walked.broken)

@@ -50,6 +50,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "plugins/module_utils/preflight/findings/postgres.py": {"a URL": "what an operator may write to use another port"},
     "plugins/module_utils/preflight/gather/packages.py": {"parses": "the servers of apt's sources, to see whether their names resolve"},
     "plugins/module_utils/slipway/backup/offsite.py": {"parses": "the address of a restic repository, which no other layer knows"},
+    "plugins/module_utils/slipway/doctor/smoke.py": {"parses": "where an answer of the app leads"},
     "plugins/module_utils/slipway/pages.py": {"parses": "addresses in the app's pages"},
     "plugins/module_utils/slipway/policy.py": {"parses": "the same, and sources in the headers of its answers"},
     "plugins/module_utils/slipway/tls/certbot.py": {"parses": "the address of the certificate authority"},

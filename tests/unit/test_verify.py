@@ -89,8 +89,9 @@ def test_whatever_goes_wrong_is_a_broken_hop(path: RequestPath, error: Exception
 def test_every_hop_of_the_path_is_probed() -> None:
     """[K8] In the order a request takes, and each `behind` names a hop there is."""
     asked = list(dict.fromkeys(check.hop for check in CHECKS))
-    served = ["postgres", "schema", "sqlite", "database", "redis", "timers", "backup", "logs", "machine", "public endpoint", "pages"]
-    assert asked == ["dns", "firewall", "tls", "nginx", "redirect", "socket", "server", "release", "app", "uploads", *served]
+    serves = ["nginx", "redirect", "socket", "server", "release", "app", "uploads"]
+    keeps = ["postgres", "schema", "sqlite", "database", "redis", "timers", "backup", "logs", "machine"]
+    assert asked == ["dns", "firewall", "tls", *serves, *keeps, "public endpoint", "smoke", "pages"]
     assert {hop for check in CHECKS for hop in check.behind} <= set(asked)
 
 

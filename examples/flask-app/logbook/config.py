@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 SECRET_LENGTH = 32
+PASSWORD_LENGTH = 10
 WEAK_SECRETS = ("changeme", "replaceme", "yoursecret", "secretkey", "notsosecret", "insecure", "password")
 DOCUMENTED_SECRETS = ("192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",)  # Flask's manual
 
@@ -58,6 +59,7 @@ class Base:
         self.LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO").upper()
         self.RELEASE = os.environ.get("SLIPWAY_RELEASE") or None
         self.COMMIT = os.environ.get("SLIPWAY_COMMIT") or None
+        self.SMOKE_PASSWORD = os.environ.get("LOGBOOK_SMOKE_PASSWORD", "")
         self.LEDGER = os.environ.get("LOGBOOK_LEDGER") == "1"
         self.FAULT = os.environ.get("LOGBOOK_FAULT", "")
 
@@ -77,6 +79,8 @@ class Base:
             found.append("DATABASE_URL is not a database URL")
         if config["REDIS_URL"] and not _is_redis_url(config["REDIS_URL"]):
             found.append("REDIS_URL is not a Redis URL (redis://, rediss:// or unix://)")
+        if config["SMOKE_PASSWORD"] and len(config["SMOKE_PASSWORD"]) < PASSWORD_LENGTH:
+            found.append(f"LOGBOOK_SMOKE_PASSWORD is too short: at least {PASSWORD_LENGTH} characters")
         if config["LOG_LEVEL"] not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             found.append("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
         return found

@@ -74,6 +74,20 @@ def write() -> ResponseReturnValue:
     return redirect(url_for("entries.index"), 303)
 
 
+@bp.post("/entries/<int:entry_id>/delete")
+@login_required
+def delete(entry_id: int) -> ResponseReturnValue:
+    entry = db.session.get(Entry, entry_id)
+    if entry is None or entry.author_id != current_user.id:
+        abort(404)
+    db.session.delete(entry)
+    db.session.commit()
+    if entry.picture:
+        (upload_folder() / entry.picture).unlink(missing_ok=True)
+    flash("Taken out of the log.")
+    return redirect(url_for("entries.index"), 303)
+
+
 @bp.get("/uploads/<name>")
 def picture(name: str) -> ResponseReturnValue:
     """In production nginx answers this path, and the app does not."""

@@ -42,6 +42,18 @@ def test_unknown_user_and_wrong_password_look_the_same(client: FlaskClient) -> N
     assert "Name or password is wrong." in unknown.text
 
 
+def test_the_account_of_the_smoke_test(make_app: MakeApp) -> None:
+    """[K6] [A11] It is made when it first logs in, and has today's password; without the variable there is none."""
+    assert log_in(make_app().test_client(), "smoke", PASSWORD).status_code == 401
+    first = make_app(LOGBOOK_SMOKE_PASSWORD=PASSWORD)
+    assert log_in(first.test_client(), "smoke", "wrong wrong").status_code == 401
+    assert log_in(first.test_client(), "smoke", PASSWORD).status_code == 303
+    second = make_app(DATABASE_URL=first.config["DATABASE_URL"], LOGBOOK_SMOKE_PASSWORD="another password")
+    assert log_in(second.test_client(), "smoke", PASSWORD).status_code == 401
+    assert log_in(second.test_client(), "smoke", "another password").status_code == 303
+    assert log_in(second.test_client(), "ada", "another password").status_code == 401
+
+
 @pytest.mark.parametrize("path", ["/login", "/logout", "/entries"])
 def test_csrf_is_enforced(client: FlaskClient, path: str) -> None:
     """[A16] A form without a valid token is refused."""

@@ -58,6 +58,7 @@ def test_production_is_the_default_and_starts_without_any_service(environment: E
         ({"FLASK_TESTING": "true"}, "TESTING is on"),
         ({"PROXY_HOPS": "two"}, "PROXY_HOPS must be a whole number"),
         ({"PROXY_HOPS": "-1"}, "PROXY_HOPS must be 0 or more"),
+        ({"LOGBOOK_SMOKE_PASSWORD": "short"}, "LOGBOOK_SMOKE_PASSWORD is too short"),
         ({"DB_POOL_SIZE": "0"}, "DB_POOL_SIZE must be 1 or more"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be"),
         ({"LOGBOOK_CONFIG": "staging"}, "LOGBOOK_CONFIG must be one of"),

@@ -140,6 +140,24 @@ def test_a_failed_commit_leaves_no_picture(app: Flask, member: FlaskClient, monk
     assert uploads(app) == []
 
 
+def test_who_wrote_an_entry_takes_it_out(app: Flask, member: FlaskClient) -> None:
+    """[K6] With its picture; nobody else can, and not without the form's token. The smoke test after a deploy leaves nothing behind."""
+    write(member, "Land!", (PNG, "a.png"))
+    with app.app_context():
+        db.session.add(Entry(text="Mine.", author=User(name="eve", password_hash="x")))
+        db.session.commit()
+    path = re.findall(r"/entries/\d+/delete", member.get("/").text)
+    assert path == ["/entries/1/delete"] and len(uploads(app)) == 1
+    csrf = token(member, "/")
+    assert member.post("/entries/2/delete", data={"csrf_token": csrf}).status_code == 404
+    assert member.post("/entries/3/delete", data={"csrf_token": csrf}).status_code == 404
+    assert member.post("/entries/1/delete").status_code == 400
+    assert member.post("/entries/1/delete", data={"csrf_token": csrf}).status_code == 303
+    page = member.get("/").text
+    assert "Land!" not in page and "Mine." in page and "Taken out of the log." in page and uploads(app) == []
+    assert app.test_client().post("/entries/2/delete", data={"csrf_token": csrf}).status_code == 400
+
+
 def test_production_does_not_serve_uploads(environment: Environment, tmp_path: Path) -> None:
     """[E6] Pictures do not go through Python."""
     (tmp_path / "a.png").write_bytes(PNG)

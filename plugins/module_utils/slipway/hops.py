@@ -51,14 +51,21 @@ PATIENCE, HURRY = 35.0, 1.0
 class RequestPath:
     """The request path of one app on this host. Each method is one check: it returns what it saw, or raises."""
 
-    def __init__(self, app: App, database: Mapping[str, str] | None, outside: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        database: Mapping[str, str] | None,
+        outside: Mapping[str, Any] | None = None,
+        smoke: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Walk the path of ``app``.
 
         :arg database: libpq's variables for its database, None when that is no PostgreSQL.
         :arg outside: what the controller saw: ``time`` in seconds since 1970, ``ports`` to ``open`` or what happened.
+        :arg smoke: steps of the smoke test; they may hold secrets.
         """
         self.known, self.name, self.domain, self.database = app, app.name, app.domain, database
-        self.outside = outside or {}
+        self.outside, self.smoke = outside or {}, smoke
         self.releases = Releases.of(app)
         #: Seconds for an answer of the app. nginx waits for 35; behind a broken hop nobody has to be waited for.
         self.patience = PATIENCE

@@ -17,7 +17,7 @@ from .app import App
 from .core.errors import SlipwayError
 from .core.status import DEGRADED
 from .core.text import table
-from .doctor import client, data, machine, serve
+from .doctor import client, data, machine, serve, smoke
 from .doctor.findings import BrokenHopError, Finding, Problem, Seen, TroubleError, diagnose, found
 from .doctor.problems import BY_ID
 from .hops import HURRY, PATIENCE, AdviceError, RequestPath
@@ -105,6 +105,14 @@ CHECKS = (
         RequestPath.public_endpoint,
         "journalctl -u '{name}@*' -n 50",
         ("nginx", "tls", "socket", "server", "app"),
+    ),
+    Check(
+        "smoke",
+        "as app_smoke says",
+        smoke.smoke,
+        "app_smoke, or the app: slipway {name} logs --request <id>",
+        ("nginx", "tls", "socket", "server", "app", "public endpoint"),
+        used=lambda path: bool(path.smoke),
     ),
     Check("pages", "as a browser sees them", RequestPath.pages, "see above", ("nginx", "socket", "server", "app", "public endpoint")),
 )
@@ -212,16 +220,16 @@ def database_of(app: App) -> dict[str, str] | None:
 
 def add(subjects: Any, common: argparse.ArgumentParser) -> None:
     """The words of the command line."""
-    verify = subjects.add_parser("verify", parents=[common], help="walk the request path, hop by hop; changes nothing")
+    verify = subjects.add_parser("verify", parents=[common], help="walk the request path, hop by hop, and do what app_smoke says")
     verify.set_defaults(handler=main)
-    doctor = subjects.add_parser("doctor", parents=[common], help="what is wrong, why, and what mends it; changes nothing")
+    doctor = subjects.add_parser("doctor", parents=[common], help="what is wrong, why, and what mends it; asks what verify asks")
     doctor.set_defaults(handler=doctor_main)
 
 
 def main(options: argparse.Namespace) -> int:
     """Exit status 1 when a hop is broken."""
     app = App.load(options.app)
-    walked = walk(RequestPath(app, database_of(app)))
+    walked = walk(RequestPath(app, database_of(app), smoke=smoke.steps_of(app)))
     if options.json:
         print(json.dumps(walked.data()))
     else:
@@ -240,7 +248,7 @@ EXIT_FAILED, EXIT_DEGRADED = 1, 3
 def doctor_main(options: argparse.Namespace) -> int:
     """Exit status 0: nothing is wrong; 1: something has failed; 3: something is degraded."""
     app = App.load(options.app)
-    walked = walk(RequestPath(app, database_of(app)))
+    walked = walk(RequestPath(app, database_of(app), smoke=smoke.steps_of(app)))
     if options.json:
         print(json.dumps(walked.data()))
     else:
