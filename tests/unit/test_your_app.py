@@ -34,7 +34,7 @@ SITUATIONS = (
         "by file",
         "prefix",
     ),
-    *("Tenants", "Celery and RQ", "Timers", "private index", "project of your own"),
+    *("Tenants", "Celery and RQ", "Timers", "private index", "project of your own", "smoke test"),
 )
 
 
@@ -52,7 +52,7 @@ def test_the_contract_takes_each_block(heading: str, block: str, tmp_path: Path)
     secrets = {"app_secrets": {"SECRET_KEY": "3f8a1c5e9b7d2046f1e8c3a5907b6d4e2f8a1c5e"}}
     inventory = Inventory(tmp_path, {"blog": {"app_domains": ["blog.example.com"], **secrets, **said}})
     inventory.read()
-    assert not inventory.refusal("blog", vault_index_password="x")
+    assert not inventory.refusal("blog", vault_index_password="x", vault_smoke_password="y")
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import struct
 import time
 import zlib
@@ -77,6 +78,34 @@ def test_log_in_write_and_read(visitor: requests.Session, host: Any, app: App, a
     assert (upload.status_code, upload.content) == (200, picture()), evidence(host, app, upload)
     style = re.search(r'href="(/static/[^"]+\.css[^"]*)"', page.text)
     assert style and visitor.get(site + style.group(1)).headers["Cache-Control"].startswith("public, max-age=31536000")
+
+
+def test_the_smoke_test_of_the_app(host: Any, app: App) -> None:
+    """[K6 K8 A11] The converge has sent it, and root can on the host; it leaves nothing. A broken expectation is named, without secrets."""
+    file = f"{app.config}/smoke.json"
+    assert must(host, f"stat -c '%U %a' {file}").split() == ["root", "600"]
+
+    def walk() -> dict[str, Any]:
+        said = host.run(f"slipway {app.name} verify --json").stdout
+        assert "canary" not in said
+        found: dict[str, Any] = json.loads(said)
+        return {**next(row for row in found["checks"] if row["hop"] == "smoke"), "findings": found["findings"]}
+
+    seen = walk()
+    assert seen["result"] == "ok" and seen["evidence"].endswith("its picture, take it out again"), seen
+    entries = f"runuser -u {app.name} -- psql -XAtc \"select count(*) from entries where text like 'The smoke test%'\" {app.database}"
+    assert must(host, entries).strip() == "0"
+    kept = json.loads(must(host, f"cat {file}"))
+    must(host, f"cp -p {file} {file}.kept")
+    try:
+        next(step for step in kept["steps"] if step["name"] == "log in")["status"] = 418
+        must(host, f"echo {shlex.quote(json.dumps(kept))} > {file}")
+        seen = walk()
+        assert seen["result"] == "BROKEN", seen
+        assert seen["evidence"].startswith("log in: POST /login answered 303 to /, and 418 is due"), seen
+        assert "smoke-failed" in [finding["id"] for finding in seen["findings"]], seen
+    finally:
+        must(host, f"mv {file}.kept {file}")
 
 
 def test_session_lives_in_redis(visitor: requests.Session, host: Any, app: App, account: tuple[str, str]) -> None:

@@ -107,7 +107,7 @@ app_servers:
 
 def _head(title: str, found: Findings) -> str:
     lines = [f"Written by init, which looked at {title}. Each value says where it comes from; replace what says {PLACEHOLDER}."]
-    lines.append("What else can be said of the app: docs/contract.md, docs/your-app.md.")
+    lines.append("What else can be said of the app: docs/contract.md, docs/your-app.md; a test of your own after each deploy: app_smoke.")
     lines += [f"{'MEND FIRST' if note.stops else 'Note'}: {note.text}" for note in sorted(found.notes, key=lambda note: not note.stops)]
     return "---\n" + "".join(f"# {_words(line)}\n" for line in lines)
 

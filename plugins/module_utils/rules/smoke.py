@@ -60,7 +60,7 @@ def _bad_step(step: Mapping[str, Any], kept: set[str], first: bool) -> Found:
     if "csrf" in step and not (isinstance(csrf, str) and csrf.strip()):
         yield f"csrf is {kind(csrf)}", "name the input, or the cookie, that holds the token: csrf_token, csrfmiddlewaretoken"
     elif csrf and first:
-        yield "csrf takes the token from the page before, and this is the first step", "read the page with the form in a step before it"
+        yield "csrf takes the token from a page before, and this is the first step", "read the page with the form in a step before it"
     timeout = step.get("timeout", 1)
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= SECONDS:
         yield f"timeout is {timeout!r}", f"write seconds, at most {SECONDS}: all steps together have no more"

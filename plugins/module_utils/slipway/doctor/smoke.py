@@ -80,12 +80,12 @@ def smoke(path: RequestPath) -> str:
 
 
 class Visitor:
-    """Who sends the steps: with cookies, the page before, and what was kept of earlier answers."""
+    """Who sends the steps: with cookies, the inputs of the pages before, and what was kept of them."""
 
     def __init__(self, domain: str, seconds: float = SECONDS) -> None:
         self.domain, self.seconds = domain, seconds
         self.cookies = CookieJar()
-        self.page, self.reply = "", Reply(0, "", "", "")
+        self.inputs: dict[str, str] = {}
         self.kept = {UNIQUE: secrets.token_hex(4)}
         #: What was sent, and must not be shown.
         self.hidden: set[str] = set()
@@ -101,7 +101,7 @@ class Visitor:
             self.hide(sends.get(key))
         for value in (sends.get("headers"), sends.get("body"), sends.get("file", {}).get("content")):
             self.hide(value, words=True)
-        body, headers = self.body(step, sends, label)
+        body, headers = self.body(step, sends, method, label)
         try:
             reply = self.send(method, sends["path"], body, headers, float(step.get("timeout") or self.seconds))
         except TimeoutError as error:
@@ -110,8 +110,8 @@ class Visitor:
             # A ValueError of http.client quotes what it will not send.
             why = type(error).__name__ if isinstance(error, (ValueError, http.client.InvalidURL)) else f"{type(error).__name__} {error}"
             raise self.failure(step, f"{label}: no answer, {self.clean(why)}") from error
-        self.page, self.reply = label, reply
         self.judge(step, label, reply)
+        self.inputs.update(Inputs(reply.text).found)
 
     # --- What is sent -------------------------------------------------------------------------------
 
@@ -123,14 +123,14 @@ class Visitor:
             return {key: self.filled(item) for key, item in value.items()}
         return [self.filled(item) for item in value] if isinstance(value, list) else value
 
-    def body(self, step: Step, sends: Mapping[str, Any], label: str) -> tuple[bytes | None, dict[str, str]]:
+    def body(self, step: Step, sends: Mapping[str, Any], method: str, label: str) -> tuple[bytes | None, dict[str, str]]:
         """The body, with the token where one is asked for, and the headers that belong to it."""
         headers = {str(name): _text(value) for name, value in (sends.get("headers") or {}).items()}
         fields = dict(sends["form"]) if "form" in sends else None
         if csrf := step.get("csrf"):
             field, token = self.token(str(csrf), step, label)
             self.hide(token)
-            if field and not {"json", "body"} & set(sends):
+            if field and ({"form", "file"} & set(sends) or (method == "POST" and not {"json", "body"} & set(sends))):
                 fields = {**(fields or {}), str(csrf): token}
             else:
                 headers.setdefault(TOKEN_HEADER, token)
@@ -149,15 +149,13 @@ class Visitor:
         return content, headers
 
     def token(self, name: str, step: Step, label: str) -> tuple[bool, str]:
-        """Whether a form has it, and the value: of a hidden input of the page before, otherwise of a cookie."""
-        inputs = Inputs(self.reply.text)
-        if name in inputs.found:
-            return True, inputs.found[name]
+        """Whether a form has it, and the value: of the input of the last page that had it, otherwise of a cookie."""
+        if name in self.inputs:
+            return True, self.inputs[name]
         for cookie in self.cookies:
             if cookie.name == name and cookie.value:
                 return False, cookie.value
-        before = f"the page before ({self.page} {self.reply.status})"
-        raise self.failure(step, f"{label} was not sent: {before} has no {name}, neither as an input nor as a cookie")
+        raise self.failure(step, f"{label} was not sent: no page before has an input {name}, and there is no such cookie")
 
     def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Reply:
         """Send a request over a connection of its own, and read its answer; TimeoutError in words."""
