@@ -195,11 +195,12 @@ PLAY_EXCEPTIONS = {
     "resolve_again": {"contract.yml"},
     # What an import says that a deploy follows: only then is the source looked at, and a release made.
     "deploys": {"contract.yml", "serve.yml"},
+    # What an import says that follows upon a run: then the walk leaves out what no run changes.
+    "after_a_run": {"verify.yml"},
     # What an import says that is about some layers, or about none (drift.yml).
     "layers_only": {"preflight.yml"},
     # One table for all hosts.
     "ansible_play_hosts": {"drift.yml"},
-    "hostvars": {"drift.yml"},
     # Without copies elsewhere there is nothing to drill with; the role says it too late.
     "backup_offsite_repository": {"drill.yml"},
     # There is no inventory yet that could say it: it is written.
@@ -210,7 +211,7 @@ PLAY_EXCEPTIONS = {
     "ansible_host": {"open.yml"},
     "ansible_connection": {"open.yml"},
     # What the hosts have answered, in one table or in one order.
-    "hostvars": {"logs.yml", "status.yml"},
+    "hostvars": {"drift.yml", "logs.yml", "status.yml"},
 }
 #: What Ansible gives to a play, besides.
 PLAY_MAGIC = MAGIC | MODEL | SAID | HANDED_OVER | {"_raw_params", "ansible_play_hosts_all", "group_names", "groups", "now"}

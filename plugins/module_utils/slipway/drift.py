@@ -2,7 +2,7 @@
 # MIT License (see LICENSE)
 """What is no longer as the last run left it, since when, and who did it: `slipway <app> drift`, and `slipway drift` for the machine.
 
-It looks only. What an operator decides about it, playbooks/drift.yml does: put it back, or let it count as it is (`adopt`).
+It looks only. What an operator decides about it, the playbook `drift` does: put it back, or let it count as it is (`adopt`).
 """
 
 from __future__ import annotations
