@@ -15,6 +15,9 @@ from .problems import of_machine, problems
 
 #: From bad to good.
 ORDER = (FAILED, DEGRADED, UNKNOWN, OK)
+#: The same of what a station can be: behind a broken one nobody knows how it is itself.
+BEHIND = "behind"
+STATIONS = (FAILED, BEHIND, DEGRADED, UNKNOWN, OK)
 #: The stations of the request path, as the checks call them, and their names on the page.
 TRUNK = {
     **{"public endpoint": "Visitor", "dns": "DNS", "firewall": "Firewall", "tls": "Certificate", "nginx": "nginx"},
@@ -60,11 +63,10 @@ def _headline(entries: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str,
     failed, weak = ([one for one in found if one["state"] == state] for state in (FAILED, DEGRADED))
     whose = list(dict.fromkeys(one["of"] for one in failed))
     if len(whose) == 1:
-        return f"{whose[0]}: {failed[0]['title']}"
+        return f"{whose[0]}: {failed[0]['title']}{f' and {len(failed) - 1} more' if failed[1:] else ''}"
     if whose:
-        return (
-            f"{count(len(failed), 'thing')} need you: {', '.join(whose) if len(whose) <= NAMED else f'on {len(whose)} apps and machines'}"
-        )
+        where = ", ".join(whose) if len(whose) <= NAMED else f"on {len(whose)} apps and machines"
+        return f"{count(len(failed), 'thing')} need you: {where}"
     if weak:
         return f"It works, with {count(len(weak), 'thing')} to look at"
     if all(entry["state"] == UNKNOWN for entry in entries):
@@ -88,11 +90,13 @@ def _facts(run: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list
 
 def _entry(number: int, host: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     document = host["state"] or {}
-    app = (document.get("apps") or {}).get(host["app"]) or {}
+    apps = document.get("apps") or {}
+    name = host["app"] or next(iter(apps), "")
+    app = apps.get(name) or {}
     found = problems(host, app)
     walked = host["walk"]["checks"] if host["walk"] else []
     state = _worst(one["state"] for one in found) if found else OK if walked or app else UNKNOWN
-    title = host["app"] or host["host"]
+    title = name or host["host"]
     changes = _changes(host["changes"])
     return {
         "title": title,
@@ -169,9 +173,7 @@ def _station(hop: str, label: str, checks: Sequence[Mapping[str, Any]]) -> dict[
     own = [one for one in checks if one["hop"] == hop]
     if not own:
         return None
-    worst = min(
-        (_judged(one["result"]) for one in own), key=lambda judged: [*ORDER, "behind"].index(judged[0]) if judged[0] != "behind" else 1.5
-    )
+    worst = min((_judged(one["result"]) for one in own), key=lambda judged: STATIONS.index(judged[0]))
     took = [one["seconds"] for one in own if one["seconds"] is not None]
     return {"label": label, "state": worst[0], "word": worst[1], "time": duration(sum(took)) if took else ""}
 
@@ -180,7 +182,7 @@ def _judged(result: str | None) -> tuple[str, str]:
     """The state of a check, and the word for it."""
     text = result or ""
     known = {"ok": (OK, "ok"), "warning": (DEGRADED, "warning"), "BROKEN": (FAILED, "broken")}
-    return known.get(text) or (("behind", text) if text.startswith("behind") else (UNKNOWN, text or "unknown"))
+    return known.get(text) or ((BEHIND, text) if text.startswith(BEHIND) else (UNKNOWN, text or UNKNOWN))
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:
