@@ -143,10 +143,13 @@ def untouched(said: str) -> bool:
 def test_the_commands_words_input_output_and_status(bench: Bench) -> None:
     """[F10] Its output alone on standard output, its exit status, each word as it was typed; through sudo, and a shell or two."""
     script = 'cat; printf "%s|" "$@"; echo err >&2; exit 7'
-    status, said, errors = bench.run("run", "--", "sh", "-c", script, "x", *ODD, given="from here\n")
+    (scratch := bench.folder / "tmp").mkdir()
+    settings = {"TMPDIR": str(scratch)}
+    status, said, errors = bench.run("run", "--", "sh", "-c", script, "x", *ODD, given="from here\n", settings=settings)
     assert (status, said) == (7, "from here\n" + "|".join(ODD) + "|"), errors
     line, *rest = errors.splitlines()
     assert line.startswith("$ ") and "ansible-playbook -i inventories/blog" in line and rest == ["err"]
+    assert not [*scratch.iterdir()], "the words of the command are left there"
 
 
 @pytest.mark.parametrize("strategy", ["linear", "slipway.vps.mitogen"])
@@ -263,15 +266,16 @@ def test_a_request_is_on_one_of_several_hosts(bench: Bench) -> None:
     assert (status, said) == (2, "") and "no log of blog has" in errors and "no log of shop has" in errors
 
 
-def test_following_until_ctrl_c(bench: Bench) -> None:
-    """[F10] Lines of all hosts as they come, each with its host; Ctrl-C ends it here and on the hosts."""
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_following_until_ctrl_c(bench: Bench, how: str) -> None:
+    """[F10] Lines of all hosts as they come, each with its host; Ctrl-C, or the end of a CI job, ends it here and on the hosts."""
     bench.hosts("blog", "shop")
     for app in ("blog", "shop"):
         bench.says(app, "logs", lines=[f"{app} 1", f"{app} 2"], pause=2, **{"for ever": True})
     with bench.start("logs", "--follow", start_new_session=True) as process:
         assert process.stdout
         times = {process.stdout.readline().strip(): time.monotonic() for _ in range(4)}
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, getattr(signal, how))
         assert process.wait(30) != 0
     assert {*times} == {"blog: blog 1", "blog: blog 2", "shop: shop 1", "shop: shop 2"}
     assert times["blog: blog 2"] - times["blog: blog 1"] > 1
