@@ -26,7 +26,7 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http impo
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.doctor import smoke
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.doctor.findings import BrokenHopError
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.hops import RequestPath
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, Walk, walk
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, Check, Walk, walk
 from ansible_collections.slipway.vps.plugins.modules import verify as module
 
 from .module_call import call_module
@@ -416,6 +416,18 @@ def test_the_check_names_the_step(site: Site, tmp_path: Path) -> None:
 def test_an_app_without_a_smoke_test_has_no_such_hop(tmp_path: Path) -> None:
     """[K6]"""
     assert len(CHECK) == 1 and walked(tmp_path).rows == []
+
+
+def test_behind_a_broken_hop_nothing_is_sent(site: Site, tmp_path: Path) -> None:
+    """[K8] What is broken is known already, and half of a visit would leave behind what its other half removes."""
+
+    def broken(path: RequestPath) -> str:
+        raise BrokenHopError("no socket", "socket-missing")
+
+    path = RequestPath(app(tmp_path), None, smoke=[{"name": "a", "path": "/"}])
+    found = walk(path, [Check("socket", "there", broken, "-"), *CHECK])
+    assert [row["result"] for row in found.rows] == ["BROKEN", "behind socket"] and not site.asked
+    assert [finding.id for finding in found.findings] == ["socket-missing"]
 
 
 def test_nothing_is_sent_during_maintenance(site: Site, tmp_path: Path) -> None:
