@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.slipway.vps.plugins.module_utils.slipway import logs, services, shell, timers
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.app import App
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import BrokenHopError, RequestPath
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.doctor.findings import BrokenHopError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.hops import RequestPath
 
 from .program_app import app, facts
 

@@ -22,15 +22,10 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.backup import 
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core import units
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.http import Answer
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.run import Account, CommandError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.doctor.findings import BrokenHopError
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.hops import AdviceError, RequestPath
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.pages import Advice, Reader, Reply
-from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import (
-    CHECKS,
-    AdviceError,
-    BrokenHopError,
-    Check,
-    RequestPath,
-    walk,
-)
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.verify import CHECKS, Check, walk
 
 from .program_app import app
 

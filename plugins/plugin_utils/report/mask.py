@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ansible_collections.slipway.vps.plugins.module_utils.source import MASK, without_secrets
+from ansible_collections.slipway.vps.plugins.module_utils.slipway.core.text import MASK, without_secrets
 
 #: What the contract registers; the variable has parts that are no secret.
 KNOWN = "app_secret"
