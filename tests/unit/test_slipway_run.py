@@ -17,20 +17,22 @@ import pytest
 from .conftest import ROOT
 from .program_app import app, facts
 
-#: Behind its options stands /usr/bin/env, with the command.
+#: Behind its options stands /bin/sh, with the command.
 SYSTEMD_RUN = """#!{python}
 import os, subprocess, sys
 words = sys.argv[1:]
 open("{folder}/asked", "a").write(" ".join(words) + chr(10))
 unit = next((w.partition("=")[2] for w in words if w.startswith("--unit=")), "x")
-started = subprocess.Popen([w.replace("$$", "$") for w in words[words.index("/usr/bin/env"):]])
+started = subprocess.Popen([w.replace("$$", "$") for w in words[words.index("/bin/sh"):]], start_new_session=True)
 open("{folder}/" + unit, "w").write(str(started.pid))
 status = started.wait()
-sys.exit(status if status >= 0 else 1)
+# As systemd: who dies by such a signal has done well.
+sys.exit(status if status >= 0 else 0)
 """
-SYSTEMCTL = """#!/bin/sh
-echo "$*" >> {folder}/systemctl
-kill "$(cat "{folder}/$2")"
+SYSTEMCTL = """#!{python}
+import os, signal, sys
+open("{folder}/systemctl", "a").write(" ".join(sys.argv[1:]) + chr(10))
+os.killpg(int(open("{folder}/" + sys.argv[2]).read()), signal.SIGTERM)
 """
 #: As bin/slipway on the host, with its apps below another folder.
 PROGRAM = """
@@ -110,6 +112,6 @@ def test_a_command_ends_with_who_asked_for_it(start: Start, tmp_path: Path, how:
     else:
         process.send_signal(getattr(signal, how))
     until(lambda: not Path(f"/proc/{number}").exists())
-    assert process.wait(20) != 0
+    assert process.wait(20) == 143
     # As often as needed: before systemd has the unit there is nothing to stop.
     assert {*(tmp_path / "systemctl").read_text().splitlines()} == {f"stop blog-run-{process.pid}.service"}

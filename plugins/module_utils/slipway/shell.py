@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from .core.errors import SlipwayError
 from .core.run import execute, when_nobody_reads
 from .core.sandbox import ANY, FULL, properties, sandbox
 from .releases import Releases
+
+#: systemd counts a death by one of these signals as a success. A shell around the command gives it an exit status, 130 for Ctrl-C.
+WATCHED = ("/bin/sh", "-c", 'trap : HUP INT TERM; "$@"', "sh")
+EXIT_INTERRUPTED = 130
 
 
 def add(subjects: Any, common: argparse.ArgumentParser) -> None:
@@ -49,9 +54,10 @@ def command_line(app: App, words: Sequence[str], terminal: bool, unit: str = "")
         *("systemd-run", "--quiet", "--wait", "--collect", "--pty" if terminal else "--pipe", *([f"--unit={unit}"] if unit else [])),
         *(f"--uid={app.user}", f"--gid={app.group}", f"--working-directory={folder}"),
         *(f"--property={value}" for value in settings),
+        f"--description={app.name}: {shlex.join(words)}",
         # Found in the app's PATH: systemd-run itself looks in root's.
         # systemd would put variables of its own in for $X.
-        *(word.replace("$", "$$") for word in app.secrets.words(["/usr/bin/env", "--", *words])),
+        *(word.replace("$", "$$") for word in app.secrets.words([*WATCHED, "/usr/bin/env", "--", *words])),
     ]
 
 
@@ -89,4 +95,4 @@ def attended(app: App, words: Sequence[str], unit: str) -> int:
 
     threading.Thread(target=stop, daemon=True).start()
     when_nobody_reads(unwanted.set)
-    return process.wait()
+    return process.wait() or (EXIT_INTERRUPTED if unwanted.is_set() else 0)
