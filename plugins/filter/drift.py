@@ -26,7 +26,9 @@ def drift_text(found: Sequence[tuple[str, Mapping[str, Any]]], mode: str = "show
     if not rows:
         lines.append("Nothing differs from what the last runs have left." if found else "No host could be looked at.")
     for host, result in found:
-        lines += [*_changes(host, result, mode), *_adopted(host, result, mode), *_layers(host, result, mode)]
+        lines += [*_changes(host, result, mode), *_adopted(host, result, mode)]
+    notes = [line for host, result in found for line in _layers(host, result, mode)]
+    lines += ["", *notes] if notes else []
     if rows and mode == "show":
         lines += ["", f"To put it back: {command} -e drift=mend", f"To let it be:   {command} -e drift=adopt"]
     if rows and mode == "mended":

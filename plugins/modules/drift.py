@@ -72,7 +72,7 @@ differing:
   elements: str
   returned: always
 rows:
-  description: A row of a table for each thing that differs, with C(layer), C(what), C(since) and C(by).
+  description: A row of a table for each difference, one for all of the firewall's, with C(layer), C(what), C(since) and C(by).
   type: list
   elements: dict
   returned: always
@@ -107,11 +107,13 @@ from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.machine 
 from ansible_collections.slipway.vps.plugins.module_utils.slipway.seals.record import FOLDER
 
 
-def row(layer: str, same: list[Change]) -> dict[str, str]:
-    """What one thing's differences are in the table. What ufw itself says of its rules comes before its chains."""
-    lines = sorted((str(change.difference) for change in same), key=lambda line: not line.startswith("firewall: ufw: "))
-    what = lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
-    return {"layer": layer, "what": what, "since": same[0].since or "unknown", "by": str(same[0].cause)}
+def rows(layer: str, same: list[Change]) -> list[dict[str, str]]:
+    """What differs of one thing, in the table. A rule of ufw is one row: what ufw itself says of it, before the kernel's chains."""
+    lines = [str(change.difference) for change in same]
+    if same[0].difference.thing.kind == "firewall" and len(lines) > 1:
+        first = min(lines, key=lambda line: not line.startswith("firewall: ufw: "))
+        lines = [f"{first} (and {len(lines) - 1} more)"]
+    return [{"layer": layer, "what": line, "since": same[0].since or "unknown", "by": str(same[0].cause)} for line in lines]
 
 
 def main() -> None:
@@ -143,7 +145,7 @@ def main() -> None:
         changed=bool(adoption.records),
         layers=[layer.data() for layer in layers],
         differing=[layer.name for layer in layers if layer.changes],
-        rows=[row(layer, same) for layer, same in groups],
+        rows=[row for layer, same in groups for row in rows(layer, same)],
         given_anew={layer.name: layer.record.changed(inputs) for layer in layers if layer.record and layer.record.changed(inputs)},
         adopted=[str(one) for one in adoption.adopted],
         refused=[f"{thing}: {why}" for thing, why in adoption.refused.items()],
