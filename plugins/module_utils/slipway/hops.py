@@ -118,7 +118,7 @@ class RequestPath:
         try:
             kept = first_certificate(self.known.certificate.read_text(encoding="utf-8", errors="replace"))
         except (OSError, SlipwayError) as error:
-            raise BrokenHopError(f"{self.known.certificate}: {error}", "tls-file") from error
+            raise BrokenHopError(f"{self.known.certificate}: {error}", "tls-file", certificate=self.known.certificate) from error
         try:
             served = served_certificate(self.domain)
         except OSError as error:

@@ -173,7 +173,7 @@ PROBLEMS = (
         "tls",
         "the certificate's file cannot be read",
         "it was removed, or its link leads nowhere",
-        f"ls -lL /etc/ssl/{{app}}; {SITE} edge",
+        f"ls -lL {{certificate}}; {SITE} edge",
         explains=("tls-closed", "nginx-config"),
     ),
     Problem(
