@@ -159,7 +159,7 @@ def owners(paths: Sequence[str]) -> dict[str, str]:
         said = execute(["dpkg-query", "--search", "--", *paths], environment={"PATH": PATH, "LC_ALL": "C.UTF-8"}, timeout=PATIENCE).output
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    # "openssh-server: /etc/ssh/moduli", and "a, b:amd64: /etc/shared".
+    # "openssh-server: /etc/ssh/moduli", and "a, b:<architecture>: /etc/shared".
     rows = [line.partition(": /") for line in said.splitlines() if not line.startswith("diversion ")]
     return {f"/{path}": package.split(",")[0].partition(":")[0] for package, _, path in rows if path}
 

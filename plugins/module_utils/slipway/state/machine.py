@@ -20,7 +20,7 @@ from . import hardening
 PLACES = ("/", "/var", "/var/lib/postgresql", "/var/log", "/home")
 #: Written by apt's own job each time that it could ask for news; the lists themselves where that job is not there.
 NEWS = ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists")
-#: `libssl3/stable-security 3.0.13-1 amd64 [upgradable from: 3.0.11-1]`
+#: `libssl3/stable-security 3.0.13-1 <architecture> [upgradable from: 3.0.11-1]`
 WAITING = re.compile(r"^([^/\s]+)/(\S+) \S+ \S+ \[upgradable", re.MULTILINE)
 #: Names of packages that are told; the numbers count them all.
 NAMED = 20
