@@ -38,9 +38,9 @@ init: setup ## Look at an app and write its inventory: make init APP=../blog [NA
 
 # --- Demo -------------------------------------------------------------------------------------
 .PHONY: demo
-demo: setup ## A bare Debian 13 here, site.yml over SSH, and the curl line that fetches the app
+demo: setup ## A bare Debian 13 here, site.yml over SSH, a report of it, and the curl line that fetches the app
 	$(TOOLS)/demo.py up
-	ansible-playbook -i inventories/demo site.yml
+	ansible-playbook -i inventories/demo site.yml -e report=.cache/demo/report.html
 	@$(TOOLS)/demo.py curl
 
 .PHONY: demo-down
