@@ -468,3 +468,9 @@ def test_the_module(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     steps = base64.b64encode(json.dumps([{"name": "write", "path": "/", "form": {"password": CANARY}}]).encode()).decode()
     said = call_module(module, monkeypatch, {"app": facts(tmp_path), "database_url": "", "smoke_encoded": steps}, check)
     assert len(site.asked) == (0 if check else 1) and CANARY not in json.dumps(said)
+
+
+def test_the_sites_own_limit_tells_nothing_of_the_app() -> None:
+    """[K6 E8] Whoever asks the doctor again and again is stopped by nginx: that is no failure of the app."""
+    with pytest.raises(smoke.LimitedError, match="429"):
+        smoke.Visitor("blog.example.com").judge({"name": "log in", "path": "/login"}, "log in", smoke.Reply(429, "", "", ""))

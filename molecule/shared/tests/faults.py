@@ -262,8 +262,8 @@ FAULTS = (
     Fault(
         "database-lock",
         "systemd-run --quiet --unit=slipway-fault-lock --uid=postgres sh -c \"(echo 'BEGIN; LOCK TABLE alembic_version;'; sleep 600) | psql -X $APP\"; sleep 1"
-        "; systemd-run --quiet --unit=slipway-fault-wait --uid=postgres psql -X $APP -c 'LOCK TABLE alembic_version'; sleep 5",
-        "systemctl stop slipway-fault-lock slipway-fault-wait",
+        "; systemd-run --quiet --unit=slipway-fault-wait --uid=postgres psql -X $APP -c 'SET lock_timeout = 0' -c 'SELECT count(*) FROM alembic_version'; sleep 5",
+        "systemctl stop slipway-fault-wait slipway-fault-lock; systemctl reset-failed 'slipway-fault-*' || true",
     ),
     Fault(
         "schema-behind",

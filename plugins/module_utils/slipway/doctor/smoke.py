@@ -49,6 +49,10 @@ _MARKUP = re.compile(r"<(script|style|svg)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re
 _BETWEEN = re.compile(r"[\s&=,;:\"'<>{}\[\]]+")
 
 
+class LimitedError(SlipwayError):
+    """The site's own limit of requests stopped a step: that tells nothing of the app."""
+
+
 class Reply(NamedTuple):
     """What a step got."""
 
@@ -77,8 +81,11 @@ def smoke(path: RequestPath) -> str:
         # Half of a visit would leave behind what its other half removes.
         raise BrokenHopError("not sent: what it needs is broken")
     visitor = Visitor(path.domain)
-    for step in path.smoke:
-        visitor.take(step)
+    try:
+        for step in path.smoke:
+            visitor.take(step)
+    except LimitedError as error:
+        return f"not known: {error}. It was asked too often within a minute (nginx_rate_limits)"
     return ", ".join(str(step["name"]) for step in path.smoke)
 
 
@@ -218,6 +225,8 @@ class Visitor:
         allowed = due if isinstance(due, list) else [due]
         to = f" to {urllib.parse.urlsplit(reply.location).path}" if reply.location else ""
         answered = f"{label} answered {reply.status}{self.clean(to)}"
+        if reply.status == 429 and 429 not in [int(one) for one in allowed]:
+            raise LimitedError(answered)
         if reply.status not in [int(one) for one in allowed]:
             raise self.failure(step, f"{answered}, and {' or '.join(map(str, allowed))} is due", reply)
         # As it was sent, and as a browser shows it.
