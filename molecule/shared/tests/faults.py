@@ -281,8 +281,8 @@ FAULTS = (
     Fault(
         "redis-full",
         "redis config set maxmemory-policy noeviction; redis config set maxmemory 2mb"
-        "; for i in $(seq 30); do redis set fault$i $(head -c 50000 /dev/zero | tr '\\0' x) || true; done",
-        "for i in $(seq 30); do redis del fault$i; done; systemctl restart redis-server@$APP",
+        "; for i in $(seq 100); do redis set fault$i $(head -c 20000 /dev/zero | tr '\\0' x) || true; done",
+        "for i in $(seq 100); do redis del fault$i; done; systemctl restart redis-server@$APP",
     ),
     # --- keep ---
     Fault("backup-unscheduled", "kept /etc/cron.d/$APP-backup; rm /etc/cron.d/$APP-backup", "back /etc/cron.d/$APP-backup"),
