@@ -21,7 +21,10 @@ WAITS = 4
 CONNECTIONS = 90
 #: What psql says, and which problem that is.
 REFUSALS = (
-    ("database-password", r"password authentication failed|no pg_hba\.conf entry|[Pp]eer authentication failed|not permitted to log in"),
+    (
+        "database-password",
+        r"password authentication failed|no password supplied|no pg_hba\.conf entry|[Pp]eer authentication failed|not permitted to log in",
+    ),
     ("database-absent", r'(database|role) "[^"]+" does not exist'),
     ("database-connections", r"too many clients already|remaining connection slots|too many connections for"),
     ("database-down", r"No such file or directory|Connection refused|could not connect|not accepting connections|timeout expired"),

@@ -399,6 +399,7 @@ PROBLEMS = (
         "app_static names a folder that is not in the release, or nginx may not read it",
         f"app_static, then {DEPLOY}; who may read it: namei -l {{place}}",
         DEGRADED,
+        ("smoke",),
     ),
     Problem(
         "smoke-failed",
@@ -518,6 +519,7 @@ PROBLEMS = (
         "the app may not write to {path}",
         "its owner, or its mode, was changed by hand (a copy as root)",
         "chown -R {user}:{group} {path}",
+        explains=("smoke",),
     ),
     Problem(
         "uploads-unreadable",
@@ -526,6 +528,7 @@ PROBLEMS = (
         "the mode of it, or of a folder above, was changed by hand",
         f"namei -l {{path}}; {SITE} serve",
         DEGRADED,
+        ("smoke",),
     ),
     # --- keep ---
     Problem(
