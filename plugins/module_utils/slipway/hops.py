@@ -45,6 +45,7 @@ class AdviceError(SlipwayError):
         self.found, self.seen = list(found), list(seen)
 
 
+#: Seconds for an answer of the app: nginx waits for 35; behind a broken hop nobody has to be waited for.
 PATIENCE, HURRY = 35.0, 1.0
 
 
@@ -67,7 +68,6 @@ class RequestPath:
         self.known, self.name, self.domain, self.database = app, app.name, app.domain, database
         self.outside, self.smoke = outside or {}, smoke
         self.releases = Releases.of(app)
-        #: Seconds for an answer of the app. nginx waits for 35; behind a broken hop nobody has to be waited for.
         self.patience = PATIENCE
 
     # --- What several checks ask ------------------------------------------------------------------
@@ -92,9 +92,8 @@ class RequestPath:
         """The unit of the program that listens at a port."""
         said = attempt(["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes", f"sport = :{port}"])[1]
         pid = re.search(r"pid=(\d+)", said)
-        shown = attempt(["systemctl", "show", "--property=Id", "--value", f"--pid={pid[1]}"])[1] if pid else ""
-        status = attempt(["ps", "-o", "unit=", "-p", pid[1]])[1].strip() if pid else ""
-        return status if status not in ("", "-") else shown.strip() or "its unit"
+        unit = attempt(["ps", "-o", "unit=", "-p", pid[1]])[1].strip() if pid else ""
+        return unit if unit not in ("", "-") else "its unit"
 
     def is_of_another_app(self, unit: str) -> bool:
         """Whether a unit is one of another app's of this machine."""

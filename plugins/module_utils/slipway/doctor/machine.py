@@ -110,7 +110,7 @@ def clock(path: RequestPath) -> str:
     """The clock is right by the controller's, where one asks; and something sets it."""
     known = path.outside.get("time")
     if known is not None:
-        # Whoever asked noted its time before it asked, and counted the way here.
+        # The controller notes its time before it asks: the way here is part of the difference.
         off = time.time() - float(known)
         if abs(off) > CLOCK:
             raise BrokenHopError(f"{off:+.0f} s by the controller's clock", "clock-off", seconds=f"{off:+.0f}")
