@@ -29,6 +29,8 @@ BIN = Path(sys.executable).parent
 SCENARIOS = ("default", "apps", "broken", "data", "keep", "edge", "deploy", "preflight", "base", "tls", "any")
 #: Scenarios that run side by side: one alone leaves half of two cores idle, as it waits for units, clocks and visitors.
 BESIDE = 2
+#: Seconds for a test of a scenario; the longest takes 400. Those of unit tests are in .config/pytest.ini.
+LIMIT = 1200
 #: Sources that tests build are as their authors write them.
 APPS = ":(exclude)tests/apps/*"
 PYTHON = ("slipway", "plugins/*.py", "molecule/*.py", "tests/*.py", "tools/*.py", "roles/*.py", APPS)
@@ -149,8 +151,8 @@ def run(step: Step, checks: ElementTree.Element) -> tuple[Step, Count, float]:
         "MOLECULE_GLOB": "molecule/*/molecule.yml",
         # Molecule frames what it shows: wide enough for Ansible's lines.
         "COLUMNS": os.environ.get("COLUMNS", "170"),
-        # Of a scenario pytest runs inside molecule, which passes no report's name on.
-        **({"PYTEST_ADDOPTS": f"--junitxml={step.reports[0]}"} if step.command[0] == "molecule" else {}),
+        # Of a scenario pytest runs inside molecule, which passes no report's name on. A test that waits for ever says where.
+        **({"PYTEST_ADDOPTS": f"--junitxml={step.reports[0]} --timeout={LIMIT}"} if step.command[0] == "molecule" else {}),
     }
     started = time.monotonic()
     status = execute(step, environment)

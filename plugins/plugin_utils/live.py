@@ -76,7 +76,7 @@ class Live:
         # Workers are forked under this lock, so none begins with it in other hands.
         with self._display._lock:
             self._last = time.monotonic()
-            if text := fitting(self._text(), shutil.get_terminal_size().columns - 1):
+            if text := fitting(self._text(), columns() - 1):
                 self._write(_CLEAR + text)
                 self._drawn = True
 
@@ -116,6 +116,14 @@ class Live:
         except OSError:
             # The terminal is gone.
             self._quiet += 1
+
+
+def columns() -> int:
+    """Columns of the terminal, whatever COLUMNS says: a line that wraps cannot be taken back."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().columns
 
 
 def fitting(text: str, width: int) -> str:

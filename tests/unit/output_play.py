@@ -7,6 +7,8 @@ import fcntl
 import os
 import pty
 import re
+import select
+import signal
 import struct
 import subprocess
 import sys
@@ -66,7 +68,7 @@ class Stage:
         )
 
     def settings(self, **environment: str) -> dict[str, str]:
-        told = ("ANSIBLE_", "SLIPWAY_", "CI", "PYTHONUNBUFFERED")
+        told = ("ANSIBLE_", "SLIPWAY_", "CI", "COLUMNS", "LINES", "PYTHONUNBUFFERED")
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(told)},
             **{"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_HOME": str(self.folder / "ansible")},
@@ -83,10 +85,10 @@ class Stage:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def on_terminal(self, *words: str, answer: Callable[[str], str] = lambda _: "", name: str = "play.yml", **environment: str) -> Said:
+    def on_terminal(self, *words: str, answer: Callable[[str, int], str] = lambda *_: "", name: str = "play.yml", **environment: str) -> Said:
         """On a terminal.
 
-        :arg answer: what somebody types who has read so much, each time something is printed.
+        :arg answer: what somebody types who has read so much at that terminal, each time something is printed.
         """
         process, terminal = pty.fork()
         if not process:
@@ -94,17 +96,23 @@ class Stage:
             os.execve(ANSIBLE_PLAYBOOK, [ANSIBLE_PLAYBOOK, "-i", "hosts.yml", name, *words], self.settings(**environment))
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
         text, deadline = b"", time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                read = os.read(terminal, 65536)
-            except OSError as error:
-                # How Linux says that the other side is gone.
-                assert error.errno == errno.EIO
-                read = b""
-            if not read:
-                break
+        while read := read_terminal(terminal, deadline):
             text += read
-            if typed := answer(text.decode(errors="replace")):
+            if typed := answer(text.decode(errors="replace"), terminal):
                 os.write(terminal, typed.encode())
+        if time.monotonic() > deadline:
+            os.kill(process, signal.SIGKILL)
         os.close(terminal)
-        return Said(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text.decode())
+        return Said(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text.decode(errors="replace"))
+
+
+def read_terminal(terminal: int, deadline: float) -> bytes:
+    """What comes next; nothing once the other side is gone, or at the deadline."""
+    if not select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        return b""
+    try:
+        return os.read(terminal, 65536)
+    except OSError as error:
+        # How Linux says that the other side is gone.
+        assert error.errno == errno.EIO
+        return b""

@@ -23,6 +23,7 @@ from ansible_collections.slipway.vps.plugins.filter.verbs import command_words
 
 from .conftest import ROOT
 from .inventory import SECRET, USUAL
+from .output_play import read_terminal
 
 BIN = Path(sys.executable).parent
 CANARY = "c4n4ry-7f3e"
@@ -175,12 +176,12 @@ def test_a_terminal(bench: Bench) -> None:
     ours, theirs = pty.openpty()
     script = 'test -t 0 && test -t 1 && echo "at a terminal: $SUDO"; read x; echo "got $x"; exit 4'
     with bench.start("run", "--", "sh", "-c", script, stdin=theirs, stdout=theirs) as process:
-        said = b""
-        while b"at a terminal" not in said and process.poll() is None:
-            said += os.read(ours, 1000)
+        said, deadline = b"", time.monotonic() + 60
+        while b"at a terminal" not in said and (read := read_terminal(ours, deadline)):
+            said += read
         os.write(ours, b"typed\n")
         assert process.wait(60) == 4
-    said += os.read(ours, 1000)
+    said += read_terminal(ours, time.monotonic() + 10)
     os.close(ours)
     os.close(theirs)
     assert b"at a terminal: -H -u nobody" in said and b"got typed" in said

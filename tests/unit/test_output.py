@@ -7,6 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 from typing import Any
 
@@ -331,11 +333,14 @@ def test_a_prompt_waits_undisturbed(tmp_path: Path) -> None:
     stage.write([{"name": "Base", "tasks": [command("true")]}, {"name": "Edge", "vars_prompt": [prompt], "tasks": tasks}])
     asked: dict[str, int] = {}
 
-    def answer(read: str) -> str:
-        for question, typed in (("Who: ", "Ada\n"), ("Really:", "yes\r")):
-            # After a while, in which a line could be drawn.
+    def answer(read: str, terminal: int) -> str:
+        for question, typed, mode in (("Who: ", "Ada\n", termios.ICANON), ("Really:", "yes\r", 0)):
             if question in read and question not in asked:
                 asked[question] = len(read)
+                # Once the task has made the terminal its own: what was typed before is thrown away.
+                while termios.tcgetattr(terminal)[3] & termios.ICANON != mode:
+                    time.sleep(0.05)
+                # After a while, in which a line could be drawn.
                 subprocess.run(["sleep", "1.5"], check=True)
                 return typed
         return ""
