@@ -85,7 +85,9 @@ class Stage:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def on_terminal(self, *words: str, answer: Callable[[str, int], str] = lambda *_: "", name: str = "play.yml", **environment: str) -> Said:
+    def on_terminal(
+        self, *words: str, answer: Callable[[str, int], str] = lambda *_: "", name: str = "play.yml", **environment: str
+    ) -> Said:
         """On a terminal.
 
         :arg answer: what somebody types who has read so much at that terminal, each time something is printed.
