@@ -317,6 +317,19 @@ def test_backup(path: RequestPath, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             path.backup()
 
 
+def test_a_fault_in_a_check_hides_nothing(path: RequestPath) -> None:
+    """[K8] Whatever a check raises is its own row, and the others are asked."""
+
+    def faulty(_: RequestPath) -> str:
+        raise AttributeError("no such thing")
+
+    rows = walk(path, (Check("nginx", "active", faulty, "-"), Check("app", "ready", seen("yes"), "-"))).rows
+    assert [(row["result"], row["evidence"]) for row in rows] == [
+        ("BROKEN", "the check itself failed: AttributeError: no such thing"),
+        ("ok", "yes"),
+    ]
+
+
 def test_the_command_line_walks_the_same_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """[K8] `slipway blog verify`: a table, what was seen and what to do; exit status 1 while a hop is broken."""
     monkeypatch.setattr(App, "load", classmethod(lambda cls, name: app(tmp_path)))

@@ -86,9 +86,9 @@ def test_the_smoke_test_of_the_app(host: Any, app: App) -> None:
     assert must(host, f"stat -c '%U %a' {file}").split() == ["root", "600"]
 
     def walk() -> dict[str, Any]:
-        said = host.run(f"slipway {app.name} verify --json").stdout
-        assert "canary" not in said
-        found: dict[str, Any] = json.loads(said)
+        said = host.run(f"slipway {app.name} verify --json")
+        assert "canary" not in said.stdout and said.stdout.startswith("{"), said
+        found: dict[str, Any] = json.loads(said.stdout)
         return {**next(row for row in found["checks"] if row["hop"] == "smoke"), "findings": found["findings"]}
 
     # nginx lets one address log in ten times a minute.

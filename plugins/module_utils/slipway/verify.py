@@ -182,6 +182,10 @@ def ask(path: RequestPath, check: Check) -> tuple[dict[str, Any], list[Seen]]:
     except (SlipwayError, OSError, KeyError, ValueError) as error:
         result, evidence = "BROKEN", str(error) or type(error).__name__
         seen = [Seen("", evidence)]
+    except Exception as error:
+        # A fault in one check must not hide what the others find.
+        result, evidence = "BROKEN", f"the check itself failed: {type(error).__name__}: {error}"
+        seen = [Seen("", evidence)]
     row = {"hop": check.hop, "check": check.check, "result": result, "evidence": evidence, "fix": check.fix.format(name=path.name)}
     return {**row, "advice": [item._asdict() for item in advice]}, seen
 
