@@ -100,7 +100,7 @@ def test_the_smoke_test_of_the_app(host: Any, app: App) -> None:
     must(host, f"cp -p {file} {file}.kept")
     try:
         next(step for step in kept["steps"] if step["name"] == "log in")["status"] = 418
-        must(host, f"echo {shlex.quote(json.dumps(kept))} > {file}")
+        must(host, f"printf %s {shlex.quote(json.dumps(kept))} > {file}")
         seen = until(lambda: (found := walk()) and not found["evidence"].startswith("not known") and found, 90)
         assert seen["result"] == "BROKEN", seen
         assert seen["evidence"].startswith("log in: POST /login answered 303 to /, and 418 is due"), seen
