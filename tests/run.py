@@ -29,7 +29,7 @@ BIN = Path(sys.executable).parent
 SCENARIOS = ("default", "apps", "broken", "data", "keep", "edge", "deploy", "preflight", "base", "tls", "any")
 #: Scenarios that run side by side: one alone leaves half of two cores idle, as it waits for units, clocks and visitors.
 BESIDE = 2
-#: Seconds for a test of a scenario; the longest takes 400. Those of unit tests are in .config/pytest.ini.
+#: Seconds for a test of a scenario; the longest takes 332. That of unit tests is in .config/pytest.ini.
 LIMIT = 1200
 #: Sources that tests build are as their authors write them.
 APPS = ":(exclude)tests/apps/*"

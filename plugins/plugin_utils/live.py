@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 import time
@@ -119,11 +118,11 @@ class Live:
 
 
 def columns() -> int:
-    """Columns of the terminal, whatever COLUMNS says: a line that wraps cannot be taken back."""
+    """Columns of the terminal, 80 where it does not say; COLUMNS may be wrong, and a line that wraps cannot be taken back."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or 80
     except (OSError, ValueError):
-        return shutil.get_terminal_size().columns
+        return 80
 
 
 def fitting(text: str, width: int) -> str:

@@ -105,7 +105,7 @@ class Stage:
         if time.monotonic() > deadline:
             os.kill(process, signal.SIGKILL)
         os.close(terminal)
-        return Said(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text.decode(errors="replace"))
+        return Said(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text.decode())
 
 
 def read_terminal(terminal: int, deadline: float) -> bytes:
